@@ -1,0 +1,210 @@
+/*
+ * The event loop: a proactor. An operation is submitted with a completion record that the caller
+ * owns; later, from the loop and never from inside the submitting call, its callback runs with the
+ * result. Two engines stand behind it, io_uring and epoll with libaio; nothing here shows which.
+ *
+ * Threads: a loop belongs to the thread that runs it. Everything marked LOOP_ONLY may be called
+ * from that thread alone (before loop_run or loop_start: from the creating thread). Only loop_post,
+ * loop_stop and the loop_index/loop_count getters may be called from any thread.
+ *
+ * Results are byte counts or 0 on success, negative errno on failure. No call allocates memory.
+ *
+ * Read next: loop.c (turn, timers, messages), loop_uring.c, loop_aio.c, group.h.
+ */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include "base/attr.h"
+#include "base/list.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+struct loop;
+struct loop_op;
+struct loop_msg;
+struct loop_timer;
+
+enum loop_engine {
+	LOOP_ENGINE_AUTO,  /* io_uring, or epoll with libaio where io_uring is refused. */
+	LOOP_ENGINE_URING,
+	LOOP_ENGINE_AIO,
+};
+
+/* One I/O buffer of the loop's buffer pool: page-aligned, fit for direct I/O. */
+#define LOOP_BUFFER_BYTES 65536u
+/* More loops than this make no sense on the machines in view; it bounds arrays in group.h. */
+#define LOOPS_MAX 64u
+/* An operation's I/O vector may have this many elements at most. */
+#define LOOP_IOV_MAX 64u
+
+struct loop_config {
+	const char *name;         /* For logs and the thread's name; copied. */
+	enum loop_engine engine;
+	unsigned index;           /* What loop_index() answers. */
+	unsigned ring_entries;    /* Submission entries; 0 chooses 1024. */
+	uint32_t buffer_count;    /* Buffers of LOOP_BUFFER_BYTES; mapped, touched only when used. */
+};
+
+typedef void loop_done_fn(struct loop_op *op, int res);
+typedef void loop_msg_fn(struct loop_msg *msg);
+typedef void loop_timer_fn(struct loop_timer *timer);
+
+enum loop_op_kind {
+	LOOP_OP_ACCEPT,
+	LOOP_OP_RECV,
+	LOOP_OP_SEND,
+	LOOP_OP_READ,
+	LOOP_OP_WRITE,
+	LOOP_OP_SYNC,
+	LOOP_OP_DISCARD,
+	LOOP_OP_ZERO,
+	LOOP_OP_COUNT
+};
+
+/* Flags of loop_read and loop_write. */
+enum {
+	LOOP_DSYNC = 1 << 0,  /* Write: durable when it completes (RWF_DSYNC). */
+	LOOP_NOWAIT = 1 << 1, /* Complete inline or fail with -EAGAIN / -EOPNOTSUPP, having moved nothing. */
+};
+
+/*
+ * A completion record. The caller embeds it in its own object and must keep it, the vector and the
+ * memory the vector points to until `done` has run. It may be submitted again from inside `done`.
+ * All fields but transferred_bytes (which may be read any time on the loop's thread) are private to
+ * base/.
+ */
+struct loop_op {
+	loop_done_fn *done;
+	struct loop *loop;
+	struct iovec *iov; /* Consumed in place as bytes move. */
+	uint64_t offset_bytes;
+	uint64_t length_bytes; /* DISCARD, ZERO. */
+	uint64_t transferred_bytes;
+	struct msghdr msg;
+	struct list_node link; /* Engine's queues: waiting to be submitted, ready sockets, done. */
+	int fd;
+	int res;
+	uint32_t iov_count;
+	enum loop_op_kind kind;
+	uint8_t flags;
+	uint8_t state;
+};
+
+/* A message to a loop. Intrusive, so posting cannot fail. Owned by the loop until its fn has run. */
+struct loop_msg {
+	struct loop_msg *next;
+	loop_msg_fn *fn;
+};
+
+/* A timer. Zero-initialise before the first loop_timer_start. */
+struct loop_timer {
+	loop_timer_fn *fn;
+	uint64_t expires_ns;
+	struct loop_timer *child, *sibling, *prev; /* The loop's heap. */
+	bool armed;
+};
+
+/*
+ * Create a loop. Nothing runs yet. On failure returns negative errno and logs one line naming the
+ * cause and the remedy (sysctl kernel.io_uring_disabled, seccomp, RLIMIT_MEMLOCK, fs.aio-max-nr).
+ * The ring itself is made on the thread that will run the loop; with ENGINE_AUTO a refused ring
+ * falls back to the aio engine and says so once.
+ */
+int MUST_CHECK loop_create(const struct loop_config *config, struct loop **out);
+/* Start a thread that runs the loop; returns once the engine is up, or with its error. */
+int MUST_CHECK loop_start(struct loop *loop);
+/* Run the loop on the calling thread until loop_stop; same result as loop_start. */
+int MUST_CHECK loop_run(struct loop *loop);
+/* Ask the loop to end after the current turn. Operations in flight are not waited for; their
+ * records must outlive loop_join + loop_free. Any thread. */
+void loop_stop(struct loop *loop);
+/* Wait for a loop that loop_start started. */
+void loop_join(struct loop *loop);
+/* Free a loop that does not run. Asserts that all its buffers came back unless `abandon` is set
+ * (exit beside a stuck disk). */
+void loop_free(struct loop *loop, bool abandon);
+
+/* "uring" or "aio": the engine in use, known once the loop runs. Any thread after loop_start. */
+const char *loop_engine_name(const struct loop *loop);
+unsigned loop_index(const struct loop *loop);
+/* The loop's time, CLOCK_MONOTONIC, read once a turn. */
+LOOP_ONLY uint64_t loop_now_ns(const struct loop *loop);
+/* True when called on the loop's own thread while it runs. Any thread; for assertions. */
+bool loop_is_current(const struct loop *loop);
+
+/* One pointer for the loop's user (its per-loop pools); set before the loop starts. */
+void loop_set_user(struct loop *loop, void *user);
+void *loop_user(const struct loop *loop);
+
+/*
+ * Sockets (non-blocking or not, the loop does not care). accept: res is the new descriptor,
+ * CLOEXEC. recv: one receive, res is the count that came, 0 at end of stream. send: all of it, short
+ * sends are finished here; transferred_bytes shows progress meanwhile. shutdown(2) on the descriptor
+ * makes operations in flight end; there is no other cancellation. A socket may have one recv and one
+ * send in flight, a listening socket one accept. Before the descriptor is closed all its operations
+ * must have completed, then loop_forget_fd must be called.
+ */
+LOOP_ONLY void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
+LOOP_ONLY void loop_recv(struct loop *loop, struct loop_op *op, int fd, struct iovec *iov,
+			 uint32_t iov_count, loop_done_fn *done);
+LOOP_ONLY void loop_send(struct loop *loop, struct loop_op *op, int fd, struct iovec *iov,
+			 uint32_t iov_count, loop_done_fn *done);
+LOOP_ONLY void loop_forget_fd(struct loop *loop, int fd);
+
+/* A disk transfer: descriptor, vector (at most LOOP_IOV_MAX elements), place, LOOP_* flags. */
+struct loop_rw {
+	int fd;
+	uint32_t iov_count;
+	struct iovec *iov;
+	uint64_t offset_bytes;
+	uint8_t flags;
+};
+
+/*
+ * Disk. read and write move everything or fail: short transfers are finished here; a read that meets
+ * the end of the file ends with the count so far; a write that the kernel shortens to 0 is -ENOSPC.
+ * sync is fdatasync. discard deallocates (FALLOC_FL_PUNCH_HOLE, size kept; on a block device it
+ * guarantees zeroes or fails); zero writes zeroes keeping space (FALLOC_FL_ZERO_RANGE).
+ */
+LOOP_ONLY void loop_read(struct loop *loop, struct loop_op *op, const struct loop_rw *rw,
+			 loop_done_fn *done);
+LOOP_ONLY void loop_write(struct loop *loop, struct loop_op *op, const struct loop_rw *rw,
+			  loop_done_fn *done);
+LOOP_ONLY void loop_sync(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
+
+struct loop_range {
+	uint64_t offset_bytes;
+	uint64_t length_bytes;
+};
+
+LOOP_ONLY void loop_discard(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
+			    loop_done_fn *done);
+LOOP_ONLY void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
+			 loop_done_fn *done);
+
+/* Timers. start re-arms an armed timer; stop on an idle one does nothing. Resolution 1 ms. */
+LOOP_ONLY void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms,
+				loop_timer_fn *fn);
+LOOP_ONLY void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+
+/*
+ * Post: run msg->fn at the top of a turn of `to`, in posting order per sender. Any thread, the
+ * loop's own included (which is how work is deferred to the next turn). Release/acquire: what the
+ * sender wrote before, the receiver sees.
+ */
+void loop_post(struct loop *to, struct loop_msg *msg, loop_msg_fn *fn);
+
+/* The buffer pool. acquire answers NULL when it is empty: refuse or wait, never abort. */
+LOOP_ONLY void *loop_buffer_acquire(struct loop *loop);
+LOOP_ONLY void loop_buffer_release(struct loop *loop, void *buffer);
+/* 0 .. buffer_count - 1: lets a user keep a record per buffer. */
+LOOP_ONLY uint32_t loop_buffer_index(const struct loop *loop, const void *buffer);
+LOOP_ONLY uint32_t loop_buffers_free(const struct loop *loop);
+uint32_t loop_buffer_count(const struct loop *loop);
+
+#endif
