@@ -1,0 +1,187 @@
+/*
+ * Numbers of the iSCSI wire format: opcodes, flag bits, and the code values of single fields.
+ *
+ * It is not a description of the PDUs; those are the structs of pdu.h. Names and values are those
+ * of RFC 7143 chapter 11. Read next: pdu.h.
+ */
+#ifndef TARGET_ISCSI_PDU_CODES_H
+#define TARGET_ISCSI_PDU_CODES_H
+
+/* RFC 7143 11.2.1.2. The first eight and SNACK come from the initiator, the others from the target.
+ */
+enum pdu_opcode {
+	PDU_NOP_OUT = 0x00,
+	PDU_SCSI_COMMAND = 0x01,
+	PDU_TMF_REQUEST = 0x02,
+	PDU_LOGIN_REQUEST = 0x03,
+	PDU_TEXT_REQUEST = 0x04,
+	PDU_DATA_OUT = 0x05,
+	PDU_LOGOUT_REQUEST = 0x06,
+	PDU_SNACK_REQUEST = 0x10,
+	PDU_NOP_IN = 0x20,
+	PDU_SCSI_RESPONSE = 0x21,
+	PDU_TMF_RESPONSE = 0x22,
+	PDU_LOGIN_RESPONSE = 0x23,
+	PDU_TEXT_RESPONSE = 0x24,
+	PDU_DATA_IN = 0x25,
+	PDU_LOGOUT_RESPONSE = 0x26,
+	PDU_R2T = 0x31,
+	PDU_ASYNC_MESSAGE = 0x32,
+	PDU_REJECT = 0x3f,
+};
+/* Opcodes are six bits wide. */
+#define PDU_OPCODE_COUNT 64u
+
+/* Byte 0. */
+#define PDU_OPCODE_MASK 0x3fu
+#define PDU_IMMEDIATE 0x40u
+
+/* Byte 1: what all PDUs share, then what single PDUs add. */
+#define PDU_FINAL 0x80u
+#define PDU_CONTINUE 0x40u /* Login and text, RFC 7143 11.10.1. */
+#define PDU_TRANSIT 0x80u  /* Login, RFC 7143 11.12.1. */
+#define PDU_COMMAND_READ 0x40u
+#define PDU_COMMAND_WRITE 0x20u
+#define PDU_COMMAND_ATTR_MASK 0x07u
+#define PDU_BIDI_OVERFLOW 0x10u /* SCSI Response, RFC 7143 11.4.1. */
+#define PDU_BIDI_UNDERFLOW 0x08u
+#define PDU_OVERFLOW 0x04u /* SCSI Response and Data-In. */
+#define PDU_UNDERFLOW 0x02u
+#define PDU_DATA_IN_ACKNOWLEDGE 0x40u
+#define PDU_DATA_IN_STATUS 0x01u
+#define PDU_FUNCTION_MASK 0x7fu /* Task management function, logout reason. */
+#define PDU_SNACK_TYPE_MASK 0x0fu
+
+/* A tag that names nothing: unsolicited data, NOP without an answer (RFC 7143 11.2.1.8). */
+#define PDU_TAG_RESERVED 0xffffffffu
+
+/* Task attributes, RFC 7143 11.3.1. */
+enum pdu_attr {
+	PDU_ATTR_UNTAGGED = 0,
+	PDU_ATTR_SIMPLE = 1,
+	PDU_ATTR_ORDERED = 2,
+	PDU_ATTR_HEAD_OF_QUEUE = 3,
+	PDU_ATTR_ACA = 4,
+};
+
+/* SCSI Response: iSCSI service response, RFC 7143 11.4.3. */
+enum pdu_scsi_response_code {
+	PDU_COMMAND_COMPLETED = 0x00,
+	PDU_TARGET_FAILURE = 0x01,
+};
+
+/* Task management functions: RFC 7143 11.5.1; from QUERY TASK on, RFC 7144. */
+enum pdu_tmf_function {
+	PDU_TMF_ABORT_TASK = 1,
+	PDU_TMF_ABORT_TASK_SET = 2,
+	PDU_TMF_CLEAR_ACA = 3,
+	PDU_TMF_CLEAR_TASK_SET = 4,
+	PDU_TMF_LOGICAL_UNIT_RESET = 5,
+	PDU_TMF_TARGET_WARM_RESET = 6,
+	PDU_TMF_TARGET_COLD_RESET = 7,
+	PDU_TMF_TASK_REASSIGN = 8,
+	PDU_TMF_QUERY_TASK = 9,
+	PDU_TMF_QUERY_TASK_SET = 10,
+	PDU_TMF_I_T_NEXUS_RESET = 11,
+	PDU_TMF_QUERY_ASYNC_EVENT = 12,
+};
+
+/* RFC 7143 11.6.1; FUNCTION_SUCCEEDED is RFC 7144. */
+enum pdu_tmf_response_code {
+	PDU_TMF_FUNCTION_COMPLETE = 0,
+	PDU_TMF_TASK_DOES_NOT_EXIST = 1,
+	PDU_TMF_LUN_DOES_NOT_EXIST = 2,
+	PDU_TMF_TASK_STILL_ALLEGIANT = 3,
+	PDU_TMF_REASSIGN_NOT_SUPPORTED = 4,
+	PDU_TMF_NOT_SUPPORTED = 5,
+	PDU_TMF_AUTHORIZATION_FAILED = 6,
+	PDU_TMF_FUNCTION_SUCCEEDED = 7,
+	PDU_TMF_FUNCTION_REJECTED = 255,
+};
+
+/* Stages of login, RFC 7143 11.12.3. Number 2 is reserved. */
+enum pdu_login_stage {
+	PDU_STAGE_SECURITY = 0,
+	PDU_STAGE_OPERATIONAL = 1,
+	PDU_STAGE_FULL_FEATURE = 3,
+};
+
+/* Status class in the high byte, detail in the low one: RFC 7143 11.13.5. */
+enum pdu_login_status {
+	PDU_LOGIN_SUCCESS = 0x0000,
+	PDU_LOGIN_MOVED_TEMPORARILY = 0x0101,
+	PDU_LOGIN_MOVED_PERMANENTLY = 0x0102,
+	PDU_LOGIN_INITIATOR_ERROR = 0x0200,
+	PDU_LOGIN_AUTHENTICATION_FAILURE = 0x0201,
+	PDU_LOGIN_AUTHORIZATION_FAILURE = 0x0202,
+	PDU_LOGIN_NOT_FOUND = 0x0203,
+	PDU_LOGIN_TARGET_REMOVED = 0x0204,
+	PDU_LOGIN_UNSUPPORTED_VERSION = 0x0205,
+	PDU_LOGIN_TOO_MANY_CONNECTIONS = 0x0206,
+	PDU_LOGIN_MISSING_PARAMETER = 0x0207,
+	PDU_LOGIN_CANNOT_INCLUDE_IN_SESSION = 0x0208,
+	PDU_LOGIN_SESSION_TYPE_NOT_SUPPORTED = 0x0209,
+	PDU_LOGIN_SESSION_DOES_NOT_EXIST = 0x020a,
+	PDU_LOGIN_INVALID_DURING_LOGIN = 0x020b,
+	PDU_LOGIN_TARGET_ERROR = 0x0300,
+	PDU_LOGIN_SERVICE_UNAVAILABLE = 0x0301,
+	PDU_LOGIN_OUT_OF_RESOURCES = 0x0302,
+};
+
+/* RFC 7143 11.14.1. */
+enum pdu_logout_reason {
+	PDU_LOGOUT_CLOSE_SESSION = 0,
+	PDU_LOGOUT_CLOSE_CONNECTION = 1,
+	PDU_LOGOUT_REMOVE_CONNECTION = 2,
+};
+
+/* RFC 7143 11.15.1. */
+enum pdu_logout_response_code {
+	PDU_LOGOUT_SUCCESS = 0,
+	PDU_LOGOUT_CID_NOT_FOUND = 1,
+	PDU_LOGOUT_RECOVERY_NOT_SUPPORTED = 2,
+	PDU_LOGOUT_CLEANUP_FAILED = 3,
+};
+
+/* RFC 7143 11.9.1. */
+enum pdu_async_event {
+	PDU_ASYNC_SCSI_EVENT = 0,
+	PDU_ASYNC_LOGOUT_REQUEST = 1,
+	PDU_ASYNC_CONNECTION_DROP = 2,
+	PDU_ASYNC_ALL_CONNECTIONS_DROP = 3,
+	PDU_ASYNC_NEGOTIATION_REQUEST = 4,
+	PDU_ASYNC_TASK_TERMINATION = 5,
+};
+
+/* RFC 7143 11.16.1. */
+enum pdu_snack_type {
+	PDU_SNACK_DATA_R2T = 0,
+	PDU_SNACK_STATUS = 1,
+	PDU_SNACK_DATA_ACK = 2,
+	PDU_SNACK_R_DATA = 3,
+};
+
+/* RFC 7143 11.17.1. */
+enum pdu_reject_reason {
+	PDU_REJECT_DATA_DIGEST_ERROR = 0x02,
+	PDU_REJECT_SNACK_REJECT = 0x03,
+	PDU_REJECT_PROTOCOL_ERROR = 0x04,
+	PDU_REJECT_COMMAND_NOT_SUPPORTED = 0x05,
+	PDU_REJECT_TOO_MANY_IMMEDIATE = 0x06,
+	PDU_REJECT_TASK_IN_PROGRESS = 0x07,
+	PDU_REJECT_INVALID_DATA_ACK = 0x08,
+	PDU_REJECT_INVALID_PDU_FIELD = 0x09,
+	PDU_REJECT_LONG_OPERATION = 0x0a,
+	PDU_REJECT_WAITING_FOR_LOGOUT = 0x0c,
+};
+
+/* Types of additional header segments, RFC 7143 11.2.2.1. */
+enum pdu_ahs_type {
+	PDU_AHS_EXTENDED_CDB = 1,
+	PDU_AHS_BIDI_READ_LENGTH = 2,
+};
+
+/* The one protocol version there is, RFC 7143 11.12.4. */
+#define PDU_VERSION 0x00u
+
+#endif
