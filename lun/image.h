@@ -1,0 +1,44 @@
+/*
+ * What an image type provides to the LUN layer: raw, null, fault now; qcow2 later. An image knows
+ * nothing of gates, ranges or orphans: lun.c checks those first, as a membrane, and hands down only
+ * what may run.
+ */
+#ifndef LUN_IMAGE_H
+#define LUN_IMAGE_H
+
+#include "lun/lun.h"
+
+/* What open found out; fixed while the image is open. */
+struct image_info {
+	uint64_t size_bytes;
+	uint32_t io_align_bytes;        /* Offsets and lengths that submit accepts; RMW below it. */
+	uint32_t allocation_unit_bytes; /* What UNMAP gives back at least. */
+	bool thin;
+	bool zeroes_after_unmap;
+	bool read_only;
+};
+
+struct image_ops {
+	const char *type;
+	/* May block; control thread. On failure: negative errno and one sentence in `why` saying what is
+	 * wrong and what would mend it. */
+	int (*open)(const struct lun_spec *spec, struct image **out, struct image_info *info, char *why,
+		    size_t why_size);
+	void (*close)(struct image *image);
+	/* Start the io on io->loop; ends in image_io_done, never from inside submit. */
+	LOOP_ONLY void (*submit)(struct image *image, struct lun_io *io);
+	/* The descriptor that carries identity attributes, or -1. */
+	int (*fd)(const struct image *image);
+};
+
+extern const struct image_ops image_raw_ops;
+extern const struct image_ops image_null_ops;
+extern const struct image_ops image_fault_ops;
+
+/* The image type of that name, or NULL. */
+const struct image_ops *image_ops_find(const char *type);
+
+/* An image type ends an io: on the io's loop, not inside submit. */
+LOOP_ONLY void image_io_done(struct lun_io *io, int res);
+
+#endif

@@ -1,0 +1,205 @@
+/*
+ * A LUN as the layers above see it: a range of bytes that many loops read and write at once, with
+ * an identity that never changes. Not SCSI: no sense codes, no blocks of a protocol, no initiators.
+ *
+ * Concurrency (DESIGN.md 4), all of it owned by this layer:
+ *  - an I/O belongs to the loop that submitted it and completes there;
+ *  - what loops share is one published lun_state and one published set of exclusive ranges;
+ *  - a switch publishes and never waits for I/O; a drain waits for it, with a deadline;
+ *  - a write of an abandoned I/O that the kernel still holds is an orphan: its range stays published
+ *    until the kernel lets go, and later I/O on those bytes waits for it.
+ *
+ * Read next: image.h (what an image type provides), lun.c (admission), range.c, drain.c, identity.c.
+ */
+#ifndef LUN_LUN_H
+#define LUN_LUN_H
+
+#include "base/group.h"
+#include "base/list.h"
+#include "base/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct lun;
+struct image;
+
+enum lun_op {
+	LUN_READ,
+	LUN_WRITE,
+	LUN_FLUSH, /* Makes every write that completed before, on any loop, durable. No range. */
+	LUN_UNMAP, /* Deallocate; afterwards the range reads as zeroes where zeroes_after_unmap. */
+	LUN_ZERO,  /* Reads as zeroes afterwards, space kept where the store can. */
+	LUN_OP_COUNT
+};
+
+/* Flags of an I/O. */
+enum {
+	LUN_IO_DURABLE = 1 << 0, /* Durable when it completes. Implied when the write cache is off. */
+};
+
+/* Elements an I/O's vector may have: the pieces of 64 KiB that a burst consists of, and some room. */
+#define LUN_IOV_MAX 8u
+
+struct lun_io;
+/* res is 0 or negative errno: -EIO, -ENOSPC, -EROFS (read-only, or closed by a failed flush),
+ * -ENODEV (offline), -EBUSY (too many orphans), -ECANCELED (abandoned while it waited), or what
+ * `admit` answered. All bytes moved, or an error: there is no short transfer. Runs on the io's loop,
+ * never inside lun_io_submit. */
+typedef void lun_io_done_fn(struct lun_io *io, int res);
+/* Runs on the io's loop in the very turn in which the io is handed to the image, after its range
+ * was found free and the gate open. Non-zero (negative errno) ends the io with that result. */
+typedef int lun_io_admit_fn(struct lun_io *io);
+
+enum lun_io_stage {
+	LUN_IO_IDLE,      /* The caller's. */
+	LUN_IO_WAITING,   /* On a waiting list of its loop: gate closed, range taken, or image busy. */
+	LUN_IO_SUBMITTED, /* The image's; on the loop's list of submitted I/O. */
+	LUN_IO_ORPHANED,  /* The image's, abandoned by its caller; its range is published. */
+	LUN_IO_ENDING,    /* The loop's; done runs soon. */
+};
+
+/*
+ * One I/O. Caller-owned memory, valid until done has run. Zero-initialise; set the first group, then
+ * submit. Several I/Os of one command may be in flight.
+ */
+struct lun_io {
+	/* Set by the caller before submit. */
+	enum lun_op op;
+	uint32_t flags;
+	uint64_t offset_bytes; /* Multiple of the logical block size for READ and WRITE. */
+	uint64_t length_bytes;
+	uint32_t iov_count;
+	struct iovec iov[LUN_IOV_MAX]; /* Page-aligned starts for direct I/O; consumed in place. */
+	lun_io_admit_fn *admit;        /* NULL: always. */
+	lun_io_done_fn *done;
+	/* Set by lun_io_submit, readable by callbacks. */
+	struct lun *lun;
+	struct loop *loop;
+	/* Private to lun/. */
+	enum lun_io_stage stage;
+	bool abandoned;
+	int res;
+	struct list_node link;
+	struct loop_msg msg;
+	struct loop_op loop_op;
+	uint64_t image_word[4]; /* The image type's own use while SUBMITTED. */
+	void *image_data;
+};
+
+/* What a LUN consists of, from the configuration; strings are borrowed during lun_open only. */
+struct lun_spec {
+	const char *name;  /* For logs: "iqn...:lun 3". */
+	const char *type;  /* "raw", "null", "fault". */
+	const char *path;  /* The image; NULL for null. */
+	uint64_t size_bytes; /* 0: that of the existing image. */
+	uint32_t logical_block_bytes;  /* 512 or 4096; used at creation, then kept with the image. */
+	uint32_t physical_block_bytes; /* 512 or 4096. */
+	uint32_t allocation_unit_bytes; /* 0: chosen at creation from the file system. */
+	bool page_cache;   /* Page-cache mode instead of direct I/O. */
+	bool write_cache;  /* false: every write is durable. */
+	bool read_only;
+	const char *fault_control; /* type fault: the control file. */
+	const char *identity;      /* "naa.6..." or NULL. */
+	const char *serial;        /* NULL: derived from the identity. */
+	uint32_t company_id;       /* 24 bits. */
+	const char *state_dir;
+};
+
+#define LUN_NAA_BYTES 16u
+#define LUN_SERIAL_MAX 64u
+
+/* Made once per LUN and kept for ever (DESIGN.md 7). */
+struct lun_identity {
+	uint8_t naa[LUN_NAA_BYTES];
+	char serial[LUN_SERIAL_MAX + 1];
+};
+
+/* Fixed while the LUN is open. */
+struct lun_limits {
+	uint32_t logical_block_bytes;
+	uint32_t physical_block_bytes;
+	uint32_t allocation_unit_bytes;
+	bool thin;               /* UNMAP is worth announcing. */
+	bool zeroes_after_unmap; /* Guaranteed, else do not announce LBPRZ. */
+	bool write_cache;
+};
+
+/* Published: immutable, one turn's use. */
+struct lun_state {
+	uint64_t size_bytes;
+	bool online;
+	bool read_only;   /* By configuration, by the file's mode, or after a failed flush. */
+	bool gate_closed; /* A drain is under way: new I/O waits. */
+	char offline_reason[128];
+};
+
+/*
+ * Open (and where there is none, create) the image and find or make the identity. Never fails for a
+ * bad image: the LUN is then offline with a reason, and the daemon goes on; negative errno only when
+ * memory is short. Control thread, may block. `group` must outlive the LUN.
+ */
+int MUST_CHECK lun_open(const struct lun_spec *spec, const struct loop_group *group, struct lun **out);
+/* Close and free. No I/O may be in flight on any loop (drain first). Control thread. */
+void lun_close(struct lun *lun);
+
+/* Lines for the log and for operators. Any thread. */
+const char *lun_name(const struct lun *lun);
+const struct lun_identity *lun_identity(const struct lun *lun);
+const struct lun_limits *lun_limits(const struct lun *lun);
+/* The current snapshot; do not keep it across turns. Any loop of the group, and the control loop. */
+const struct lun_state *lun_state(const struct lun *lun);
+/* True when the account of orphans is full: answer NOT READY. Any loop. */
+bool lun_is_overrun(const struct lun *lun);
+/* Take the LUN offline with a reason (a second LUN with the same identity). Before the loops run. */
+void lun_set_offline(struct lun *lun, const char *reason);
+
+/* Submit an I/O on its loop; done runs later, exactly once. Range must lie within size_bytes. */
+LOOP_ONLY void lun_io_submit(struct lun *lun, struct loop *loop, struct lun_io *io);
+/*
+ * The command behind the io was aborted. A waiting io ends with -ECANCELED; one that the image holds
+ * becomes an orphan, its range published before this returns, so that task management may be
+ * answered at once. done still runs, later. Idle and ending ios are left alone.
+ */
+LOOP_ONLY void lun_io_abandon(struct lun_io *io);
+/* I/Os of this LUN that this loop has submitted and not got back. */
+LOOP_ONLY uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop);
+
+/*
+ * Exclusive use of a range (COMPARE AND WRITE, read-modify-write, copies). granted runs on the
+ * request's loop once every loop has acknowledged that its overlapping writes have ended; ordinary
+ * I/O that overlaps then waits. The holder submits its own I/O with lun_io_submit_exclusive. First
+ * come, first served on overlap. The request is caller-owned until released has run.
+ */
+struct lun_exclusive {
+	uint64_t offset_bytes;
+	uint64_t length_bytes;
+	void (*granted)(struct lun_exclusive *exclusive);
+	void (*released)(struct lun_exclusive *exclusive);
+	/* Private to lun/. */
+	struct lun *lun;
+	struct loop *loop;
+	struct list_node link;
+	struct loop_round round;
+	struct loop_msg msg;
+	uint8_t stage;
+};
+
+LOOP_ONLY void lun_exclusive_acquire(struct lun *lun, struct loop *loop,
+				     struct lun_exclusive *exclusive);
+LOOP_ONLY void lun_exclusive_release(struct lun_exclusive *exclusive);
+/* As lun_io_submit, for I/O inside a range that its issuer holds. */
+LOOP_ONLY void lun_io_submit_exclusive(struct lun_exclusive *exclusive, struct lun_io *io);
+
+/*
+ * Drain: close the gate on every loop and wait until no submitted I/O is left, orphans included.
+ * On expiry the gate opens again and done gets -ETIMEDOUT; on 0 the gate stays closed until
+ * lun_resume. One at a time per LUN (-EBUSY through done). Control loop.
+ */
+typedef void lun_drain_done_fn(struct lun *lun, int res, void *arg);
+LOOP_ONLY void lun_drain(struct lun *lun, struct loop *control, uint64_t deadline_ms,
+			 lun_drain_done_fn *done, void *arg);
+LOOP_ONLY void lun_resume(struct lun *lun, struct loop *control);
+
+#endif

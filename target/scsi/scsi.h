@@ -1,0 +1,198 @@
+/*
+ * The SCSI device server: what a transport (iSCSI) calls to have commands executed. It decodes CDBs
+ * by table, knows logical units, unit attentions and sense data, and turns commands into LUN I/O. It
+ * knows nothing of PDUs, windows or R2T: the transport owns data movement and asks for pieces.
+ *
+ * The life of a command, all on the loop of its nexus:
+ *
+ *   scsi_cmd_prepare      decode and check; either it has ended (status, sense) or `data` says how
+ *                         data moves and data_bytes how much the command would transfer.
+ *   NONE, IN_PARAM        scsi_cmd_execute; parameter data appear in cmd->buffer.
+ *   OUT_PARAM             the transport gathers data_bytes in cmd->buffer, then scsi_cmd_execute.
+ *   IN_MEDIUM, OUT_MEDIUM scsi_piece_submit for each piece, several at a time, any order; the command
+ *                         has ended when all pieces are back. No scsi_cmd_execute.
+ *
+ * The transport answers with cmd->status and cmd->sense. The first failure of a command wins.
+ */
+#ifndef TARGET_SCSI_SCSI_H
+#define TARGET_SCSI_SCSI_H
+
+#include "base/loop.h"
+#include "lun/lun.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct scsi_target; /* A SCSI target device: logical units by number. */
+struct scsi_lu;     /* A logical unit. */
+struct scsi_nexus;  /* An I_T nexus: one session's view; its unit attentions. */
+struct scsi_cmd;
+struct scsi_piece;
+
+#define SCSI_CDB_MAX 16u
+#define SCSI_SENSE_MAX 252u /* SPC-4 4.5: never longer. */
+#define SCSI_FIXED_SENSE_BYTES 18u
+/* Highest logical unit number in peripheral or flat space addressing (SAM-5 4.7). */
+#define SCSI_LUN_NUMBER_MAX 16383u
+/* The most data an IN_PARAM or OUT_PARAM command moves: one loop buffer. */
+#define SCSI_PARAM_MAX LOOP_BUFFER_BYTES
+
+/* SAM-5 5.3.1. */
+enum scsi_status {
+	SCSI_GOOD = 0x00,
+	SCSI_CHECK_CONDITION = 0x02,
+	SCSI_CONDITION_MET = 0x04,
+	SCSI_BUSY = 0x08,
+	SCSI_RESERVATION_CONFLICT = 0x18,
+	SCSI_TASK_SET_FULL = 0x28,
+	SCSI_ACA_ACTIVE = 0x30,
+	SCSI_TASK_ABORTED = 0x40,
+};
+
+/* Task attributes, SAM-5 8.6, numbered as in the iSCSI SCSI Command PDU (RFC 7143 11.3.1.1). */
+enum scsi_attribute {
+	SCSI_UNTAGGED = 0,
+	SCSI_SIMPLE = 1,
+	SCSI_ORDERED = 2,
+	SCSI_HEAD_OF_QUEUE = 3,
+	SCSI_ACA = 4,
+};
+
+/* How a prepared command's data move. */
+enum scsi_data {
+	SCSI_DATA_NONE,
+	SCSI_DATA_IN_PARAM,
+	SCSI_DATA_OUT_PARAM,
+	SCSI_DATA_IN_MEDIUM,
+	SCSI_DATA_OUT_MEDIUM,
+};
+
+typedef void scsi_cmd_done_fn(struct scsi_cmd *cmd);
+typedef void scsi_piece_done_fn(struct scsi_piece *piece);
+
+/*
+ * One command; embedded in the transport's task. Zero-initialised by scsi_cmd_init.
+ */
+struct scsi_cmd {
+	/* Set by the transport before scsi_cmd_prepare. */
+	struct scsi_nexus *nexus;
+	struct loop *loop;
+	uint8_t lun_field[8]; /* As on the wire, SAM-5 4.7. */
+	uint8_t cdb[SCSI_CDB_MAX];
+	uint8_t attribute;    /* enum scsi_attribute */
+	/* Set by the transport before scsi_cmd_execute of a PARAM command: SCSI_PARAM_MAX bytes. */
+	uint8_t *buffer;
+	uint32_t buffer_bytes; /* OUT_PARAM: what arrived, at most data_bytes. */
+	scsi_cmd_done_fn *done;
+	/* Set by scsi_cmd_prepare. */
+	enum scsi_data data;
+	uint64_t data_bytes; /* IN_PARAM: after execute, the length of the parameter data. */
+	struct scsi_lu *lu;  /* NULL where the LUN number has none. */
+	/* The result. */
+	uint8_t status; /* enum scsi_status */
+	uint8_t sense_bytes;
+	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
+	/* Private to scsi/. */
+	bool aborted;
+	bool durable; /* FUA, or write cache off. */
+	uint8_t step;
+	const struct scsi_op *op;
+	uint64_t lba;
+	uint64_t block_count;
+	uint64_t progress_bytes;
+	uint8_t *scratch; /* A loop buffer of the command's own, given back at its end. */
+	struct lun_io io; /* For commands that scsi_cmd_execute runs. */
+	struct list_node ios; /* lun_ios under way (scsi_io.link), for abort. */
+};
+
+/* One stretch of a MEDIUM command's data: at most LOOP_BUFFER_BYTES, a multiple of the logical block
+ * size at a multiple of it. Owned by the transport; scsi/ has it from submit until done. */
+struct scsi_piece {
+	/* Set by the transport. */
+	struct scsi_cmd *cmd;
+	uint64_t offset_bytes; /* Within the command's data. */
+	uint32_t length_bytes;
+	uint8_t *buffer;       /* Page-aligned. */
+	scsi_piece_done_fn *done;
+	/* The result: false when the command failed on this piece; its status and sense are set. */
+	bool ok;
+	/* Private to scsi/. */
+	struct lun_io io;
+	struct list_node link;
+	uint8_t *scratch;
+};
+
+/* Prepare a record for a new command; every field but those the transport sets is cleared. */
+void scsi_cmd_init(struct scsi_cmd *cmd);
+
+/*
+ * Decode the CDB and check it against table, logical unit, unit attentions and access, in the order
+ * of SAM-5 / SPC-4. False: the command has ended, status and sense are set, no I/O was started.
+ * INQUIRY, REPORT LUNS and REQUEST SENSE work where there is no such logical unit.
+ */
+LOOP_ONLY bool MUST_CHECK scsi_cmd_prepare(struct scsi_cmd *cmd);
+/* Run it. True: it has ended. False: cmd->done runs later, from the loop. */
+LOOP_ONLY bool MUST_CHECK scsi_cmd_execute(struct scsi_cmd *cmd);
+/* Move a piece between buffer and medium (or compare, for VERIFY); piece->done runs later. */
+LOOP_ONLY void scsi_piece_submit(struct scsi_piece *piece);
+/*
+ * Abort: no further I/O is started for the command; I/O under way becomes an orphan (lun.h) before
+ * this returns. done callbacks of what was under way still come; until then records and buffers stay
+ * the device server's.
+ */
+LOOP_ONLY void scsi_cmd_abort(struct scsi_cmd *cmd);
+
+/* End a command with a status that has no sense data (TASK SET FULL, BUSY). */
+void scsi_cmd_set_status(struct scsi_cmd *cmd, enum scsi_status status);
+
+/* -- Targets and logical units: built by the control thread before the loops run. -- */
+
+struct scsi_lu_spec {
+	struct lun *lun; /* Borrowed; outlives the logical unit. */
+	const char *vendor;   /* At most 8 characters; NULL: the defaults. */
+	const char *product;  /* 16 */
+	const char *revision; /* 4 */
+};
+
+int MUST_CHECK scsi_target_create(const char *iscsi_name, struct scsi_target **out);
+/* Add a logical unit; -EEXIST for a number that is taken, -ERANGE above SCSI_LUN_NUMBER_MAX. */
+int MUST_CHECK scsi_target_add_lu(struct scsi_target *target, uint16_t number,
+				  const struct scsi_lu_spec *spec);
+/* Free target and logical units (not the LUNs). No nexus may be left. */
+void scsi_target_free(struct scsi_target *target);
+unsigned scsi_target_lu_count(const struct scsi_target *target);
+/* The logical unit of a number, or NULL. Any thread. */
+struct scsi_lu *scsi_target_find_lu(const struct scsi_target *target, uint16_t number);
+struct lun *scsi_lu_lun(const struct scsi_lu *lu);
+/* Decode a LUN field (peripheral or flat space addressing). False: no number in it. */
+bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number);
+
+/* -- Nexuses -- */
+
+struct scsi_nexus_spec {
+	const struct scsi_target *target;
+	const char *initiator_port_name; /* "iqn...,i,0x<isid>", SAM-5 / RFC 7143 4.2.7; copied. */
+	uint16_t relative_target_port;
+	uint16_t portal_group_tag;
+};
+
+/* Create: any thread; then used on its session's loop alone. Each logical unit starts with exactly
+ * one unit attention, 29h/00h. -ENOMEM. */
+int MUST_CHECK scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out);
+void scsi_nexus_free(struct scsi_nexus *nexus);
+const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus);
+
+/* Unit attentions, in SAM-5 / SPC-4 priority order: the lowest is reported first. */
+enum scsi_ua {
+	SCSI_UA_POWER_ON,           /* 29h/00h */
+	SCSI_UA_BUS_DEVICE_RESET,   /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
+	SCSI_UA_CAPACITY_CHANGED,   /* 2Ah/09h */
+	SCSI_UA_LUNS_CHANGED,       /* 3Fh/0Eh */
+	SCSI_UA_COMMANDS_CLEARED,   /* 2Fh/00h: CLEAR TASK SET by another initiator */
+	SCSI_UA_COUNT
+};
+
+/* Make a unit attention pending for a logical unit on this nexus. The nexus's loop. */
+LOOP_ONLY void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_ua ua);
+
+#endif
