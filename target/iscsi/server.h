@@ -1,0 +1,58 @@
+/*
+ * What the iSCSI layer knows about the whole daemon: its limits, its loops, its targets. Built by
+ * target/ctl before the loops run; read-only from then on, so that every loop may look.
+ *
+ * Not here: sessions (session.h; listed by registry.h, on the control loop) and portals (net/).
+ */
+#ifndef TARGET_ISCSI_SERVER_H
+#define TARGET_ISCSI_SERVER_H
+
+#include "base/group.h"
+#include "base/pool.h"
+#include "target/scsi/scsi.h"
+
+#include <stdint.h>
+
+struct registry;
+struct iscsi_target;
+
+/* A session starts with this many command slots and buffers of its own (DESIGN.md 5). */
+#define ISCSI_FLOOR_COMMANDS 8u
+/* Immediate commands a session may have beyond its window; answered from a reserve. */
+#define ISCSI_IMMEDIATE_COMMANDS 4u
+
+/* From the configuration; all set. */
+struct iscsi_limits {
+	uint32_t sessions_max;
+	uint32_t queue_depth_max;       /* The command window at its widest, per session. */
+	uint32_t login_timeout_ms;
+	uint32_t write_stall_timeout_ms;
+	uint32_t nop_interval_ms;       /* 0: no NOP-In of our own. */
+	uint32_t nop_timeout_ms;
+	uint32_t data_out_timeout_ms;   /* An R2T not served this long ends the connection. */
+	uint32_t logins_max;            /* Connections that have not finished login. */
+	uint32_t logins_per_source_max;
+};
+
+struct iscsi_server {
+	struct loop *control;
+	struct loop_group group;
+	struct iscsi_limits limits;
+	struct iscsi_target **targets; /* target.h */
+	unsigned target_count;
+	struct registry *registry;     /* The control loop's. */
+};
+
+/*
+ * A data loop's share of the iSCSI layer: its pools and the sessions that live on it. Set as
+ * loop_user of each loop of the group. The sums behind the pool sizes stand in loop_context.c.
+ */
+struct iscsi_loop;
+/* Before the loop starts; control thread. -ENOMEM. */
+int MUST_CHECK iscsi_loop_create(struct loop *loop, const struct iscsi_server *server);
+/* After the loop ended. Asserts that every task came back unless `abandon` is set. */
+void iscsi_loop_free(struct loop *loop, bool abandon);
+/* How many sessions with their floor of buffers a loop can hold. Any thread. */
+uint32_t iscsi_loop_sessions_max(const struct loop *loop);
+
+#endif
