@@ -1,0 +1,208 @@
+/*
+ * The plain parsed form of the configuration: what the file says, checked and with every default
+ * filled in. It holds no run-time state: no descriptor, no resolved host name, no pointer into the
+ * parser. target/ctl reads it once and builds the daemon from it.
+ *
+ * All of it belongs to one struct conf: strings and arrays live as long as that, and conf_free
+ * (parse.h) releases them together. It is immutable once the parser has returned it, so the
+ * functions below may be called on any thread.
+ *
+ * Times are in milliseconds, sizes in bytes. `line` is the line of the file where a thing begins,
+ * for messages such as "ringsan.conf:12: image is locked".
+ *
+ * Read next: options.h (the one table of names, defaults and ranges), parse.h (how to get one).
+ */
+#ifndef CONF_MODEL_H
+#define CONF_MODEL_H
+
+#include "base/loop.h"
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum {
+	CONF_PORT_DEFAULT = 3260,        /* RFC 7143 13.1: the well-known port of iSCSI. */
+	CONF_ISCSI_NAME_BYTES_MAX = 223, /* RFC 7143 4.2.7.1. */
+	CONF_LUN_NUMBER_MAX = 16383,     /* SAM-5 4.7.4: what flat space addressing can say. */
+	CONF_SECRET_BYTES_MIN = 12,      /* RFC 7143 9.2.1: 96 bits, where no IPsec protects. */
+	CONF_SECRET_BYTES_MAX = 255,
+	CONF_TARGETS_MAX = 4096,
+	CONF_LUNS_PER_TARGET_MAX = 1024,
+	CONF_PORTALS_MAX = 64,
+	CONF_ACCESS_RULES_MAX = 256, /* Per target. */
+	CONF_LIST_MAX = 256,         /* Items in one { list }. */
+};
+
+enum conf_log_level {
+	CONF_LOG_ERROR,
+	CONF_LOG_WARNING,
+	CONF_LOG_INFO,
+	CONF_LOG_DEBUG,
+};
+
+enum conf_lun_type {
+	CONF_LUN_RAW,   /* A sparse file or a block device. */
+	CONF_LUN_NULL,  /* No storage: for measuring the protocol. */
+	CONF_LUN_FAULT, /* For tests and drills: delays, fails or sticks on command. */
+};
+
+enum conf_cache {
+	CONF_CACHE_DIRECT, /* O_DIRECT where the file system has it. */
+	CONF_CACHE_PAGE,   /* Through the page cache. */
+};
+
+struct conf_strings {
+	char **items;
+	size_t count;
+};
+
+/* A numeric address. `bytes` is in network order; IPv4 uses the first four. */
+struct conf_address {
+	int family; /* AF_INET or AF_INET6. */
+	uint8_t bytes[16];
+	uint16_t port;
+	char zone[IF_NAMESIZE]; /* Interface of a link-local IPv6 address, else "". */
+};
+
+struct conf_network {
+	int family; /* AF_INET or AF_INET6. */
+	uint8_t bytes[16];
+	uint8_t prefix_bits;
+};
+
+/* One listening socket. Portals of equal tag form one portal group (RFC 7143 4.2.2). */
+struct conf_portal {
+	struct conf_address address;
+	uint16_t tag;            /* Portal group tag, 1 .. 65535. */
+	uint16_t advertise_port; /* Valid with `advertise`. */
+	char *advertise;         /* Host announced in place of the address (numeric, IPv6 without
+				  * brackets, or a name), or NULL. A wildcard portal without it
+				  * announces the address that the initiator came to. */
+	int line;
+};
+
+/* A host is admitted by a rule that matches its name and its address, both. */
+struct conf_access {
+	struct conf_strings initiators; /* Lower-case patterns with * and ?; none: any name. */
+	struct conf_network *networks;  /* None: any address. */
+	size_t network_count;
+	int line;
+};
+
+/* CHAP. No users: no authentication. Names are those of the secrets file: see conf_user_find. */
+struct conf_auth {
+	struct conf_strings users; /* Who may log in. */
+	char *mutual;              /* The user as whom the target proves itself, or NULL. */
+	int line;
+};
+
+struct conf_lun {
+	uint16_t number;
+	enum conf_lun_type type;
+	enum conf_cache cache;
+	bool write_cache; /* false: every write is durable before it is answered. */
+	bool read_only;
+	uint32_t block_size;
+	uint32_t physical_block_size;
+	uint32_t allocation_unit; /* 0: chosen when the image is created. */
+	uint64_t size_bytes;      /* 0: what the image has. */
+	char *image;              /* NULL where the type needs none. */
+	char *fault_control;      /* CONF_LUN_FAULT: the file that commands it; else NULL. */
+	char *identity; /* "naa.6" and 31 lower-case hexadecimal digits; NULL: made once. */
+	char *serial;   /* NULL: derived from the identity. */
+	char *vendor;   /* At most 8, 16 and 4 printable ASCII characters, not padded. */
+	char *product;
+	char *revision;
+	int line;
+};
+
+struct conf_target {
+	char *name;              /* Lower case, valid by RFC 7143 4.2.7. */
+	char *alias;             /* NULL: none. */
+	uint16_t *portal_groups; /* Tags; none: every group. Use conf_target_in_group. */
+	size_t portal_group_count;
+	struct conf_lun *luns; /* Ascending by number. */
+	size_t lun_count;
+	struct conf_access *access; /* None: anybody (the parser allows it on loopback alone). */
+	size_t access_count;
+	struct conf_auth auth;
+	int line;
+};
+
+/* What bounds the daemon, whatever its peers do. */
+struct conf_limits {
+	uint64_t memory_bytes; /* I/O buffers, over all loops. */
+	uint32_t sessions;
+	uint32_t queue_depth; /* Largest command window of a session. */
+	uint32_t connections_before_login;
+	uint32_t connections_before_login_per_source;
+	uint32_t login_timeout_ms;
+	uint32_t write_stall_timeout_ms;
+	uint32_t nop_interval_ms; /* 0: no NOP-In of our own. */
+	uint32_t nop_timeout_ms;
+	uint32_t data_out_timeout_ms;
+};
+
+/* A CHAP user. The secret lies in locked memory that is left out of core dumps and zeroised by
+ * conf_free; do not copy it elsewhere, never log it. */
+struct conf_user {
+	const char *name;
+	const uint8_t *secret;
+	size_t secret_bytes;
+	int line; /* In the secrets file. */
+};
+
+struct conf_memory; /* Where the strings and arrays live; private to conf/. */
+
+struct conf {
+	char *file; /* Name of the configuration file, for messages. */
+	char *state_dir;
+	char *secrets_file; /* NULL: none. */
+	enum loop_engine engine;
+	enum conf_log_level log_level;
+	uint32_t loops;      /* 0: one per CPU. */
+	uint32_t company_id; /* 24 bits. */
+	struct conf_limits limits;
+	struct conf_auth discovery_auth;
+	struct conf_portal *portals;
+	size_t portal_count;
+	struct conf_target *targets;
+	size_t target_count;
+	struct conf_user *users; /* From the secrets file, in its order. */
+	size_t user_count;
+	struct conf_memory *memory;
+};
+
+/* The user of that exact name, or NULL. */
+const struct conf_user *conf_user_find(const struct conf *conf, const char *name);
+
+/* True if the target is to be reached through portals of this tag. */
+bool conf_target_in_group(const struct conf_target *target, uint16_t tag);
+
+/*
+ * True if a host of this name and address may log in to the target: no rules, or one that matches
+ * both. Upper-case letters in `initiator_name` match as lower-case ones; an IPv4-mapped IPv6
+ * address counts as IPv4. Any thread; allocates nothing; time is bounded by the size of the rules
+ * times the length of the name.
+ */
+bool conf_access_permits(const struct conf_target *target, const char *initiator_name,
+			 const struct sockaddr *address);
+
+bool conf_address_is_wildcard(const struct conf_address *address);
+bool conf_address_is_loopback(const struct conf_address *address);
+
+/*
+ * Fill `out` for bind(2). Returns its length, or -ENODEV if the zone's interface does not exist
+ * (the only part that looks at the machine).
+ */
+int MUST_CHECK conf_address_to_sockaddr(const struct conf_address *address,
+					struct sockaddr_storage *out);
+
+/* The address as text, "192.0.2.1:3260" or "[2001:db8::1]:3260". */
+#define CONF_ADDRESS_TEXT_MAX 80u
+void conf_address_to_text(const struct conf_address *address, char out[CONF_ADDRESS_TEXT_MAX]);
+
+#endif
