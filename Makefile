@@ -23,6 +23,7 @@ FLAGS_plain := -O2 -D_FORTIFY_SOURCE=3 -fstack-clash-protection -fcf-protection 
 FLAGS_san := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan := -O1 -fsanitize=thread
 FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN_clang)
+LINK_plain := -Wl,-z,relro,-z,now
 LINK_san := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_fuzz := -fsanitize=fuzzer,address,undefined
@@ -41,7 +42,7 @@ LINK_ORDER := target/bench target/ctl target/iscsi target/scsi target/net lun co
 ALL_LIBS := $(foreach l,$(LINK_ORDER),$(call layer_lib,$(l)))
 
 .PHONY: all
-all: $(O)/ringsand $(O)/ringsan
+all: $(O)/ringsand $(O)/ringsan ## the daemon and the tool, below $(B)/$(V)
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
@@ -80,6 +81,66 @@ $(O)/tests/fuzz/fuzz_$(1)_%: $(O)/tests/fuzz/fuzz_$(1)_%.o $(call libs_below,$(1
 	$$(CC) $$(LDFLAGS) $$^ $$(LIBS) -o $$@
 endef
 $(foreach t,$(TOPICS),$(eval $(call topic_rule,$(t))))
+
+# Programs that act as an initiator: libiscsi and nothing of ours.
+$(O)/initiator-tests/%: $(O)/initiator-tests/%.o
+	$(CC) $(LDFLAGS) $^ -liscsi -o $@
+
+programs_in = $(patsubst %.c,$(O)/%,$(wildcard $(1)/*.c))
+OBJECTS := $(foreach l,$(LAYERS) target,$(patsubst %.c,$(O)/%.o,$(call layer_srcs,$(l))))
+MAN_PAGES := $(wildcard $(foreach l,$(LAYERS) target,$(l)/*.[1-8]))
+
+.PHONY: objects unit-programs stress-programs fuzz-programs initiator-programs
+objects: $(OBJECTS)
+unit-programs: $(call programs_in,tests/unit)
+stress-programs: $(call programs_in,tests/stress)
+fuzz-programs: $(call programs_in,tests/fuzz)
+initiator-programs: $(call programs_in,initiator-tests)
+
+.PHONY: packages-build packages-check run bench
+packages-build packages-check:
+	@tests/packages.sh $(@:packages-%=%)
+run: packages-build ## install what is missing, build, serve a thin LUN on 127.0.0.1:3260
+	@+conf/run.sh
+bench: packages-check ## measure a running target, see initiator-tests/bench/README.md
+	+initiator-tests/bench/run.sh
+
+SUITES := style build lint unit tsan fuzz initiators
+.PHONY: check $(SUITES:%=check-%) fuzz
+check: packages-check ## all tests, under ten minutes on two cores
+	@+tests/run $(SUITES)
+$(SUITES:%=check-%): packages-check ## check-unit, check-initiators ...: one suite of check
+	@+tests/run $(@:check-%=%)
+fuzz: packages-check ## every fuzzer for FUZZ_SECONDS (600), new inputs kept in the corpus
+	@+FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_KEEP=1 tests/run fuzz
+
+SOURCES := $(wildcard $(foreach l,$(LAYERS) target initiator-tests $(wildcard tests/*),$(l)/*.[ch]))
+.PHONY: tidy format man clean install help
+tidy: packages-check ## clang-tidy over all sources (slow)
+	clang-tidy --quiet $(filter-out tests/%,$(filter %.c,$(SOURCES))) -- -std=gnu11 -I. -D_GNU_SOURCE
+format: ## clang-format every source in place
+	clang-format -i $(SOURCES)
+man: ## check the manual pages
+	mandoc -T lint -W warning $(MAN_PAGES)
+clean: ## remove $(B)
+	rm -rf $(B)
+
+PREFIX ?= /usr/local
+DOC := $(DESTDIR)$(PREFIX)/share/doc/ringsan
+install: all ## PREFIX (/usr/local) and DESTDIR are honoured
+	install -D -m 755 $(O)/ringsand $(DESTDIR)$(PREFIX)/sbin/ringsand
+	install -D -m 755 $(O)/ringsan $(DESTDIR)$(PREFIX)/bin/ringsan
+	for page in $(MAN_PAGES); do install -D -m 644 $$page \
+		$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+	for unit in conf/*.service; do install -D -m 644 $$unit \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
+	install -D -m 644 -t $(DOC) README.md LICENSE
+	install -D -m 644 -t $(DOC)/examples conf/examples/*
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@echo 'V=plain|san|tsan|fuzz chooses the variant, B=folder where it is built (build).'
+	@echo 'tests/run -h shows how to run one program or one initiator test.'
 
 .SECONDARY:
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Install the Debian packages that a build (`build`) or all tests (`check`) need and that are
+# missing. As root or through sudo; elsewhere print what is missing and stop. When nothing is
+# missing, nothing is run and no rights are needed.
+set -eu
+
+BUILD_PACKAGES='gcc libc6-dev make liburing-dev libaio-dev libssl-dev libisal-dev libconfuse-dev
+	libjansson-dev'
+# libclang-rt-dev has clang's sanitizers and libFuzzer; qemu-block-extra has QEMU's iscsi driver.
+CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev libcriterion-dev universal-ctags
+	cppcheck shellcheck codespell mandoc python3 git procps util-linux attr
+	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark'
+
+case "${1-}" in
+build) wanted=$BUILD_PACKAGES ;;
+check) wanted="$BUILD_PACKAGES $CHECK_PACKAGES" ;;
+list)
+	# shellcheck disable=SC2086 # The lists are words on purpose.
+	printf '%s\n' $BUILD_PACKAGES $CHECK_PACKAGES
+	exit 0
+	;;
+*)
+	echo "usage: tests/packages.sh build|check|list" >&2
+	exit 2
+	;;
+esac
+
+installed() {
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=
+for package in $wanted; do
+	if ! command -v dpkg-query >/dev/null || ! installed "$package"; then
+		missing="$missing $package"
+	fi
+done
+missing=${missing# }
+[ -n "$missing" ] || exit 0
+
+give_up() {
+	echo "packages: $1. As root on Debian 12:" >&2
+	echo "    apt-get install --no-install-recommends $missing" >&2
+	exit 1
+}
+
+command -v apt-get >/dev/null || give_up "there is no apt-get here"
+if [ "$(id -u)" -eq 0 ]; then
+	as_root=
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+	as_root='sudo -n'
+elif command -v sudo >/dev/null && [ -t 0 ]; then
+	as_root=sudo
+else
+	give_up "neither root nor sudo"
+fi
+
+echo "packages: installing $missing"
+# shellcheck disable=SC2086 # Words on purpose.
+{
+	$as_root apt-get -q update </dev/null || give_up "apt-get update failed"
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends \
+		$missing </dev/null || give_up "apt-get install failed"
+}
