@@ -63,32 +63,47 @@ struct conf_strings {
 struct conf_address {
 	int family; /* AF_INET or AF_INET6. */
 	uint8_t bytes[16];
-	uint16_t port;
+	uint16_t port;          /* 0: the kernel chooses, for tests. */
 	char zone[IF_NAMESIZE]; /* Interface of a link-local IPv6 address, else "". */
 };
 
+/* All bits beyond the prefix are zero. */
 struct conf_network {
 	int family; /* AF_INET or AF_INET6. */
 	uint8_t bytes[16];
 	uint8_t prefix_bits;
 };
 
+struct conf_networks {
+	struct conf_network *items;
+	size_t count;
+};
+
+struct conf_tags {
+	uint16_t *items;
+	size_t count;
+};
+
+/* A host to announce: a numeric address (IPv6 without brackets) or a name. */
+struct conf_host {
+	char *name;    /* NULL: not given. */
+	uint16_t port; /* 0: the portal's. */
+};
+
 /* One listening socket. Portals of equal tag form one portal group (RFC 7143 4.2.2). */
 struct conf_portal {
 	struct conf_address address;
-	uint16_t tag;            /* Portal group tag, 1 .. 65535. */
-	uint16_t advertise_port; /* Valid with `advertise`. */
-	char *advertise;         /* Host announced in place of the address (numeric, IPv6 without
-				  * brackets, or a name), or NULL. A wildcard portal without it
-				  * announces the address that the initiator came to. */
+	uint16_t tag; /* Portal group tag, 1 .. 65535. */
+	/* Announced in place of the address. Without it a wildcard portal announces the address
+	 * that the initiator came to. */
+	struct conf_host advertise;
 	int line;
 };
 
 /* A host is admitted by a rule that matches its name and its address, both. */
 struct conf_access {
 	struct conf_strings initiators; /* Lower-case patterns with * and ?; none: any name. */
-	struct conf_network *networks;  /* None: any address. */
-	size_t network_count;
+	struct conf_networks networks;  /* None: any address. */
 	int line;
 };
 
@@ -120,11 +135,10 @@ struct conf_lun {
 };
 
 struct conf_target {
-	char *name;              /* Lower case, valid by RFC 7143 4.2.7. */
-	char *alias;             /* NULL: none. */
-	uint16_t *portal_groups; /* Tags; none: every group. Use conf_target_in_group. */
-	size_t portal_group_count;
-	struct conf_lun *luns; /* Ascending by number. */
+	char *name;                     /* Lower case, valid by RFC 7143 4.2.7. */
+	char *alias;                    /* NULL: none. */
+	struct conf_tags portal_groups; /* None: every group. Use conf_target_in_group. */
+	struct conf_lun *luns;          /* Ascending by number. */
 	size_t lun_count;
 	struct conf_access *access; /* None: anybody (the parser allows it on loopback alone). */
 	size_t access_count;
