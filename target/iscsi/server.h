@@ -9,12 +9,12 @@
 
 #include "base/group.h"
 #include "base/pool.h"
+#include "target/iscsi/target.h"
 #include "target/scsi/scsi.h"
 
 #include <stdint.h>
 
 struct registry;
-struct iscsi_target;
 
 /* A session starts with this many command slots and buffers of its own (DESIGN.md 5). */
 #define ISCSI_FLOOR_COMMANDS 8u
@@ -40,6 +40,9 @@ struct iscsi_server {
 	struct iscsi_limits limits;
 	struct iscsi_target **targets; /* target.h */
 	unsigned target_count;
+	const struct iscsi_portal *portals;
+	unsigned portal_count;
+	struct iscsi_auth discovery_auth;
 	struct registry *registry;     /* The control loop's. */
 };
 

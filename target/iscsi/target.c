@@ -1,0 +1,43 @@
+/*
+ * Look-ups in the tables of targets; see target.h. A daemon has some thousand targets at most and a
+ * login looks once, so a walk through the table is quick enough.
+ */
+#include "target/iscsi/target.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "target/iscsi/server.h"
+
+struct iscsi_target *iscsi_target_find(const struct iscsi_server *server, const char *name)
+{
+	for (unsigned i = 0; i < server->target_count; i++) {
+		if (strcasecmp(server->targets[i]->name, name) == 0)
+			return server->targets[i];
+	}
+	return NULL;
+}
+
+bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag)
+{
+	for (size_t i = 0; i < target->tag_count; i++) {
+		if (target->tags[i] == tag)
+			return true;
+	}
+	return target->tag_count == 0;
+}
+
+bool iscsi_target_permits(const struct iscsi_target *target, const char *initiator_name,
+			  const struct sockaddr_storage *peer)
+{
+	return !target->permits || target->permits(target->rules, initiator_name, peer);
+}
+
+const struct iscsi_user *iscsi_auth_find(const struct iscsi_auth *auth, const char *name)
+{
+	for (size_t i = 0; i < auth->user_count; i++) {
+		if (strcmp(auth->users[i].name, name) == 0)
+			return &auth->users[i];
+	}
+	return NULL;
+}

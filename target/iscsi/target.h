@@ -1,0 +1,67 @@
+/*
+ * iSCSI targets, the portals they are reached through, and who may use them. Built by target/ctl
+ * from the configuration before the loops run, constant from then on: any thread may read.
+ *
+ * Not here: logical units (scsi.h), sockets (net/portal.h), sessions (registry.h).
+ */
+#ifndef TARGET_ISCSI_TARGET_H
+#define TARGET_ISCSI_TARGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct iscsi_server;
+struct scsi_target;
+
+/* A network portal as initiators see it (RFC 7143 4.2.2). */
+struct iscsi_portal {
+	struct sockaddr_storage address; /* As bound: port set, perhaps a wildcard address. */
+	const char *advertise;   /* A host, announced in place of the address; NULL: none. */
+	uint16_t advertise_port; /* With `advertise`. */
+	uint16_t tag;            /* Portal group tag, 1 .. 65535. */
+};
+
+/* A CHAP user. The secret is borrowed from the configuration's locked memory. */
+struct iscsi_user {
+	const char *name;
+	const uint8_t *secret;
+	uint32_t secret_bytes;
+};
+
+/* Who must prove what at login. No users: nobody must. */
+struct iscsi_auth {
+	const struct iscsi_user *users;
+	size_t user_count;
+	const struct iscsi_user *mutual; /* As whom the target proves itself, or NULL. */
+};
+
+/*
+ * Whether a host of this name and address may use the target. The rules belong to the
+ * configuration, which knows how to match them. Any thread, allocates nothing.
+ */
+typedef bool iscsi_permits_fn(const void *rules, const char *initiator_name,
+			      const struct sockaddr_storage *peer);
+
+struct iscsi_target {
+	const char *name;  /* Lower case, valid by RFC 7143 4.2.7. */
+	const char *alias; /* NULL: none. */
+	struct scsi_target *scsi;
+	struct iscsi_auth auth;
+	iscsi_permits_fn *permits; /* NULL: everybody. */
+	const void *rules;
+	const uint16_t *tags; /* The portal groups it is reached through. */
+	size_t tag_count;     /* 0: all. */
+};
+
+/* The target of that name, or NULL. Letter case does not count (RFC 7143 4.2.7.1: names are
+ * compared after being made lower case). */
+struct iscsi_target *iscsi_target_find(const struct iscsi_server *server, const char *name);
+bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag);
+bool iscsi_target_permits(const struct iscsi_target *target, const char *initiator_name,
+			  const struct sockaddr_storage *peer);
+/* The user of exactly that name, or NULL. */
+const struct iscsi_user *iscsi_auth_find(const struct iscsi_auth *auth, const char *name);
+
+#endif
