@@ -26,7 +26,9 @@ static bool text_fail(struct text_reader *reader, const char *error)
 	return false;
 }
 
-/* RFC 7143 6.1, standard-label, and '#' and '/' as in the extension keys that are in use. */
+/* RFC 7143 6.1, standard-label, and '#' and '/' as in the extension keys that are in use. The
+ * label's capital letter in front is not asked for, because RFC 7144 itself has iSCSIProtocolLevel.
+ */
 static bool is_key_byte(char c)
 {
 	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
@@ -39,7 +41,7 @@ static bool is_key(const char *key, size_t len_bytes)
 		if (!is_key_byte(key[i]))
 			return false;
 	}
-	return len_bytes > 0 && key[0] >= 'A' && key[0] <= 'Z';
+	return len_bytes > 0;
 }
 
 bool text_next(struct text_reader *reader, struct text_pair *out)
