@@ -1,0 +1,261 @@
+/*
+ * The list of sessions; see registry.h. A login walks the list two or three times: that is cheap
+ * beside the login itself, even with some ten thousand sessions.
+ *
+ * Runs on the control loop.
+ */
+#include "target/iscsi/registry.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/pool.h"
+
+/* Half of all TSIHs are free at any time (SESSIONS_MAX below), so this many misses do not happen.
+ */
+#define TSIH_TRIES_MAX 128u
+#define SESSIONS_MAX 32768u
+
+struct registry_entry {
+	struct list_node link;
+	struct registry *registry;
+	struct session *session;
+	struct registry_waiter *waiter; /* Its successor, or NULL. */
+	enum session_close_reason close_reason;
+	bool started;
+	char user[REGISTRY_USER_MAX + 1];
+};
+
+struct registry {
+	const struct iscsi_server *server;
+	struct pool entries;
+	struct list_node list;
+	uint32_t count;
+	uint32_t per_loop[LOOPS_MAX];
+	void (*on_empty)(void *arg); /* Set once the daemon ends. */
+	void *on_empty_arg;
+};
+
+int registry_create(const struct iscsi_server *server, struct registry **out)
+{
+	struct registry *registry = calloc(1, sizeof(*registry));
+	int error;
+
+	if (!registry)
+		return -ENOMEM;
+	assert(server->limits.sessions_max <= SESSIONS_MAX);
+	error = pool_init(&registry->entries, server->limits.sessions_max,
+			  sizeof(struct registry_entry), 0);
+	if (error != 0) {
+		free(registry);
+		return error;
+	}
+	registry->server = server;
+	list_init(&registry->list);
+	*out = registry;
+	return 0;
+}
+
+void registry_free(struct registry *registry, bool abandon)
+{
+	if (!registry)
+		return;
+	pool_clear(&registry->entries, abandon);
+	free(registry);
+}
+
+uint32_t registry_count(const struct registry *registry)
+{
+	return registry->count;
+}
+
+uint32_t registry_loop_count(const struct registry *registry, const struct loop *loop)
+{
+	return registry->per_loop[loop_index(loop)];
+}
+
+struct loop *registry_place(const struct registry *registry)
+{
+	const struct loop_group *group = &registry->server->group;
+	struct loop *best = NULL;
+
+	if (pool_free_count(&registry->entries) == 0)
+		return NULL;
+	for (unsigned i = 0; i < group->count; i++) {
+		struct loop *loop = group->loops[i];
+		uint32_t count = registry_loop_count(registry, loop);
+
+		if (count < iscsi_loop_sessions_max(loop) &&
+		    (!best || count < registry_loop_count(registry, best)))
+			best = loop;
+	}
+	return best;
+}
+
+uint16_t registry_new_tsih(const struct registry *registry)
+{
+	for (unsigned i = 0; i < TSIH_TRIES_MAX; i++) {
+		uint16_t tsih;
+
+		if (getrandom(&tsih, sizeof(tsih), 0) != (ssize_t)sizeof(tsih))
+			return 0;
+		if (tsih != 0 && !registry_find_tsih(registry, tsih))
+			return tsih;
+	}
+	return 0;
+}
+
+/* -- An entry's life -- */
+
+static void registry_remove(struct registry_entry *entry)
+{
+	struct registry *registry = entry->registry;
+
+	registry->count--;
+	registry->per_loop[loop_index(registry_spec(entry)->loop)]--;
+	list_remove(&entry->link);
+	session_free(entry->session);
+	pool_release(&registry->entries, entry);
+}
+
+static void on_session_ended(struct session *session, void *arg)
+{
+	struct registry_entry *entry = arg;
+	struct registry *registry = entry->registry;
+	struct registry_waiter *waiter = entry->waiter;
+
+	assert(entry->session == session);
+	if (waiter)
+		registry_wait_cancel(waiter);
+	registry_remove(entry);
+	if (waiter)
+		waiter->on_ended(waiter->arg);
+	if (registry->count == 0 && registry->on_empty)
+		registry->on_empty(registry->on_empty_arg);
+}
+
+int registry_open(struct registry *registry, struct session_spec *spec, const char *user,
+		  struct registry_entry **out)
+{
+	struct registry_entry *entry = pool_acquire(&registry->entries);
+	int error;
+
+	assert(entry && strlen(user) <= REGISTRY_USER_MAX);
+	*entry = (struct registry_entry){.registry = registry};
+	memcpy(entry->user, user, strlen(user));
+	spec->on_ended = on_session_ended;
+	spec->arg = entry;
+	error = session_create(spec, &entry->session);
+	if (error != 0) {
+		pool_release(&registry->entries, entry);
+		return error;
+	}
+	list_append(&registry->list, &entry->link);
+	registry->count++;
+	registry->per_loop[loop_index(spec->loop)]++;
+	*out = entry;
+	return 0;
+}
+
+void registry_start(struct registry_entry *entry)
+{
+	entry->started = true;
+	session_start(entry->session);
+	if (entry->close_reason != SESSION_CLOSE_NONE)
+		session_close(entry->session, entry->close_reason);
+}
+
+void registry_close(struct registry_entry *entry, enum session_close_reason reason)
+{
+	if (entry->close_reason != SESSION_CLOSE_NONE)
+		return;
+	entry->close_reason = reason;
+	if (entry->started)
+		session_close(entry->session, reason);
+}
+
+void registry_close_all(struct registry *registry, enum session_close_reason reason,
+			void (*on_empty)(void *arg), void *arg)
+{
+	registry->on_empty = on_empty;
+	registry->on_empty_arg = arg;
+	LIST_FOREACH(node, &registry->list)
+	{
+		registry_close(CONTAINER_OF(node, struct registry_entry, link), reason);
+	}
+	if (registry->count == 0)
+		on_empty(arg);
+}
+
+/* -- Looking -- */
+
+bool registry_matches(const struct registry_entry *entry, const struct registry_key *key)
+{
+	const struct session_spec *spec = registry_spec(entry);
+
+	return !spec->discovery && spec->target == key->target &&
+	       spec->portal_group_tag == key->portal_group_tag &&
+	       memcmp(spec->isid, key->isid, sizeof(spec->isid)) == 0 &&
+	       strcasecmp(spec->initiator_name, key->initiator_name) == 0;
+}
+
+struct registry_entry *registry_find(const struct registry *registry,
+				     const struct registry_key *key)
+{
+	LIST_FOREACH(node, &registry->list)
+	{
+		struct registry_entry *entry = CONTAINER_OF(node, struct registry_entry, link);
+
+		if (registry_matches(entry, key))
+			return entry;
+	}
+	return NULL;
+}
+
+struct registry_entry *registry_find_tsih(const struct registry *registry, uint16_t tsih)
+{
+	LIST_FOREACH(node, &registry->list)
+	{
+		struct registry_entry *entry = CONTAINER_OF(node, struct registry_entry, link);
+
+		if (registry_spec(entry)->tsih == tsih)
+			return entry;
+	}
+	return NULL;
+}
+
+const struct session_spec *registry_spec(const struct registry_entry *entry)
+{
+	return session_spec(entry->session);
+}
+
+const char *registry_user(const struct registry_entry *entry)
+{
+	return entry->user;
+}
+
+/* -- Waiting -- */
+
+void registry_wait(struct registry_entry *entry, struct registry_waiter *waiter)
+{
+	struct registry_waiter *before = entry->waiter;
+
+	waiter->entry = entry;
+	entry->waiter = waiter;
+	if (before) {
+		before->entry = NULL;
+		before->on_superseded(before->arg);
+	}
+}
+
+void registry_wait_cancel(struct registry_waiter *waiter)
+{
+	if (!waiter->entry)
+		return;
+	waiter->entry->waiter = NULL;
+	waiter->entry = NULL;
+}
