@@ -2,8 +2,8 @@
  * All data loops together: rounds over every loop, and published snapshots.
  *
  * A round runs a function at the top of a turn of each loop and, when all have acknowledged, a
- * second one on the origin loop. Because no snapshot pointer crosses turns, a round that began after
- * a pointer was swapped proves, when it ends, that nobody holds the old one.
+ * second one on the origin loop. Because no snapshot pointer crosses turns, a round that began
+ * after a pointer was swapped proves, when it ends, that nobody holds the old one.
  */
 #ifndef BASE_GROUP_H
 #define BASE_GROUP_H
@@ -43,8 +43,8 @@ void loop_round_start(struct loop_round *round, const struct loop_group *group, 
 LOOP_ONLY void loop_round_ack(struct loop_round *round);
 
 /*
- * A published snapshot: an immutable object behind one pointer that loops load once a turn or once a
- * command (acquire) and never keep across turns. published_swap stores the new one (release) and
+ * A published snapshot: an immutable object behind one pointer that loops load once a turn or once
+ * a command (acquire) and never keep across turns. published_swap stores the new one (release) and
  * starts a round on swap->round; when that ends, on_retired runs on `origin` with the old object,
  * which is then its caller's alone.
  */

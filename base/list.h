@@ -55,6 +55,15 @@ static inline struct list_node *list_first(const struct list_node *list)
 	return list_is_empty(list) ? NULL : list->next;
 }
 
+/* Take the first node out. The list is not empty. */
+static inline struct list_node *list_take_first(struct list_node *list)
+{
+	struct list_node *node = list->next;
+
+	list_remove(node);
+	return node;
+}
+
 /* Move all of `from` to the end of `to`. */
 static inline void list_splice(struct list_node *to, struct list_node *from)
 {

@@ -30,7 +30,7 @@ struct loop_msg;
 struct loop_timer;
 
 enum loop_engine {
-	LOOP_ENGINE_AUTO,  /* io_uring, or epoll with libaio where io_uring is refused. */
+	LOOP_ENGINE_AUTO, /* io_uring, or epoll with libaio where io_uring is refused. */
 	LOOP_ENGINE_URING,
 	LOOP_ENGINE_AIO,
 };
@@ -43,11 +43,11 @@ enum loop_engine {
 #define LOOP_IOV_MAX 64u
 
 struct loop_config {
-	const char *name;         /* For logs and the thread's name; copied. */
+	const char *name; /* For logs and the thread's name; copied. */
 	enum loop_engine engine;
-	unsigned index;           /* What loop_index() answers. */
-	unsigned ring_entries;    /* Submission entries; 0 chooses 1024. */
-	uint32_t buffer_count;    /* Buffers of LOOP_BUFFER_BYTES; mapped, touched only when used. */
+	unsigned index;        /* What loop_index() answers. */
+	unsigned ring_entries; /* Submission entries; 0 chooses 1024. */
+	uint32_t buffer_count; /* Buffers of LOOP_BUFFER_BYTES; mapped, touched only when used. */
 };
 
 typedef void loop_done_fn(struct loop_op *op, int res);
@@ -68,22 +68,26 @@ enum loop_op_kind {
 
 /* Flags of loop_read and loop_write. */
 enum {
-	LOOP_DSYNC = 1 << 0,  /* Write: durable when it completes (RWF_DSYNC). */
-	LOOP_NOWAIT = 1 << 1, /* Complete inline or fail with -EAGAIN / -EOPNOTSUPP, having moved nothing. */
+	LOOP_DSYNC = 1 << 0, /* Write: durable when it completes (RWF_DSYNC). */
+	/* Never wait and never go to a worker: all of it at once, or -EAGAIN (it would wait) or
+	 * -EOPNOTSUPP (this file cannot tell). The caller then repeats the whole transfer without
+	 * the flag: the vector is as it was, but some of the bytes may have moved already. */
+	LOOP_NOWAIT = 1 << 1,
 };
 
 /*
- * A completion record. The caller embeds it in its own object and must keep it, the vector and the
- * memory the vector points to until `done` has run. It may be submitted again from inside `done`.
- * All fields but transferred_bytes (which may be read any time on the loop's thread) are private to
- * base/.
+ * A completion record. The caller embeds it in its own object, zeroes it before it is first
+ * submitted, and must keep it, the vector and the memory the vector points to until `done` has run.
+ * It may be submitted again from inside `done`; submitting it while it is in flight is asserted
+ * against. All fields but transferred_bytes (which may be read any time on the loop's thread) are
+ * private to base/. A vector's elements must not add up to more than INT_MAX bytes.
  */
 struct loop_op {
 	loop_done_fn *done;
 	struct loop *loop;
 	struct iovec *iov; /* Consumed in place as bytes move. */
 	uint64_t offset_bytes;
-	uint64_t length_bytes; /* DISCARD, ZERO. */
+	uint64_t length_bytes; /* All of it: the vector's sum, or the range of DISCARD and ZERO. */
 	uint64_t transferred_bytes;
 	struct msghdr msg;
 	struct list_node link; /* Engine's queues: waiting to be submitted, ready sockets, done. */
@@ -92,10 +96,11 @@ struct loop_op {
 	uint32_t iov_count;
 	enum loop_op_kind kind;
 	uint8_t flags;
-	uint8_t state;
+	uint8_t state; /* enum op_state of loop_engine.h. */
 };
 
-/* A message to a loop. Intrusive, so posting cannot fail. Owned by the loop until its fn has run. */
+/* A message to a loop. Intrusive, so posting cannot fail. Owned by the loop until its fn has run.
+ */
 struct loop_msg {
 	struct loop_msg *next;
 	loop_msg_fn *fn;
@@ -105,7 +110,7 @@ struct loop_msg {
 struct loop_timer {
 	loop_timer_fn *fn;
 	uint64_t expires_ns;
-	struct loop_timer *child, *sibling, *prev; /* The loop's heap. */
+	struct loop_timer *child, *sibling, *prev; /* The loop's heap: timers.c. */
 	bool armed;
 };
 
@@ -120,13 +125,19 @@ int MUST_CHECK loop_create(const struct loop_config *config, struct loop **out);
 int MUST_CHECK loop_start(struct loop *loop);
 /* Run the loop on the calling thread until loop_stop; same result as loop_start. */
 int MUST_CHECK loop_run(struct loop *loop);
-/* Ask the loop to end after the current turn. Operations in flight are not waited for; their
- * records must outlive loop_join + loop_free. Any thread. */
+/* Ask the loop to end after the current turn. Operations in flight are not waited for, and their
+ * callbacks never run: a caller that wants them finished stops the loop when they are. Any thread,
+ * and signal handlers. */
 void loop_stop(struct loop *loop);
-/* Wait for a loop that loop_start started. */
+/* Wait for a loop that loop_start started. It returns beside a stuck disk too: when a disk
+ * operation is in flight, the thread, which the kernel may hold, is left behind. */
 void loop_join(struct loop *loop);
-/* Free a loop that does not run. Asserts that all its buffers came back unless `abandon` is set
- * (exit beside a stuck disk). */
+/*
+ * Free a loop that does not run (any more). Asserts that all its buffers came back unless `abandon`
+ * is set (exit beside a stuck disk). The kernel may go on using the memory of disk operations that
+ * were in flight: abandoned buffers stay mapped, and records and memory of the caller's own must
+ * stay until the process ends.
+ */
 void loop_free(struct loop *loop, bool abandon);
 
 /* "uring" or "aio": the engine in use, known once the loop runs. Any thread after loop_start. */
@@ -137,17 +148,36 @@ LOOP_ONLY uint64_t loop_now_ns(const struct loop *loop);
 /* True when called on the loop's own thread while it runs. Any thread; for assertions. */
 bool loop_is_current(const struct loop *loop);
 
+/*
+ * How many operations that the kernel cannot complete inline (holes, buffered transfers, discards:
+ * whatever LOOP_NOWAIT refuses) one LUN may have in flight on this loop. Workers are few; this is
+ * at most half of them (helper threads of the aio engine: all but one), at least 1, so that one
+ * stuck LUN cannot take them all. Known once the loop runs; any thread after loop_start.
+ */
+unsigned loop_punt_limit(const struct loop *loop);
+
+/* Counters since the loop started. Any thread; each is exact, together they are not a snapshot. */
+struct loop_stats {
+	uint64_t turns;
+	uint64_t sleeps; /* Turns that could not go on at once: waited for an event or a timer. */
+	uint64_t messages;
+	uint64_t timers;
+	uint64_t completions;
+	uint64_t continued; /* Transfers that the kernel cut short, each time. */
+};
+void loop_stats_read(const struct loop *loop, struct loop_stats *out);
+
 /* One pointer for the loop's user (its per-loop pools); set before the loop starts. */
 void loop_set_user(struct loop *loop, void *user);
 void *loop_user(const struct loop *loop);
 
 /*
  * Sockets (non-blocking or not, the loop does not care). accept: res is the new descriptor,
- * CLOEXEC. recv: one receive, res is the count that came, 0 at end of stream. send: all of it, short
- * sends are finished here; transferred_bytes shows progress meanwhile. shutdown(2) on the descriptor
- * makes operations in flight end; there is no other cancellation. A socket may have one recv and one
- * send in flight, a listening socket one accept. Before the descriptor is closed all its operations
- * must have completed, then loop_forget_fd must be called.
+ * CLOEXEC. recv: one receive, res is the count that came, 0 at end of stream. send: all of it,
+ * short sends are finished here; transferred_bytes shows progress meanwhile. shutdown(2) on the
+ * descriptor makes operations in flight end; there is no other cancellation. A socket may have one
+ * recv and one send in flight, a listening socket one accept. Before the descriptor is closed all
+ * its operations must have completed, then loop_forget_fd must be called.
  */
 LOOP_ONLY void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done);
 LOOP_ONLY void loop_recv(struct loop *loop, struct loop_op *op, int fd, struct iovec *iov,
@@ -166,10 +196,10 @@ struct loop_rw {
 };
 
 /*
- * Disk. read and write move everything or fail: short transfers are finished here; a read that meets
- * the end of the file ends with the count so far; a write that the kernel shortens to 0 is -ENOSPC.
- * sync is fdatasync. discard deallocates (FALLOC_FL_PUNCH_HOLE, size kept; on a block device it
- * guarantees zeroes or fails); zero writes zeroes keeping space (FALLOC_FL_ZERO_RANGE).
+ * Disk. read and write move everything or fail: short transfers are finished here; a read that
+ * meets the end of the file ends with the count so far; a write that the kernel shortens to 0 is
+ * -ENOSPC. sync is fdatasync. discard deallocates (FALLOC_FL_PUNCH_HOLE, size kept; on a block
+ * device it guarantees zeroes or fails); zero writes zeroes keeping space (FALLOC_FL_ZERO_RANGE).
  */
 LOOP_ONLY void loop_read(struct loop *loop, struct loop_op *op, const struct loop_rw *rw,
 			 loop_done_fn *done);
@@ -187,10 +217,16 @@ LOOP_ONLY void loop_discard(struct loop *loop, struct loop_op *op, int fd, struc
 LOOP_ONLY void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
 			 loop_done_fn *done);
 
-/* Timers. start re-arms an armed timer; stop on an idle one does nothing. Resolution 1 ms. */
+/* Timers. start re-arms an armed timer; stop on an idle one does nothing. Resolution 1 ms; a delay
+ * of 0 fires in the next turn, never in this one. The delay counts from loop_now_ns. */
 LOOP_ONLY void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms,
 				loop_timer_fn *fn);
 LOOP_ONLY void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
+
+static inline bool loop_timer_is_armed(const struct loop_timer *timer)
+{
+	return timer->armed;
+}
 
 /*
  * Post: run msg->fn at the top of a turn of `to`, in posting order per sender. Any thread, the

@@ -1,0 +1,23 @@
+/*
+ * The aio engine's helper threads: they make the system calls that libaio would block on. Private
+ * to base/. Read next: aio_helpers.c.
+ */
+#ifndef BASE_AIO_HELPERS_H
+#define BASE_AIO_HELPERS_H
+
+#include "base/loop.h"
+
+/* Threads of a loop, started as they are needed. */
+#define AIO_HELPERS_MAX 4u
+
+struct aio_helpers;
+
+/* No thread starts yet. -ENOMEM. */
+int MUST_CHECK aio_helpers_create(struct loop *loop, struct aio_helpers **out);
+/* Ends the threads; when one is inside a system call they are left behind instead, with the memory
+ * that they look at. The loop's thread, and the loop hears nothing of them afterwards. */
+void aio_helpers_free(struct aio_helpers *helpers);
+/* Carry a disk operation; its results go to loop_op_step until it is done. The loop's thread. */
+LOOP_ONLY void aio_helpers_carry(struct aio_helpers *helpers, struct loop_op *op);
+
+#endif
