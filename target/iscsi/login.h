@@ -88,6 +88,12 @@ struct login_policy {
 	/* Our own name and secret for mutual CHAP: 0, or -ENOENT if we have none. */
 	int (*own_credentials)(void *context, const struct login_target *target,
 			       struct chap_credentials *out);
+	/*
+	 * Is this the challenge of any login that is open now, this one's included
+	 * (login_sent_challenge)? Who presents it to us wants it answered (RFC 7143 9.2.1).
+	 * NULL: only this login's own is recognised.
+	 */
+	bool (*is_our_challenge)(void *context, const uint8_t *bytes, size_t len_bytes);
 	chap_random_fn *random;
 	struct negotiate_limits limits;
 };
@@ -212,6 +218,9 @@ static inline const char *login_reason(const struct login *login)
 {
 	return login->reason;
 }
+
+/* True while this login waits for the answer to exactly that challenge. */
+bool login_sent_challenge(const struct login *login, const uint8_t *bytes, size_t len_bytes);
 
 /* Wipe what authentication left behind. The working memory may then be given back. */
 void login_release(struct login *login);

@@ -99,11 +99,20 @@ static bool counter_challenge_parse(const struct negotiate_text *text,
 	return true;
 }
 
-/* Somebody who returns our own challenge wants us to answer it for him. */
+bool login_sent_challenge(const struct login *login, const uint8_t *bytes, size_t len_bytes)
+{
+	return login->security == LOGIN_SECURITY_CHALLENGED &&
+	       len_bytes == sizeof(login->challenge.bytes) &&
+	       CRYPTO_memcmp(bytes, login->challenge.bytes, len_bytes) == 0;
+}
+
+/* Somebody who returns a challenge of ours wants us to answer it for him. */
 static bool is_reflected(const struct login *login, const struct counter_challenge *counter)
 {
-	return counter->len_bytes == sizeof(login->challenge.bytes) &&
-	       CRYPTO_memcmp(counter->bytes, login->challenge.bytes, counter->len_bytes) == 0;
+	if (login->policy->is_our_challenge)
+		return login->policy->is_our_challenge(login->context, counter->bytes,
+						       counter->len_bytes);
+	return login_sent_challenge(login, counter->bytes, counter->len_bytes);
 }
 
 /*
