@@ -1,6 +1,6 @@
 /*
- * SendTargets (RFC 7143 4.3, Appendix C): which targets and portals an initiator may see, as text, in
- * pieces of any size. Pure: reads the server's tables, no I/O, any loop.
+ * SendTargets (RFC 7143 4.3, Appendix C): which targets and portals an initiator may see, as text,
+ * in pieces of any size. Pure: reads the server's tables, no I/O, any loop.
  */
 #ifndef TARGET_ISCSI_DISCOVERY_H
 #define TARGET_ISCSI_DISCOVERY_H
@@ -28,9 +28,9 @@ struct discovery_walk {
 };
 
 /*
- * Begin the answer to SendTargets=`value` ("All" in a discovery session; empty for the session's own
- * target; or a target's name). `own` is the session's target or NULL. False: the value is not allowed
- * here; answer SendTargets=Reject.
+ * Begin the answer to SendTargets=`value` ("All" in a discovery session; empty for the session's
+ * own target; or a target's name). `own` is the session's target or NULL. False: the value is not
+ * allowed here; answer SendTargets=Reject.
  */
 struct discovery_request {
 	const struct iscsi_server *server;

@@ -21,16 +21,23 @@ struct registry;
 /* Immediate commands a session may have beyond its window; answered from a reserve. */
 #define ISCSI_IMMEDIATE_COMMANDS 4u
 
+/* The MaxRecvDataSegmentLength that we declare: one loop buffer, so that a data segment crosses at
+ * most one border between two. */
+#define ISCSI_RECV_DATA_BYTES LOOP_BUFFER_BYTES
+/* What we agree to as FirstBurstLength at most: it fits into the one buffer a command starts with.
+ */
+#define ISCSI_FIRST_BURST_BYTES LOOP_BUFFER_BYTES
+
 /* From the configuration; all set. */
 struct iscsi_limits {
 	uint32_t sessions_max;
-	uint32_t queue_depth_max;       /* The command window at its widest, per session. */
+	uint32_t queue_depth_max; /* The command window at its widest, per session. */
 	uint32_t login_timeout_ms;
 	uint32_t write_stall_timeout_ms;
-	uint32_t nop_interval_ms;       /* 0: no NOP-In of our own. */
+	uint32_t nop_interval_ms; /* 0: no NOP-In of our own. */
 	uint32_t nop_timeout_ms;
-	uint32_t data_out_timeout_ms;   /* An R2T not served this long ends the connection. */
-	uint32_t logins_max;            /* Connections that have not finished login. */
+	uint32_t data_out_timeout_ms; /* An R2T not served this long ends the connection. */
+	uint32_t logins_max;          /* Connections that have not finished login. */
 	uint32_t logins_per_source_max;
 };
 
@@ -43,7 +50,7 @@ struct iscsi_server {
 	const struct iscsi_portal *portals;
 	unsigned portal_count;
 	struct iscsi_auth discovery_auth;
-	struct registry *registry;     /* The control loop's. */
+	struct registry *registry; /* The control loop's. */
 };
 
 /*

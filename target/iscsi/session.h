@@ -35,8 +35,8 @@ enum session_close_reason {
 /* Everything login found out. Strings and left-over bytes are copied by session_create. */
 struct session_spec {
 	const struct iscsi_server *server;
-	struct loop *loop;             /* Where it will live. */
-	int fd;                        /* The session's from session_start on. */
+	struct loop *loop; /* Where it will live. */
+	int fd;            /* The session's from session_start on. */
 	bool discovery;
 	const char *initiator_name;
 	const struct iscsi_target *target; /* NULL for discovery. */
@@ -49,14 +49,16 @@ struct session_spec {
 	struct sockaddr_storage local; /* Of the connection. */
 	struct sockaddr_storage peer;
 	struct iscsi_params params;
-	uint32_t exp_cmd_sn; /* The next CmdSN expected. */
-	uint32_t stat_sn;    /* The next StatSN to send. */
-	const uint8_t *leftover; /* Bytes received after the last login request. */
-	uint32_t leftover_bytes; /* At most SESSION_LEFTOVER_MAX. */
+	const struct negotiation *negotiation; /* login_negotiation(); copied. */
+	uint32_t exp_cmd_sn;                   /* The next CmdSN expected. */
+	uint32_t stat_sn;                      /* The next StatSN to send. */
+	const uint8_t *leftover;               /* Bytes received after the last login request. */
+	uint32_t leftover_bytes;               /* At most SESSION_LEFTOVER_MAX. */
 	session_ended_fn *on_ended;
 	void *arg;
 };
 
+/* They go into the connection's receive area. */
 #define SESSION_LEFTOVER_MAX 65536u
 
 /* -ENOMEM; the spec's fd and nexus stay the caller's then. Control thread. */
@@ -65,8 +67,8 @@ void session_start(struct session *session);
 void session_close(struct session *session, enum session_close_reason reason);
 void session_free(struct session *session);
 
-/* The spec it was made from, for the registry and for operators; constant. Its strings live as long as
- * the session; `leftover` is NULL. Any thread. */
+/* The spec it was made from, for the registry and for operators; constant. Its strings live as long
+ * as the session; `leftover` is NULL. Any thread. */
 const struct session_spec *session_spec(const struct session *session);
 
 #endif

@@ -1,0 +1,121 @@
+/*
+ * The life of a connection in full feature phase, and its end in steps: shut down, wait until the
+ * kernel has given back receive and send and our own messages have arrived, then let go.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "target/iscsi/conn.h"
+#include "target/iscsi/task.h"
+
+const char *conn_name(const struct conn *conn, char out[CONN_NAME_BYTES])
+{
+	char peer[ADDRESS_TEXT_MAX];
+
+	address_format(&conn->session->spec.peer, peer);
+	snprintf(out, CONN_NAME_BYTES, "%s at %s", conn->session->initiator_name, peer);
+	return out;
+}
+
+static void init_lists(struct conn *conn)
+{
+	list_init(&conn->blocked_link);
+	list_init(&conn->read_waiters);
+	list_init(&conn->replies);
+	for (unsigned i = 0; i < CONN_REPLIES_MAX; i++)
+		list_append(&conn->replies, &conn->reply_slots[i].link);
+	tx_init(&conn->tx);
+}
+
+/* Bytes that came behind the last login request are the first of this phase. */
+LOOP_ONLY static void take_leftover(struct conn *conn, uint32_t leftover_bytes)
+{
+	if (leftover_bytes == 0)
+		return;
+	unsigned count = framer_want(&conn->framer, conn->recv_iov, ARRAY_SIZE(conn->recv_iov));
+
+	assert(count == 1 && conn->recv_iov[0].iov_base == conn->receive_area);
+	framer_received(&conn->framer, leftover_bytes);
+}
+
+void conn_start(struct conn *conn)
+{
+	const struct session_spec *spec = &conn->session->spec;
+	struct framer_config config = {
+		.data_len_bytes_max = spec->params.max_recv_data_segment_length,
+		.header_digest = spec->params.header_digest,
+		.data_digest = spec->params.data_digest,
+	};
+
+	init_lists(conn);
+	conn->loop = spec->loop;
+	conn->fd = spec->fd;
+	conn->stat_sn = spec->stat_sn;
+	conn->last_heard_ns = loop_now_ns(conn->loop);
+	framer_init(&conn->framer, &rx_framer_ops, &config,
+		    (struct framer_slice){conn->receive_area, CONN_RECEIVE_BYTES});
+	watch_start(conn);
+	take_leftover(conn, spec->leftover_bytes);
+	rx_start(conn);
+}
+
+LOOP_ONLY static void on_closing(struct loop_msg *msg)
+{
+	struct conn *conn = CONTAINER_OF(msg, struct conn, closing);
+
+	conn->closing_posted = false;
+	conn_close_step(conn);
+}
+
+void conn_close(struct conn *conn, const char *why)
+{
+	char name[CONN_NAME_BYTES];
+
+	if (conn->state >= CONN_CLOSING)
+		return;
+	conn->state = CONN_CLOSING;
+	if (why != NULL)
+		log_info("iscsi", "%s: closed: %s", conn_name(conn, name), why);
+	shutdown(conn->fd, SHUT_RDWR);
+	framer_stop(&conn->framer, "closing");
+	session_abort_tasks(conn->session, NULL, NULL);
+	/* The caller may stand inside the framer or on a task of ours: go on from the next turn. */
+	conn->closing_posted = true;
+	loop_post(conn->loop, &conn->closing, on_closing);
+}
+
+/* The PDU that was being received will never be complete. */
+LOOP_ONLY static void drop_current(struct conn *conn)
+{
+	struct task *task = conn->rx.task;
+
+	if (task != NULL) {
+		task->receiving = false;
+		task_settle(task);
+	}
+	if (conn->rx.reply != NULL)
+		reply_release(conn, conn->rx.reply);
+	memset(&conn->rx, 0, sizeof(conn->rx));
+}
+
+void conn_close_step(struct conn *conn)
+{
+	if (conn->receiving || tx_is_sending(conn) || tx_is_posted(conn) || conn->resume_posted ||
+	    conn->closing_posted || conn->state != CONN_CLOSING)
+		return;
+	drop_current(conn);
+	tx_drop(conn);
+	/* Giving back replies may have asked for one more turn. */
+	if (conn->resume_posted)
+		return;
+	text_close(conn);
+	loop_timer_stop(conn->loop, &conn->watch);
+	list_remove(&conn->blocked_link);
+	loop_forget_fd(conn->loop, conn->fd);
+	close(conn->fd);
+	conn->state = CONN_CLOSED;
+	session_end_if_idle(conn->session);
+}

@@ -1,0 +1,265 @@
+/*
+ * Inside a session: its connection, its command window, and the per-loop context. For the files of
+ * the full feature phase only; others use session.h.
+ *
+ * The data path, file by file: rx.c (receive, judge by opcode_table, dispatch by request_table.c),
+ * command.c (SCSI Command, CmdSN order), task.c (stages), write.c (R2T, Data-Out), read.c
+ * (Data-In), tx.c (send). Beside it: tmf.c, nop.c, text_exchange.c, logout.c, reply.c, watch.c
+ * (deadlines).
+ */
+#ifndef TARGET_ISCSI_CONN_H
+#define TARGET_ISCSI_CONN_H
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "target/iscsi/discovery.h"
+#include "target/iscsi/frame.h"
+#include "target/iscsi/session.h"
+#include "target/iscsi/task.h"
+#include "target/iscsi/tx.h"
+#include "target/net/address.h"
+
+/* PDUs of our own making (NOP-In, Reject, responses other than SCSI) a session has at once. */
+#define CONN_REPLIES_MAX 8u
+/* The receive area: one receive takes many small PDUs. */
+#define CONN_RECEIVE_BYTES 65536u
+/* Read data submitted or queued per connection, above which reads wait (DESIGN.md 5). */
+#define CONN_READ_BYTES_MAX (1024u * 1024u)
+/* Buffers one session may hold at once: bounds what one peer can make us keep for it. */
+#define SESSION_WINDOWS_MAX 256u
+/* Buckets of tasks by initiator task tag. A power of two. */
+#define SESSION_TAG_BUCKETS 64u
+/* Counters of tasks per LUN, by the low bits of its number. A power of two. */
+#define SESSION_LUN_BUCKETS 256u
+
+enum conn_state {
+	CONN_RUNNING,
+	CONN_LOGGED_OUT, /* The logout response is on its way; nothing more is received. */
+	CONN_CLOSING,    /* Shut down; waits for the kernel to give back receive and send. */
+	CONN_CLOSED,
+};
+
+/* A PDU of our own: header made beforehand, at most one window of data. */
+struct reply {
+	struct tx_item tx;
+	struct list_node link; /* conn->replies while free. */
+	enum tx_stat_sn stat_sn;
+	uint32_t data_len_bytes;
+	uint8_t *buffer; /* A loop buffer given back after sending, or NULL. */
+	void (*on_sent)(struct conn *conn);
+	uint8_t bhs[PDU_BHS_BYTES];
+	uint8_t data[PDU_BHS_BYTES]; /* Of a Reject. */
+};
+
+/* Does this CmdSN come in order? */
+enum cmd_sn_verdict {
+	CMD_SN_DUE,
+	CMD_SN_EARLY,   /* Inside the window, a predecessor is missing. */
+	CMD_SN_OUTSIDE, /* RFC 7143 4.2.2.1: ignore silently. */
+};
+
+/* The PDU that is being received. */
+struct rx_current {
+	const struct request_row *row;
+	const char *why; /* Not NULL: it will be rejected. */
+	uint8_t reject_reason;
+	bool ignored;               /* Read and dropped without a word. */
+	enum cmd_sn_verdict cmd_sn; /* Of a PDU that carries one and is not immediate. */
+	bool takes_cmd_sn;          /* At its end ExpCmdSN goes on. */
+	struct task *task;          /* Whose data are landing. */
+	struct task_r2t *r2t;       /* Which asked for them, or NULL. */
+	uint32_t offset_bytes;
+	bool trash; /* The data are not wanted. */
+	struct reply *reply;
+};
+
+/* A text exchange that spans several requests (RFC 7143 11.10). */
+struct text_exchange {
+	bool walking;  /* The answer is a SendTargets list, and not all of it has been sent. */
+	uint32_t ttt;  /* What the next request of the exchange carries. */
+	uint8_t *text; /* A loop buffer that collects the request over C bits; NULL: no exchange. */
+	uint32_t text_len_bytes;
+	struct discovery_walk walk;
+};
+
+struct conn {
+	struct session *session;
+	struct loop *loop;
+	int fd;
+	enum conn_state state;
+	struct framer framer;
+	struct rx_current rx;
+	struct loop_op recv_op;
+	struct iovec recv_iov[4];
+	bool receiving; /* The kernel holds a receive. */
+	bool blocked;   /* The framer was told "not now". */
+	bool resume_posted;
+	struct loop_msg resume;
+	struct list_node blocked_link; /* home->blocked */
+	struct tx tx;
+	struct list_node replies;
+	struct reply reply_slots[CONN_REPLIES_MAX];
+	uint32_t stat_sn;
+	uint32_t next_ttt;
+	uint32_t read_bytes;           /* Read data submitted or queued. */
+	struct list_node read_waiters; /* Tasks that wait for room under CONN_READ_BYTES_MAX. */
+	struct text_exchange text;
+	struct loop_msg
+		closing; /* Goes on closing from the top of a turn, when no caller looks at us. */
+	bool closing_posted;
+	struct loop_timer watch;
+	uint64_t last_heard_ns;
+	uint64_t ping_sent_ns; /* 0: no NOP-In of ours is unanswered. */
+	uint32_t ping_ttt;
+	uint8_t receive_area[CONN_RECEIVE_BYTES];
+};
+
+struct session {
+	/* Constant from create to free. */
+	struct session_spec spec;
+	char initiator_name[ISCSI_NAME_MAX + 1];
+	char target_name[ISCSI_NAME_MAX + 1];
+	/* Messages between the control loop and the session's. */
+	struct loop_msg start_msg;
+	struct loop_msg close_msg;
+	struct loop_msg ended_msg;
+	atomic_bool close_posted;
+	_Atomic(uint32_t) close_reason;
+	/* The loop's, from start on. */
+	struct iscsi_loop *home;
+	struct list_node link; /* home->sessions */
+	struct conn conn;
+	struct negotiation negotiation;
+	struct list_node tasks;
+	struct list_node held;
+	struct list_node by_tag[SESSION_TAG_BUCKETS];
+	uint32_t exp_cmd_sn;
+	uint32_t max_cmd_sn;
+	uint32_t window;      /* Commands it may have outstanding now; only grows. */
+	uint32_t outstanding; /* Commands received and not answered; immediate ones apart. */
+	uint32_t immediate;
+	uint32_t windows; /* Buffers it holds. */
+	uint32_t resets;  /* Rounds of task management under way. */
+	bool close_seen;
+	bool ending;
+	uint16_t lun_tasks[SESSION_LUN_BUCKETS];
+};
+
+struct iscsi_loop {
+	struct loop *loop;
+	const struct iscsi_server *server;
+	struct pool tasks;
+	struct pool windows;
+	struct pool resets; /* tmf.c */
+	struct list_node sessions;
+	struct list_node aborted; /* Tasks without a session's interest. */
+	struct list_node starved; /* Tasks that wait for a buffer. */
+	struct list_node blocked; /* Connections that wait for a task slot. */
+	uint32_t floor_unused;    /* Buffers that sessions have not drawn from their floors. */
+	struct loop_msg feed;
+	bool feed_posted;
+	uint8_t *trash; /* Where unwanted data land; never read. */
+};
+
+/* -- session.c: the window -- */
+
+enum cmd_sn_verdict session_judge_cmd_sn(const struct session *session, uint32_t cmd_sn);
+/* Start the held commands whose CmdSN is due. */
+LOOP_ONLY void session_release_held(struct session *session);
+/* The MaxCmdSN to announce now; never goes back (RFC 7143 4.2.2.1). */
+LOOP_ONLY uint32_t session_max_cmd_sn(struct session *session);
+/* Widen the window if it is nearly used up. */
+LOOP_ONLY void session_widen(struct session *session);
+/* Abort every task of the session for which `pick` says so (NULL: all). Returns how many. */
+LOOP_ONLY unsigned session_abort_tasks(struct session *session,
+				       bool (*pick)(const struct task *task, const void *arg),
+				       const void *arg);
+/* The connection has closed: end the session if nothing else holds it. */
+LOOP_ONLY void session_end_if_idle(struct session *session);
+
+/* -- conn.c -- */
+
+LOOP_ONLY void conn_start(struct conn *conn);
+/* Close with one log line; `why` is a constant sentence without full stop. NULL: orderly. */
+LOOP_ONLY void conn_close(struct conn *conn, const char *why);
+/* Go on closing: something that was waited for has come. */
+LOOP_ONLY void conn_close_step(struct conn *conn);
+/* "initiator at address": for log lines. */
+#define CONN_NAME_BYTES (ISCSI_NAME_MAX + sizeof(" at ") + ADDRESS_TEXT_MAX)
+const char *conn_name(const struct conn *conn, char out[CONN_NAME_BYTES]);
+
+/* -- rx.c -- */
+
+extern const struct framer_ops rx_framer_ops;
+LOOP_ONLY void rx_start(struct conn *conn);
+/* What made the framer say "not now" has changed: ask again in the next turn. */
+LOOP_ONLY void rx_unblock(struct conn *conn);
+/* The PDU in hand is refused: read its data, drop them, send a Reject. */
+LOOP_ONLY enum framer_verdict rx_reject(struct conn *conn, uint8_t reason, const char *why);
+/* The PDU in hand is read and dropped without a word. */
+LOOP_ONLY enum framer_verdict rx_ignore(struct conn *conn);
+/* Not now: the loop has no slot for the PDU in hand. */
+LOOP_ONLY enum framer_verdict rx_wait(struct conn *conn);
+
+/* One row an opcode: what the full feature phase does with it (request_table.c). */
+struct request_row {
+	/* The header is complete and was judged by opcode_table. */
+	enum framer_verdict (*on_header)(struct conn *conn);
+	struct framer_slice (*on_landing)(struct conn *conn, uint32_t offset_bytes);
+	/* All of it has come. */
+	void (*on_end)(struct conn *conn);
+};
+extern const struct request_row request_table[PDU_OPCODE_COUNT];
+
+/* -- reply.c -- */
+
+/* A free reply, or NULL: rx_wait. It must be queued or given back. */
+LOOP_ONLY struct reply *reply_acquire(struct conn *conn);
+LOOP_ONLY void reply_release(struct conn *conn, struct reply *reply);
+LOOP_ONLY void reply_send(struct conn *conn, struct reply *reply);
+
+/* A loop buffer for data that belong to no command, never out of a session's floor. NULL: wait. */
+LOOP_ONLY uint8_t *buffer_acquire(struct conn *conn);
+LOOP_ONLY void buffer_release(struct conn *conn, uint8_t *buffer);
+
+/* -- text_exchange.c -- */
+
+/* Forget a text exchange. */
+LOOP_ONLY void text_close(struct conn *conn);
+
+/* -- watch.c -- */
+
+LOOP_ONLY void watch_start(struct conn *conn);
+/* The answer to our NOP-In. */
+LOOP_ONLY void watch_pong(struct conn *conn, uint32_t ttt);
+
+/* -- loop_context.c -- */
+
+static inline struct iscsi_loop *iscsi_loop_of(const struct loop *loop)
+{
+	return loop_user(loop);
+}
+/* A slot or buffer came back: feed those who wait, in the next turn. */
+LOOP_ONLY void iscsi_loop_feed(struct iscsi_loop *home);
+
+/* -- the handlers of request_table.c -- */
+
+LOOP_ONLY enum framer_verdict command_on_header(struct conn *conn);
+LOOP_ONLY struct framer_slice command_on_landing(struct conn *conn, uint32_t offset_bytes);
+LOOP_ONLY void command_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict data_out_on_header(struct conn *conn);
+LOOP_ONLY struct framer_slice data_out_on_landing(struct conn *conn, uint32_t offset_bytes);
+LOOP_ONLY void data_out_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict nop_out_on_header(struct conn *conn);
+LOOP_ONLY struct framer_slice buffer_on_landing(struct conn *conn, uint32_t offset_bytes);
+LOOP_ONLY void nop_out_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict tmf_on_header(struct conn *conn);
+LOOP_ONLY void tmf_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict text_on_header(struct conn *conn);
+LOOP_ONLY struct framer_slice text_on_landing(struct conn *conn, uint32_t offset_bytes);
+LOOP_ONLY void text_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict logout_on_header(struct conn *conn);
+LOOP_ONLY void logout_on_end(struct conn *conn);
+LOOP_ONLY enum framer_verdict snack_on_header(struct conn *conn);
+
+#endif

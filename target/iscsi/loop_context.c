@@ -1,0 +1,125 @@
+/*
+ * A data loop's share of the iSCSI layer: the pools of tasks and windows, and those who wait for
+ * them. The sums behind the sizes stand here.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "target/iscsi/conn.h"
+#include "target/iscsi/task.h"
+#include "target/iscsi/tmf.h"
+
+/* Buffers that belong to no session's floor: scratch of VERIFY and WRITE SAME, text, pings, and the
+ * account of orphans. */
+#define RESERVE_BUFFERS 64u
+/* Slots of tasks that were aborted and that a disk still holds. */
+#define RESERVE_ORPHAN_TASKS 256u
+/* Task management rounds at once; one more is rejected and its sender tries again. */
+#define RESETS_MAX 16u
+
+uint32_t iscsi_loop_sessions_max(const struct loop *loop)
+{
+	uint32_t buffers = loop_buffer_count(loop);
+
+	return buffers <= RESERVE_BUFFERS ? 0 : (buffers - RESERVE_BUFFERS) / ISCSI_FLOOR_COMMANDS;
+}
+
+/* Every session's floor and immediate commands, whole windows for as many sessions as have buffers
+ * to fill them, and what disks may keep. */
+static uint32_t task_count(const struct loop *loop)
+{
+	uint32_t sessions = iscsi_loop_sessions_max(loop);
+
+	return sessions * (ISCSI_FLOOR_COMMANDS + ISCSI_IMMEDIATE_COMMANDS) +
+	       loop_buffer_count(loop) + RESERVE_ORPHAN_TASKS;
+}
+
+static void init_lists(struct iscsi_loop *home)
+{
+	list_init(&home->sessions);
+	list_init(&home->aborted);
+	list_init(&home->starved);
+	list_init(&home->blocked);
+}
+
+static void release(struct iscsi_loop *home, bool abandon)
+{
+	pool_clear(&home->resets, abandon);
+	pool_clear(&home->windows, abandon);
+	pool_clear(&home->tasks, abandon);
+	free(home->trash);
+	free(home);
+}
+
+int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
+{
+	struct iscsi_loop *home = calloc(1, sizeof(*home));
+	int res = -ENOMEM;
+
+	if (home == NULL)
+		return res;
+	home->loop = loop;
+	home->server = server;
+	init_lists(home);
+	home->trash = malloc(LOOP_BUFFER_BYTES);
+	if (home->trash == NULL)
+		goto fail;
+	res = pool_init(&home->tasks, task_count(loop), sizeof(struct task), 0);
+	if (res == 0)
+		res = pool_init(&home->windows, loop_buffer_count(loop), sizeof(struct window), 0);
+	if (res == 0)
+		res = pool_init(&home->resets, RESETS_MAX, sizeof(struct tmf_reset), 0);
+	if (res < 0)
+		goto fail;
+	loop_set_user(loop, home);
+	return 0;
+fail:
+	release(home, false);
+	return res;
+}
+
+void iscsi_loop_free(struct loop *loop, bool abandon)
+{
+	struct iscsi_loop *home = iscsi_loop_of(loop);
+
+	if (home == NULL)
+		return;
+	loop_set_user(loop, NULL);
+	release(home, abandon);
+}
+
+LOOP_ONLY static void feed_starved(struct list_node *starved)
+{
+	while (!list_is_empty(starved)) {
+		struct task *task = CONTAINER_OF(list_first(starved), struct task, wait_link);
+
+		list_remove(&task->wait_link);
+		if (task->cmd.data == SCSI_DATA_IN_MEDIUM)
+			task_read(task);
+		else
+			task_write(task);
+	}
+}
+
+LOOP_ONLY static void on_feed(struct loop_msg *msg)
+{
+	struct iscsi_loop *home = CONTAINER_OF(msg, struct iscsi_loop, feed);
+	struct list_node starved;
+
+	home->feed_posted = false;
+	/* Who finds nothing queues again, behind the others; one round each is enough. */
+	list_init(&starved);
+	list_splice(&starved, &home->starved);
+	feed_starved(&starved);
+	LIST_FOREACH(node, &home->blocked)
+	rx_unblock(CONTAINER_OF(node, struct conn, blocked_link));
+}
+
+void iscsi_loop_feed(struct iscsi_loop *home)
+{
+	if (home->feed_posted || (list_is_empty(&home->starved) && list_is_empty(&home->blocked)))
+		return;
+	home->feed_posted = true;
+	loop_post(home->loop, &home->feed, on_feed);
+}

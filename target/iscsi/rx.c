@@ -1,0 +1,184 @@
+/*
+ * The receiving half of a connection: one receive at a time into the places that the framer names,
+ * then each PDU is judged by opcode_table.h and CmdSN and handed to its row of request_table.c.
+ *
+ * Back-pressure is a PDU that stays unread: a handler that lacks a slot answers rx_wait, and
+ * rx_unblock asks again. Data-Out is never held up (DESIGN.md 5): its room was reserved before.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "target/iscsi/conn.h"
+
+LOOP_ONLY static void on_received(struct loop_op *op, int res)
+{
+	struct conn *conn = CONTAINER_OF(op, struct conn, recv_op);
+
+	conn->receiving = false;
+	if (conn->state == CONN_CLOSING) {
+		conn_close_step(conn);
+		return;
+	}
+	if (res <= 0) {
+		conn_close(conn, res == 0 && framer_is_between_pdus(&conn->framer)
+					 ? NULL
+					 : "the connection broke");
+		return;
+	}
+	conn->last_heard_ns = loop_now_ns(conn->loop);
+	framer_received(&conn->framer, (size_t)res);
+	rx_start(conn);
+}
+
+void rx_start(struct conn *conn)
+{
+	if (conn->state == CONN_RUNNING && framer_error(&conn->framer) != NULL)
+		conn_close(conn, framer_error(&conn->framer));
+	if (conn->state != CONN_RUNNING || conn->receiving)
+		return;
+	unsigned count = framer_want(&conn->framer, conn->recv_iov, ARRAY_SIZE(conn->recv_iov));
+
+	if (count == 0)
+		return;
+	conn->receiving = true;
+	loop_recv(conn->loop, &conn->recv_op, conn->fd, conn->recv_iov, count, on_received);
+}
+
+enum framer_verdict rx_reject(struct conn *conn, uint8_t reason, const char *why)
+{
+	struct reply *reply = reply_acquire(conn);
+
+	if (reply == NULL)
+		return rx_wait(conn);
+	conn->rx.reply = reply;
+	conn->rx.reject_reason = reason;
+	conn->rx.why = why;
+	return FRAMER_DISCARD;
+}
+
+enum framer_verdict rx_ignore(struct conn *conn)
+{
+	conn->rx.ignored = true;
+	conn->rx.takes_cmd_sn = false;
+	return FRAMER_DISCARD;
+}
+
+enum framer_verdict rx_wait(struct conn *conn)
+{
+	conn->blocked = true;
+	if (!list_is_linked(&conn->blocked_link))
+		list_append(&conn->session->home->blocked, &conn->blocked_link);
+	return FRAMER_NOT_NOW;
+}
+
+LOOP_ONLY static void on_resume(struct loop_msg *msg)
+{
+	struct conn *conn = CONTAINER_OF(msg, struct conn, resume);
+
+	conn->resume_posted = false;
+	if (conn->state == CONN_CLOSING) {
+		conn_close_step(conn);
+		return;
+	}
+	framer_resume(&conn->framer);
+	rx_start(conn);
+}
+
+void rx_unblock(struct conn *conn)
+{
+	if (!conn->blocked || conn->resume_posted)
+		return;
+	conn->blocked = false;
+	list_remove(&conn->blocked_link);
+	conn->resume_posted = true;
+	loop_post(conn->loop, &conn->resume, on_resume);
+}
+
+/* Judge the CmdSN of the PDU in hand. False: it is to be ignored or ends the connection. */
+LOOP_ONLY static bool judge_cmd_sn(struct conn *conn, const struct opcode_row *row)
+{
+	const struct pdu_common *pdu = &conn->framer.pdu;
+
+	conn->rx.cmd_sn = CMD_SN_DUE;
+	if (!row->carries_cmd_sn || pdu->immediate)
+		return true;
+	conn->rx.cmd_sn =
+		session_judge_cmd_sn(conn->session, get_be32(framer_bhs(&conn->framer) + 24));
+	conn->rx.takes_cmd_sn = conn->rx.cmd_sn == CMD_SN_DUE;
+	return conn->rx.cmd_sn != CMD_SN_OUTSIDE;
+}
+
+LOOP_ONLY static enum framer_verdict on_header(struct framer *framer)
+{
+	struct conn *conn = CONTAINER_OF(framer, struct conn, framer);
+	uint8_t opcode = framer->pdu.opcode;
+	enum opcode_phase phase =
+		conn->session->spec.discovery ? OPCODE_IN_DISCOVERY : OPCODE_IN_FULL_FEATURE;
+
+	if (conn->state != CONN_RUNNING)
+		return FRAMER_STOP;
+	conn->rx = (struct rx_current){.row = &request_table[opcode]};
+	if (!judge_cmd_sn(conn, &opcode_table[opcode]))
+		return rx_ignore(conn);
+	const struct opcode_refusal *refusal = opcode_check(&framer->pdu, phase);
+
+	if (refusal != NULL)
+		return rx_reject(conn, (uint8_t)refusal->reason, refusal->why);
+	/* One connection delivers in order, so a gap means a broken initiator; commands alone can
+	 * be kept until it is filled. */
+	if (conn->rx.cmd_sn == CMD_SN_EARLY && opcode != PDU_SCSI_COMMAND) {
+		conn_close(conn, "a request came before its CmdSN was due");
+		return FRAMER_STOP;
+	}
+	return conn->rx.row->on_header(conn);
+}
+
+static struct framer_slice on_landing(struct framer *framer, uint32_t offset_bytes)
+{
+	struct conn *conn = CONTAINER_OF(framer, struct conn, framer);
+
+	return conn->rx.row->on_landing(conn, offset_bytes);
+}
+
+/* RFC 7143 11.17: the header of the offending PDU travels back as data. */
+LOOP_ONLY static void send_reject(struct conn *conn)
+{
+	struct reply *reply = conn->rx.reply;
+	struct pdu_reject pdu = {.data_len_bytes = PDU_BHS_BYTES, .reason = conn->rx.reject_reason};
+	char name[CONN_NAME_BYTES];
+
+	log_info("iscsi", "%s: rejected opcode 0x%02x: %s", conn_name(conn, name),
+		 conn->framer.pdu.opcode, conn->rx.why);
+	pdu_reject_encode(&pdu, reply->bhs);
+	memcpy(reply->data, framer_bhs(&conn->framer), PDU_BHS_BYTES);
+	reply->data_len_bytes = PDU_BHS_BYTES;
+	reply_send(conn, reply);
+}
+
+LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
+{
+	struct conn *conn = CONTAINER_OF(framer, struct conn, framer);
+
+	if (conn->state != CONN_RUNNING)
+		return;
+	if (!data_digest_ok && !conn->rx.ignored) {
+		/* Error recovery level 0 recovers by a new session (RFC 7143 7.1.4.1). */
+		conn_close(conn, "a data digest was wrong");
+		return;
+	}
+	if (conn->rx.takes_cmd_sn)
+		conn->session->exp_cmd_sn++;
+	if (conn->rx.why != NULL)
+		send_reject(conn);
+	else if (!conn->rx.ignored)
+		conn->rx.row->on_end(conn);
+	if (conn->state == CONN_RUNNING && conn->rx.takes_cmd_sn)
+		session_release_held(conn->session);
+}
+
+const struct framer_ops rx_framer_ops = {
+	.on_header = on_header,
+	.on_landing = on_landing,
+	.on_end = on_end,
+};

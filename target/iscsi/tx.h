@@ -1,0 +1,81 @@
+/*
+ * What a connection sends: a queue of items, each of which yields one or more PDUs.
+ *
+ * PDUs are made only when they are about to be sent, so that headers need no memory of their own,
+ * StatSN follows the order on the wire, and every PDU carries the newest MaxCmdSN. One gather send
+ * is in flight per connection; what is queued meanwhile leaves with the next.
+ *
+ * An item belongs to the queue from tx_queue until `sent` has run, and so does the memory that its
+ * PDUs point to. Threads: the connection's loop. Read next: tx.c.
+ */
+#ifndef TARGET_ISCSI_TX_H
+#define TARGET_ISCSI_TX_H
+
+#include "base/loop.h"
+#include "target/iscsi/pdu.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct conn;
+struct tx_item;
+
+/* How a PDU deals with StatSN (RFC 7143 11.7.4, 11.8.3, 11.19.2). */
+enum tx_stat_sn {
+	TX_STAT_SN_USE,  /* Carries the next one and uses it up: every response. */
+	TX_STAT_SN_SHOW, /* Carries it only: R2T, and NOP-In that asks for no answer. */
+	TX_STAT_SN_NONE, /* The field is reserved: Data-In without status. */
+};
+
+/* One PDU: tx.c provides the header area, encode fills it. */
+struct tx_frame {
+	uint8_t *bhs; /* PDU_BHS_BYTES; the sequence numbers are stamped by tx.c. */
+	const uint8_t *data;
+	uint32_t data_len_bytes;
+	enum tx_stat_sn stat_sn;
+};
+
+/* Make the item's next PDU. True: it was the last. */
+typedef bool tx_encode_fn(struct conn *conn, struct tx_item *item, struct tx_frame *frame);
+/* The item has left the queue, because it was sent or because the connection ends. */
+typedef void tx_sent_fn(struct conn *conn, struct tx_item *item);
+
+struct tx_item {
+	struct list_node link;
+	tx_encode_fn *encode;
+	tx_sent_fn *sent;
+};
+
+/* PDUs of one gather send: each has a header, data, and padding with digest. */
+#define TX_FRAMES_MAX (LOOP_IOV_MAX / 3u)
+
+/* The sending half of a connection. All private to tx.c. */
+struct tx {
+	struct list_node queue;   /* Items that have PDUs left. */
+	struct list_node leaving; /* Items whose last PDU is in the send under way. */
+	struct loop_op op;
+	struct loop_msg flush;
+	bool sending;
+	bool flush_posted;
+	uint64_t stalled_since_ns; /* When the send under way last moved bytes. */
+	uint64_t seen_bytes;       /* transferred_bytes at that time. */
+	struct iovec iov[LOOP_IOV_MAX];
+	struct {
+		uint8_t head[PDU_BHS_BYTES + PDU_DIGEST_BYTES];
+		uint8_t tail[3u + PDU_DIGEST_BYTES];
+	} frames[TX_FRAMES_MAX];
+};
+
+void tx_init(struct tx *tx);
+/* Append an item; it leaves in the next turn at the latest. */
+LOOP_ONLY void tx_queue(struct conn *conn, struct tx_item *item);
+/* True while the kernel holds a send. */
+LOOP_ONLY bool tx_is_sending(const struct conn *conn);
+/* Nothing is sent any more: run `sent` of all items. Not while a send is under way. */
+LOOP_ONLY void tx_drop(struct conn *conn);
+/* True when nothing moved for `timeout_ms` although a send is under way. */
+LOOP_ONLY bool tx_is_stalled(struct conn *conn, uint64_t timeout_ms);
+/* True while a message of tx to its own loop is under way: the connection must not be freed. */
+LOOP_ONLY bool tx_is_posted(const struct conn *conn);
+
+#endif
