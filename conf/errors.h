@@ -34,4 +34,7 @@ struct conf_place {
 void conf_errors_add(struct conf_errors *errors, struct conf_place place, const char *format, ...)
 	PRINTF_LIKE(3, 4);
 
+/* Order by line; errors on one line keep theirs. */
+void conf_errors_sort(struct conf_errors *errors);
+
 #endif

@@ -15,6 +15,7 @@
 #ifndef CONF_MODEL_H
 #define CONF_MODEL_H
 
+#include "base/log.h"
 #include "base/loop.h"
 
 #include <net/if.h>
@@ -34,13 +35,6 @@ enum {
 	CONF_PORTALS_MAX = 64,
 	CONF_ACCESS_RULES_MAX = 256, /* Per target. */
 	CONF_LIST_MAX = 256,         /* Items in one { list }. */
-};
-
-enum conf_log_level {
-	CONF_LOG_ERROR,
-	CONF_LOG_WARNING,
-	CONF_LOG_INFO,
-	CONF_LOG_DEBUG,
 };
 
 enum conf_lun_type {
@@ -176,7 +170,7 @@ struct conf {
 	char *state_dir;
 	char *secrets_file; /* NULL: none. */
 	enum loop_engine engine;
-	enum conf_log_level log_level;
+	enum log_level log_level;
 	uint32_t loops;      /* 0: one per CPU. */
 	uint32_t company_id; /* 24 bits. */
 	struct conf_limits limits;

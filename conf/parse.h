@@ -13,8 +13,9 @@
 #include "conf/errors.h"
 #include "conf/model.h"
 
-/* A configuration file larger than this is refused: some 40 times what 1000 targets need. */
-#define CONF_FILE_BYTES_MAX (4u << 20)
+/* A configuration file larger than this is refused; 10000 LUNs with every option written out need a
+ * half of it. */
+#define CONF_FILE_BYTES_MAX (16u << 20)
 #define CONF_SECRETS_BYTES_MAX (1u << 20)
 
 /* Texts instead of files, for tests and fuzzing. Borrowed for the call. */
