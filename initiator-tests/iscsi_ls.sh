@@ -13,14 +13,14 @@ C
 start_or_end
 
 here=127.0.0.1:${port[$server]}
-listing=$($client iscsi-ls "iscsi://$here")
+listing=$(limited iscsi-ls "iscsi://$here")
 case_equal 'exit status of iscsi-ls' 0 $?
 case_equal 'both targets with their portal, and no more' \
 	"Target:$second Portal:$here,1
 Target:$iqn Portal:$here,1" "$(sort <<<"$listing")"
 
 # iscsi-ls prints the last block's address in the unit, rounded down.
-luns=$($client iscsi-ls -s "iscsi://$here" | sed 's/ *$//')
+luns=$(limited iscsi-ls -s "iscsi://$here" | sed 's/ *$//')
 case_match 'LUN 0 of the first target' '^Lun:0 +Type:DIRECT_ACCESS \(Size:63M\)$' "$luns"
 case_match 'LUN 3, after a gap in the numbers' '^Lun:3 +Type:DIRECT_ACCESS \(Size:1023M\)$' "$luns"
 case_match 'LUN of the second target' '^Lun:0 +Type:DIRECT_ACCESS \(Size:9G\)$' "$luns"

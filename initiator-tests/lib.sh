@@ -21,9 +21,6 @@ ringsand=${RINGSAND:-$B/$RINGSAN_VARIANT/ringsand}
 # shellcheck disable=SC2034 # For the scripts.
 programs=$B/plain/initiator-tests
 iqn=iqn.2026-11.io.ringsan:test
-# A stuck tool must not hold up the run; every client command goes through $client.
-# shellcheck disable=SC2034
-client='timeout -k 5 60'
 stop_ms_max=5000
 # The sanitizers slow a program down several times and so its end.
 [ "$RINGSAN_VARIANT" = plain ] || stop_ms_max=8000
@@ -162,6 +159,30 @@ log_mark() {
 
 log_since() {
 	tail -n "+$(($1 + 1))" "$(log_file)"
+}
+
+# --- clients ---------------------------------------------------------------------------------------
+
+# A stuck tool must not hold up the run: every client runs under this.
+limited() {
+	timeout -k 5 60 "$@"
+}
+
+# raw_command URL CDB [in=N] [out=HEX]: one SCSI command; prints status, sense and data.
+raw_command() {
+	limited python3 initiator-tests/initiator.py "$@"
+}
+
+# qemu_io LUN COMMAND...: in one session. Fails if any of them does, which qemu-io only says.
+qemu_io() {
+	local arguments=() command output status=0 lun=$1
+	shift
+	for command; do
+		arguments+=(-c "$command")
+	done
+	output=$(limited qemu-io -f raw "${arguments[@]}" "$(url "$lun")" 2>&1) || status=$?
+	printf '%s\n' "$output"
+	[ "$status" -eq 0 ] && ! grep -qiE 'failed|error|suffix' <<<"$output"
 }
 
 # --- small helpers -------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ start_or_end
 
 # capacity LUN CDB LENGTH: the data in hexadecimal.
 capacity() {
-	$client python3 initiator-tests/initiator.py "$(url "$1")" "$2" "in=$3" | tail -n 1
+	raw_command "$(url "$1")" "$2" "in=$3" | tail -n 1
 }
 
-text=$($client iscsi-readcapacity16 "$(url)")
+text=$(limited iscsi-readcapacity16 "$(url)")
 case_equal 'returned logical block address' 2097151 "$(field_of 'RETURNED LOGICAL BLOCK ADDRESS' <<<"$text")"
 case_equal 'logical block length' 512 "$(field_of 'LOGICAL BLOCK LENGTH IN BYTES' <<<"$text")"
 case_match 'no protection information' '^PROT_EN:0' "$(grep -o 'PROT_EN:[01]' <<<"$text")"
