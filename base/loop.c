@@ -95,7 +95,9 @@ void loop_free(struct loop *loop, bool abandon)
 	if (loop == NULL)
 		return;
 	/* Buffers that the kernel may still write to must not become somebody else's memory. */
-	if (!abandon || loop->in_flight == 0)
+	if (abandon && loop->in_flight > 0)
+		pool_leave_mapped(&loop->buffers);
+	else
 		pool_clear(&loop->buffers, abandon);
 	(void)close(loop->wake_fd);
 	(void)pthread_cond_destroy(&loop->changed);

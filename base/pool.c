@@ -79,6 +79,12 @@ void pool_clear(struct pool *pool, bool abandon)
 	*pool = (struct pool){0};
 }
 
+void pool_leave_mapped(struct pool *pool)
+{
+	pool->objects = NULL;
+	pool_clear(pool, true);
+}
+
 void *pool_acquire(struct pool *pool)
 {
 	uint32_t index;

@@ -37,6 +37,10 @@ int MUST_CHECK pool_init(struct pool *pool, uint32_t count, size_t object_bytes,
  * all zeros, or was cleared, is left alone. */
 void pool_clear(struct pool *pool, bool abandon);
 
+/* As pool_clear with `abandon`, but the objects stay mapped until the process ends, because somebody
+ * (the kernel) may go on using them. */
+void pool_leave_mapped(struct pool *pool);
+
 /* An object, or NULL when all are in use: the caller waits or refuses, it never aborts. */
 void *pool_acquire(struct pool *pool);
 /* The object must come from this pool and be in use; both are asserted. */

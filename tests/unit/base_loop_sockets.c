@@ -4,8 +4,6 @@
  */
 #include "tests/unit/base_testing.h"
 
-#include <string.h>
-
 #define ECHO_BYTES (1u << 20)
 
 static void make_pair(int fds[2])
@@ -62,16 +60,6 @@ LOOP_ONLY static void receive_more(struct loop *loop, struct stream *stream)
 	loop_recv(loop, &stream->recv, stream->fd, stream->in, second > 0 ? 2 : 1, on_received);
 }
 
-static void fill(uint8_t *bytes, size_t count)
-{
-	uint32_t x = 1;
-
-	for (size_t i = 0; i < count; i++) {
-		x = x * 1664525 + 1013904223;
-		bytes[i] = (uint8_t)(x >> 24);
-	}
-}
-
 LOOP_ONLY static void stream_through(enum loop_engine engine, int type_flags)
 {
 	struct loop *loop = test_loop(engine);
@@ -83,7 +71,7 @@ LOOP_ONLY static void stream_through(enum loop_engine engine, int type_flags)
 		cr_assert_eq(fcntl(fds[i], F_SETFL, type_flags), 0);
 	stream.sent = malloc(ECHO_BYTES);
 	stream.got = calloc(1, ECHO_BYTES);
-	fill(stream.sent, ECHO_BYTES);
+	test_fill(stream.sent, ECHO_BYTES, 1);
 	stream.send.left = &stream.left;
 	stream.fd = fds[1];
 	stream.out[1] = (struct iovec){stream.sent, 7};

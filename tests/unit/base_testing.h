@@ -13,10 +13,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static const enum loop_engine test_engines[] = {LOOP_ENGINE_URING, LOOP_ENGINE_AIO};
 
 /* Can this machine make a ring? Where it cannot, tests of that engine say so and pass. */
 static inline bool test_engine_works(enum loop_engine engine)
@@ -99,24 +98,43 @@ static inline void test_on_op(struct loop_op *op, int res)
 		loop_stop(op->loop);
 }
 
-/* A file without a name in `dir`, opened with `flags`; -1 when the file system refuses the flags.
- */
-static inline int test_file(const char *dir, int flags, off_t size_bytes)
-{
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600);
+/* Kinds of files that the loop has to serve; a test goes through those that this machine has. */
+struct test_file_kind {
+	const char *what;
+	const char *template;
+	int flags;
+};
 
-	if (fd < 0)
+static const struct test_file_kind test_file_kinds[] = {
+	{"direct, on a disk", "/var/tmp/ringsan-test-XXXXXX", O_DIRECT},
+	{"buffered, on a disk", "/var/tmp/ringsan-test-XXXXXX", 0},
+	{"buffered, tmpfs", "/dev/shm/ringsan-test-XXXXXX", 0},
+};
+
+/* A file without a name, or -1 when this machine has no such kind. */
+static inline int test_file(const struct test_file_kind *kind, off_t size_bytes)
+{
+	char path[64];
+	int fd;
+
+	(void)strcpy(path, kind->template);
+	fd = mkostemp(path, O_CLOEXEC | kind->flags);
+	if (fd < 0) {
+		cr_log_warn("skipped: no file %s (%d)", kind->what, errno);
 		return -1;
+	}
+	cr_assert_eq(unlink(path), 0);
 	cr_assert_eq(ftruncate(fd, size_bytes), 0);
 	return fd;
 }
 
-/* The directory for files on a disk; tmpfs is /dev/shm. */
-static inline const char *test_disk_dir(void)
+/* What random bytes look like, the same each time. */
+static inline void test_fill(uint8_t *bytes, size_t count, uint32_t seed)
 {
-	const char *dir = getenv("TEST_DISK_DIR");
-
-	return dir != NULL ? dir : "/var/tmp";
+	for (size_t i = 0; i < count; i++) {
+		seed = seed * 1664525 + 1013904223;
+		bytes[i] = (uint8_t)(seed >> 24);
+	}
 }
 
 #endif
