@@ -14,6 +14,9 @@
 
 #include "base/clock.h"
 
+#define SUBSYSTEM_BYTES 32u
+#define TAIL_BYTES 48u /* For the count of suppressed lines. */
+
 static const struct {
 	const char *name;
 	const char *priority; /* sd-daemon(3): <3> error ... <7> debug. */
@@ -121,46 +124,48 @@ static int prefix(char *out, size_t room, enum log_level level)
 			now.tv_nsec / 1000000, levels[level].name);
 }
 
-static void write_line(enum log_level level, const char *subsystem, const char *text, size_t count)
+/* Append foreign text as far as it fits before `end`. */
+static char *append_escaped(char *at, const char *end, const char *text, size_t count)
 {
-	char line[LOG_LINE_BYTES];
-	char *end = line + sizeof(line) - 1; /* Room for the newline. */
-	char *at = line;
-	int length = prefix(line, sizeof(line), level);
-
-	at += length > 0 ? length : 0;
-	length = snprintf(at, (size_t)(end - at), "%.32s: ", subsystem);
-	at += length > 0 ? length : 0;
 	for (size_t i = 0; i < count; i++) {
 		if (!escape_byte(&at, end, (uint8_t)text[i]))
 			break;
 	}
+	return at;
+}
+
+/* `tail` is ours, and short: it is there however long the text is. */
+static void write_line(enum log_level level, const char *subsystem, const char *text,
+		       const char *tail)
+{
+	char line[LOG_LINE_BYTES];
+	const char *end = line + sizeof(line) - strlen(tail) - 1; /* The newline. */
+	char *at = line;
+	int length = prefix(line, sizeof(line), level);
+
+	at += length > 0 ? length : 0;
+	at = append_escaped(at, end, subsystem, strnlen(subsystem, SUBSYSTEM_BYTES));
+	at = append_escaped(at, end, ": ", 2);
+	at = append_escaped(at, end, text, strlen(text));
+	at = stpcpy(at, tail);
 	*at++ = '\n';
 	/* Nobody is left to be told when standard error fails. */
 	if (write(STDERR_FILENO, line, (size_t)(at - line)) < 0)
 		return;
 }
 
-/* The part that varies, before it is escaped; cut at the room there is. */
 static void PRINTF_LIKE(4, 0) write_args(enum log_level level, const char *subsystem,
 					 uint32_t suppressed, const char *format, va_list args)
 {
 	char text[LOG_LINE_BYTES];
+	char tail[TAIL_BYTES] = "";
 	int kept_errno = errno;
-	int length = vsnprintf(text, sizeof(text), format, args);
-	size_t count = length < 0 ? 0 : (size_t)length;
 
-	if (count >= sizeof(text))
-		count = sizeof(text) - 1;
-	if (suppressed > 0) {
-		/* The tail must survive a long line, so it may overwrite the line's end. */
-		size_t at = count < sizeof(text) - 64 ? count : sizeof(text) - 64;
-
-		length = snprintf(text + at, sizeof(text) - at, " (%u more like it suppressed)",
-				  suppressed);
-		count = at + (length > 0 ? (size_t)length : 0);
-	}
-	write_line(level, subsystem, text, count);
+	if (vsnprintf(text, sizeof(text), format, args) < 0)
+		text[0] = '\0';
+	if (suppressed > 0)
+		(void)snprintf(tail, sizeof(tail), " (%u more like it suppressed)", suppressed);
+	write_line(level, subsystem, text, tail);
 	errno = kept_errno;
 }
 
