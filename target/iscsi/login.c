@@ -48,15 +48,12 @@ void login_release(struct login *login)
  * Headers.
  */
 
-static enum pdu_login_status login_check_first(struct login *login)
+/* What a refusal echoes is noted before anything is judged. */
+static void login_note_first(struct login *login)
 {
 	const struct pdu_login_request *request = &login->request;
 	struct login_result *result = &login->result;
 
-	if (request->version_min > PDU_VERSION)
-		return login_fail(login, PDU_LOGIN_UNSUPPORTED_VERSION, "unsupported version");
-	if (request->csg != PDU_STAGE_SECURITY && request->csg != PDU_STAGE_OPERATIONAL)
-		return login_fail(login, PDU_LOGIN_INITIATOR_ERROR, "login begins in no stage");
 	login->stage = request->csg;
 	login->negotiation.leading = request->tsih == 0;
 	memcpy(result->isid, request->isid, sizeof(result->isid));
@@ -66,6 +63,17 @@ static enum pdu_login_status login_check_first(struct login *login)
 	result->cmd_sn = request->cmd_sn;
 	/* We may begin anywhere; where the initiator expects us to is the kindest place. */
 	result->stat_sn = request->exp_stat_sn;
+}
+
+static enum pdu_login_status login_check_first(struct login *login)
+{
+	const struct pdu_login_request *request = &login->request;
+
+	login_note_first(login);
+	if (request->version_min > PDU_VERSION)
+		return login_fail(login, PDU_LOGIN_UNSUPPORTED_VERSION, "unsupported version");
+	if (request->csg != PDU_STAGE_SECURITY && request->csg != PDU_STAGE_OPERATIONAL)
+		return login_fail(login, PDU_LOGIN_INITIATOR_ERROR, "login begins in no stage");
 	return PDU_LOGIN_SUCCESS;
 }
 
