@@ -343,18 +343,17 @@ static bool takes_data(const struct scsi_cmd *cmd)
 	return cmd->data == SCSI_DATA_OUT_PARAM || cmd->data == SCSI_DATA_OUT_MEDIUM;
 }
 
-/* How far the command's data go: what both sides are ready for, in whole blocks on a medium. */
+/* How far the command's data go: what both sides are ready for. A write ends with a whole block. */
 static uint64_t transfer_bytes(const struct task *task)
 {
 	const struct scsi_cmd *cmd = &task->cmd;
 	uint64_t expected = task->request.expected_data_len_bytes;
 	uint64_t bytes = cmd->data_bytes < expected ? cmd->data_bytes : expected;
-	bool in = cmd->data == SCSI_DATA_IN_MEDIUM;
 
-	if ((takes_data(cmd) && !task->request.write) || (in && !task->request.read))
+	if (takes_data(cmd) ? !task->request.write : !task->request.read)
 		return 0;
-	if (in || cmd->data == SCSI_DATA_OUT_MEDIUM)
-		bytes -= bytes % lun_limits(scsi_lu_lun(cmd->lu))->logical_block_bytes;
+	if (cmd->data == SCSI_DATA_OUT_MEDIUM)
+		bytes -= bytes % task_block_bytes(task);
 	return bytes;
 }
 

@@ -126,6 +126,12 @@ static inline bool task_is_aborted(const struct task *task)
 	return task->stage == TASK_ABORTED;
 }
 
+/* The logical block size; of a prepared command with a medium. */
+static inline uint32_t task_block_bytes(const struct task *task)
+{
+	return lun_limits(scsi_lu_lun(task->cmd.lu))->logical_block_bytes;
+}
+
 /* True when the command failed, so that no more data should move. */
 static inline bool task_has_failed(const struct task *task)
 {

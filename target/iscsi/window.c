@@ -95,11 +95,19 @@ struct window *window_find(const struct task *task, uint64_t at_bytes)
 	return NULL;
 }
 
+/* The medium moves whole blocks, although the initiator may want less of the last one. */
+static uint32_t whole_blocks(const struct window *window)
+{
+	uint32_t block = task_block_bytes(window->task);
+
+	return (window->length_bytes + block - 1u) / block * block;
+}
+
 void window_submit(struct window *window, scsi_piece_done_fn *done)
 {
 	window->piece.cmd = &window->task->cmd;
 	window->piece.offset_bytes = window->offset_bytes;
-	window->piece.length_bytes = window->length_bytes;
+	window->piece.length_bytes = whole_blocks(window);
 	window->piece.buffer = window->buffer;
 	window->piece.done = done;
 	window->in_device = true;
