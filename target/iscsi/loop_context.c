@@ -18,11 +18,19 @@
 /* Task management rounds at once; one more is rejected and its sender tries again. */
 #define RESETS_MAX 16u
 
+uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
+{
+	return buffers <= RESERVE_BUFFERS ? 0 : (buffers - RESERVE_BUFFERS) / ISCSI_FLOOR_COMMANDS;
+}
+
+uint32_t iscsi_buffers_for_sessions(uint32_t sessions)
+{
+	return RESERVE_BUFFERS + sessions * ISCSI_FLOOR_COMMANDS;
+}
+
 uint32_t iscsi_loop_sessions_max(const struct loop *loop)
 {
-	uint32_t buffers = loop_buffer_count(loop);
-
-	return buffers <= RESERVE_BUFFERS ? 0 : (buffers - RESERVE_BUFFERS) / ISCSI_FLOOR_COMMANDS;
+	return iscsi_sessions_for_buffers(loop_buffer_count(loop));
 }
 
 /* Every session's floor and immediate commands, whole windows for as many sessions as have buffers

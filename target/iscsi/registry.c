@@ -15,10 +15,8 @@
 
 #include "base/pool.h"
 
-/* Half of all TSIHs are free at any time (SESSIONS_MAX below), so this many misses do not happen.
- */
-#define TSIH_TRIES_MAX 128u
-#define SESSIONS_MAX 32768u
+/* All values of a TSIH. 0 is none, so one fewer can be in use. */
+#define TSIH_COUNT 65536u
 
 struct registry_entry {
 	struct list_node link;
@@ -36,7 +34,8 @@ struct registry {
 	struct list_node list;
 	uint32_t count;
 	uint32_t per_loop[LOOPS_MAX];
-	void (*on_empty)(void *arg); /* Set once the daemon ends. */
+	uint64_t tsih_busy[TSIH_COUNT / 64u]; /* One bit a TSIH. */
+	void (*on_empty)(void *arg);          /* Set once the daemon ends. */
 	void *on_empty_arg;
 };
 
@@ -47,7 +46,7 @@ int registry_create(const struct iscsi_server *server, struct registry **out)
 
 	if (!registry)
 		return -ENOMEM;
-	assert(server->limits.sessions_max <= SESSIONS_MAX);
+	assert(server->limits.sessions_max < TSIH_COUNT);
 	error = pool_init(&registry->entries, server->limits.sessions_max,
 			  sizeof(struct registry_entry), 0);
 	if (error != 0) {
@@ -96,14 +95,25 @@ struct loop *registry_place(const struct registry *registry)
 	return best;
 }
 
+static bool tsih_is_busy(const struct registry *registry, uint16_t tsih)
+{
+	return (registry->tsih_busy[tsih / 64u] >> (tsih % 64u)) & 1u;
+}
+
+static void tsih_flip(struct registry *registry, uint16_t tsih)
+{
+	registry->tsih_busy[tsih / 64u] ^= UINT64_C(1) << (tsih % 64u);
+}
+
 uint16_t registry_new_tsih(const struct registry *registry)
 {
-	for (unsigned i = 0; i < TSIH_TRIES_MAX; i++) {
-		uint16_t tsih;
+	uint16_t tsih;
 
-		if (getrandom(&tsih, sizeof(tsih), 0) != (ssize_t)sizeof(tsih))
-			return 0;
-		if (tsih != 0 && !registry_find_tsih(registry, tsih))
+	if (getrandom(&tsih, sizeof(tsih), 0) != (ssize_t)sizeof(tsih))
+		return 0;
+	/* Upwards from there, around the end if need be, to the next one that is free. */
+	for (uint32_t i = 0; i < TSIH_COUNT; i++, tsih++) {
+		if (tsih != 0 && !tsih_is_busy(registry, tsih))
 			return tsih;
 	}
 	return 0;
@@ -117,6 +127,7 @@ static void registry_remove(struct registry_entry *entry)
 
 	registry->count--;
 	registry->per_loop[loop_index(registry_spec(entry)->loop)]--;
+	tsih_flip(registry, registry_spec(entry)->tsih);
 	list_remove(&entry->link);
 	session_free(entry->session);
 	pool_release(&registry->entries, entry);
@@ -145,6 +156,7 @@ int registry_open(struct registry *registry, struct session_spec *spec, const ch
 	int error;
 
 	assert(entry && strlen(user) <= REGISTRY_USER_MAX);
+	assert(spec->tsih != 0 && !tsih_is_busy(registry, spec->tsih));
 	*entry = (struct registry_entry){.registry = registry};
 	memcpy(entry->user, user, strlen(user));
 	spec->on_ended = on_session_ended;
@@ -157,6 +169,7 @@ int registry_open(struct registry *registry, struct session_spec *spec, const ch
 	list_append(&registry->list, &entry->link);
 	registry->count++;
 	registry->per_loop[loop_index(spec->loop)]++;
+	tsih_flip(registry, spec->tsih);
 	*out = entry;
 	return 0;
 }

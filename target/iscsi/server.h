@@ -62,7 +62,11 @@ struct iscsi_loop;
 int MUST_CHECK iscsi_loop_create(struct loop *loop, const struct iscsi_server *server);
 /* After the loop ended. Asserts that every task came back unless `abandon` is set. */
 void iscsi_loop_free(struct loop *loop, bool abandon);
-/* How many sessions with their floor of buffers a loop can hold. Any thread. */
+/* How many sessions with their floor of buffers fit into so many buffers of one loop, and the
+ * reverse. Pure. */
+uint32_t iscsi_sessions_for_buffers(uint32_t buffers);
+uint32_t iscsi_buffers_for_sessions(uint32_t sessions);
+/* How many a loop can hold. Any thread. */
 uint32_t iscsi_loop_sessions_max(const struct loop *loop);
 
 #endif

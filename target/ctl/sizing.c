@@ -1,0 +1,123 @@
+/*
+ * How large the daemon is to be; see sizing.h.
+ *
+ * The sums. A session owns ISCSI_FLOOR_COMMANDS buffers wherever it lives, and each loop keeps a
+ * reserve of its own (iscsi_buffers_for_sessions); sessions are spread evenly, so a loop must hold
+ * its share of them, rounded up. Buffers are mapped, not touched, until they are used: memory that
+ * is configured and not needed costs address space alone.
+ *
+ * Runs on the control thread.
+ */
+#include "target/ctl/sizing.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "target/iscsi/server.h"
+
+/* A loop's own: ring, event descriptor, timer, epoll; some room. */
+#define DESCRIPTORS_PER_LOOP 8u
+/* An image, its lock and its control file, at most. */
+#define DESCRIPTORS_PER_LUN 3u
+/* Standard streams, signals, libraries, files that are read in passing. */
+#define DESCRIPTORS_OTHER 32u
+
+unsigned sizing_cpus(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) != 0)
+		return 1;
+	return CPU_COUNT(&set) > 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static unsigned loop_count(const struct conf *conf, unsigned cpus)
+{
+	unsigned wanted = conf->loops != 0 ? conf->loops : cpus;
+
+	return wanted < LOOPS_MAX ? wanted : LOOPS_MAX;
+}
+
+static uint64_t count_luns(const struct conf *conf)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < conf->target_count; i++)
+		count += conf->targets[i].lun_count;
+	return count;
+}
+
+static uint64_t count_descriptors(const struct conf *conf, unsigned loops)
+{
+	return (uint64_t)conf->limits.sessions + conf->limits.connections_before_login +
+	       conf->portal_count + count_luns(conf) * DESCRIPTORS_PER_LUN +
+	       (loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER;
+}
+
+/* Bytes rounded up to whole MiB, as the configuration would say it. */
+static uint64_t in_mib(uint64_t bytes)
+{
+	return (bytes + (1u << 20) - 1u) >> 20;
+}
+
+static void add_too_little(const struct conf *conf, const struct sizing *sizing,
+			   struct conf_errors *errors)
+{
+	uint32_t share = (conf->limits.sessions + sizing->loops - 1) / sizing->loops;
+	uint64_t needed = (uint64_t)iscsi_buffers_for_sessions(share) * sizing->loops;
+	uint64_t held = (uint64_t)sizing->sessions_per_loop * sizing->loops;
+
+	conf_errors_add(errors, (struct conf_place){conf->file, 0},
+			"limits: memory = %" PRIu64 "M holds the buffers of %" PRIu64
+			" sessions on %u loops, but sessions = %" PRIu32
+			"; set memory to at least %" PRIu64 "M, or fewer sessions or loops",
+			conf->limits.memory_bytes >> 20, held, sizing->loops, conf->limits.sessions,
+			in_mib(needed * LOOP_BUFFER_BYTES));
+}
+
+bool sizing_compute(const struct conf *conf, unsigned cpus, struct sizing *out,
+		    struct conf_errors *errors)
+{
+	unsigned loops = loop_count(conf, cpus);
+	uint64_t buffers = conf->limits.memory_bytes / LOOP_BUFFER_BYTES / loops;
+
+	/* A pool's objects are counted in 32 bits; no loop has use for more. */
+	buffers = buffers < INT32_MAX ? buffers : INT32_MAX;
+	*out = (struct sizing){
+		.loops = loops,
+		.buffers_per_loop = (uint32_t)buffers,
+		.buffers_control = conf->limits.connections_before_login,
+		.sessions_per_loop = iscsi_sessions_for_buffers((uint32_t)buffers),
+		.descriptors = count_descriptors(conf, loops),
+	};
+	if ((uint64_t)out->sessions_per_loop * loops >= conf->limits.sessions)
+		return true;
+	add_too_little(conf, out, errors);
+	return false;
+}
+
+bool sizing_raise_nofile(const struct conf *conf, const struct sizing *sizing,
+			 struct conf_errors *errors)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return true;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_warn("ctl", "cannot raise the limit of open files: %s", strerrordesc_np(errno));
+	if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= sizing->descriptors)
+		return true;
+	conf_errors_add(
+		errors, (struct conf_place){conf->file, 0},
+		"limits: %" PRIu32 " sessions and all else may open %" PRIu64
+		" files, but the hard limit is %" PRIu64
+		"; raise it (LimitNOFILE= of the unit, `ulimit -Hn`), or allow fewer sessions",
+		conf->limits.sessions, sizing->descriptors, (uint64_t)limit.rlim_max);
+	return false;
+}

@@ -1,0 +1,220 @@
+/*
+ * How a login becomes a session; see admission.h.
+ *
+ * It runs after authentication and never before: somebody who only knows a name and an ISID must
+ * not be able to end the session that has them. For the same reason the successor must have proved
+ * to be the same CHAP user.
+ *
+ *   TSIH 0, key unknown    a new session
+ *   TSIH 0, key known      session reinstatement (RFC 7143 6.3.5)
+ *   TSIH known, same CID   connection reinstatement (6.3.4): there is one connection a session and
+ *                          no recovery level above 0, so nothing of the old session would outlive
+ *                          it but its TSIH, and that is kept
+ *   TSIH known, other CID  a second connection: there may be one (MaxConnections = 1)
+ *   TSIH unknown           there is no such session
+ *
+ * The answer to a reinstating login waits until nothing of the old session is left that could still
+ * change a block: the initiator may send the same writes again at once.
+ *
+ * Runs on the control loop. Read next: registry.h, session.h.
+ */
+#include "target/iscsi/admission.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+/* "name,i,0x0123456789ab" */
+#define PORT_NAME_BYTES (ISCSI_NAME_MAX + sizeof(",i,0x") + 2 * PDU_ISID_BYTES)
+
+static struct log_limit limit = LOG_LIMIT(10, 10000);
+
+static LOOP_ONLY void refuse(struct login_conn *conn, enum pdu_login_status status, const char *why)
+{
+	login_conn_step(conn, login_refuse(&conn->login, status, why));
+}
+
+/* RFC 7143 4.4.1: the initiator port's name is the initiator's, ",i,0x" and the ISID. */
+static void port_name(const struct login_result *result, char out[PORT_NAME_BYTES])
+{
+	const uint8_t *isid = result->isid;
+
+	(void)snprintf(out, PORT_NAME_BYTES, "%s,i,0x%02x%02x%02x%02x%02x%02x",
+		       result->initiator_name, isid[0], isid[1], isid[2], isid[3], isid[4],
+		       isid[5]);
+}
+
+static int make_nexus(const struct login_result *result, struct scsi_nexus **out)
+{
+	const struct iscsi_target *target = result->target;
+	char name[PORT_NAME_BYTES];
+	const struct scsi_nexus_spec spec = {
+		.target = target->scsi,
+		.initiator_port_name = name,
+		/* Target ports are the portal groups, so one number serves for both. */
+		.relative_target_port = result->portal_group_tag,
+		.portal_group_tag = result->portal_group_tag,
+	};
+
+	port_name(result, name);
+	return scsi_nexus_create(&spec, out);
+}
+
+static struct session_spec make_spec(const struct login_conn *conn, struct loop *loop,
+				     uint16_t tsih)
+{
+	const struct login_result *result = login_result(&conn->login);
+	bool discovery = result->session_type == LOGIN_DISCOVERY;
+	struct session_spec spec = {
+		.server = conn->service->server,
+		.loop = loop,
+		.fd = conn->fd,
+		.discovery = discovery,
+		.initiator_name = result->initiator_name,
+		.target = result->target,
+		.target_name = discovery ? NULL : result->target_name,
+		.tsih = tsih,
+		.cid = result->cid,
+		.portal_group_tag = result->portal_group_tag,
+		.local = conn->local,
+		.peer = conn->peer,
+		.params = result->params,
+		.negotiation = login_negotiation(&conn->login),
+		.exp_cmd_sn = result->cmd_sn,
+		/* The answer that is still to be made takes one number. */
+		.stat_sn = result->stat_sn + 1,
+	};
+
+	memcpy(spec.isid, result->isid, sizeof(spec.isid));
+	return spec;
+}
+
+static int create_session(struct login_conn *conn, struct loop *loop, uint16_t tsih)
+{
+	const struct login_result *result = login_result(&conn->login);
+	struct session_spec spec = make_spec(conn, loop, tsih);
+	int error;
+
+	if (!spec.discovery) {
+		error = make_nexus(result, &spec.nexus);
+		if (error != 0)
+			return error;
+	}
+	error = registry_open(conn->service->server->registry, &spec, result->user_name,
+			      &conn->entry);
+	if (error != 0 && spec.nexus)
+		scsi_nexus_free(spec.nexus);
+	return error;
+}
+
+static void log_admitted(const struct login_conn *conn, const struct loop *loop)
+{
+	const struct login_result *result = login_result(&conn->login);
+
+	if (result->session_type == LOGIN_DISCOVERY)
+		log_debug("iscsi", "%s %s: discovery", conn->peer_text, result->initiator_name);
+	else
+		log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: logged in to %s, loop %u",
+			    conn->peer_text, result->initiator_name, result->target_name,
+			    loop_index(loop));
+}
+
+/* Nothing stands in its way any more. */
+static LOOP_ONLY void admit(struct login_conn *conn)
+{
+	struct registry *registry = conn->service->server->registry;
+	struct loop *loop = registry_place(registry);
+	uint16_t tsih = conn->tsih ? conn->tsih : registry_new_tsih(registry);
+
+	if (!loop) {
+		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "as many sessions as allowed");
+		return;
+	}
+	if (tsih == 0 || create_session(conn, loop, tsih) != 0) {
+		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "no memory for another session");
+		return;
+	}
+	log_admitted(conn, loop);
+	login_conn_step(conn, login_admit(&conn->login, tsih, ISCSI_FLOOR_COMMANDS));
+}
+
+/* -- Reinstatement -- */
+
+static LOOP_ONLY void on_old_ended(void *arg)
+{
+	admission_decide(arg);
+}
+
+static LOOP_ONLY void on_superseded(void *arg)
+{
+	login_conn_close(arg, "the same initiator port logged in once more");
+}
+
+static LOOP_ONLY void replace(struct login_conn *conn, struct registry_entry *old)
+{
+	if (strcmp(registry_user(old), login_result(&conn->login)->user_name) != 0) {
+		refuse(conn, PDU_LOGIN_AUTHORIZATION_FAILURE,
+		       "the session to be replaced is another CHAP user's");
+		return;
+	}
+	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: replaces its earlier session",
+		    conn->peer_text, login_result(&conn->login)->initiator_name);
+	conn->stage = LOGIN_CONN_WAITING;
+	conn->waiter = (struct registry_waiter){
+		.on_ended = on_old_ended, .on_superseded = on_superseded, .arg = conn};
+	registry_wait(old, &conn->waiter);
+	registry_close(old, SESSION_CLOSE_REINSTATED);
+}
+
+static struct registry_key key_of(const struct login_result *result)
+{
+	return (struct registry_key){
+		.initiator_name = result->initiator_name,
+		.isid = result->isid,
+		.target = result->target,
+		.portal_group_tag = result->portal_group_tag,
+	};
+}
+
+/* A login into a session that is said to exist. */
+static LOOP_ONLY void decide_existing(struct login_conn *conn)
+{
+	const struct login_result *result = login_result(&conn->login);
+	const struct registry_key key = key_of(result);
+	struct registry_entry *old =
+		registry_find_tsih(conn->service->server->registry, result->tsih);
+
+	if (!old || !registry_matches(old, &key)) {
+		refuse(conn, PDU_LOGIN_SESSION_DOES_NOT_EXIST, "no session has that TSIH");
+	} else if (registry_spec(old)->cid != result->cid) {
+		refuse(conn, PDU_LOGIN_TOO_MANY_CONNECTIONS, "a session has one connection");
+	} else {
+		conn->tsih = result->tsih;
+		replace(conn, old);
+	}
+}
+
+void admission_decide(struct login_conn *conn)
+{
+	const struct login_result *result = login_result(&conn->login);
+	const struct registry_key key = key_of(result);
+	struct registry_entry *old;
+
+	if (conn->service->stopping) {
+		refuse(conn, PDU_LOGIN_SERVICE_UNAVAILABLE, "the target ends");
+		return;
+	}
+	if (result->tsih != 0 && conn->tsih == 0) {
+		decide_existing(conn);
+		return;
+	}
+	old = registry_find(conn->service->server->registry, &key);
+	if (old)
+		replace(conn, old);
+	else
+		admit(conn);
+}
