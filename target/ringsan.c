@@ -1,0 +1,59 @@
+/*
+ * The command line tool: finds the subcommand in a table and hands over. What a subcommand does is
+ * in its own folder. One thread. Read next: target/bench/bench.h, ringsan.1.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/attr.h"
+#include "target/bench/bench.h"
+
+#define RINGSAN_VERSION "0.1"
+
+enum {
+	EXIT_USAGE = 2,
+};
+
+struct subcommand {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+static const struct subcommand subcommands[] = {
+	{"bench", bench_main, "measure a running iSCSI target"},
+};
+
+static void print_help(FILE *to)
+{
+	(void)fputs("usage: ringsan COMMAND [options]\n"
+		    "       ringsan --help | --version\n\n"
+		    "commands:\n",
+		    to);
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
+		(void)fprintf(to, "  %-10s %s\n", subcommands[i].name, subcommands[i].help);
+	(void)fputs("\n'ringsan COMMAND --help' lists the options of a command.\n", to);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		(void)puts("ringsan " RINGSAN_VERSION);
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++) {
+		if (strcmp(argv[1], subcommands[i].name) == 0)
+			return subcommands[i].run(argc - 1, argv + 1);
+	}
+	(void)fprintf(stderr, "ringsan: unknown command '%s'\nTry 'ringsan --help'.\n", argv[1]);
+	return EXIT_USAGE;
+}
