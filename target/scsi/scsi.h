@@ -1,7 +1,7 @@
 /*
  * The SCSI device server: what a transport (iSCSI) calls to have commands executed. It decodes CDBs
- * by table, knows logical units, unit attentions and sense data, and turns commands into LUN I/O. It
- * knows nothing of PDUs, windows or R2T: the transport owns data movement and asks for pieces.
+ * by table, knows logical units, unit attentions and sense data, and turns commands into LUN I/O.
+ * It knows nothing of PDUs, windows or R2T: the transport owns data movement and asks for pieces.
  *
  * The life of a command, all on the loop of its nexus:
  *
@@ -9,8 +9,8 @@
  *                         data moves and data_bytes how much the command would transfer.
  *   NONE, IN_PARAM        scsi_cmd_execute; parameter data appear in cmd->buffer.
  *   OUT_PARAM             the transport gathers data_bytes in cmd->buffer, then scsi_cmd_execute.
- *   IN_MEDIUM, OUT_MEDIUM scsi_piece_submit for each piece, several at a time, any order; the command
- *                         has ended when all pieces are back. No scsi_cmd_execute.
+ *   IN_MEDIUM, OUT_MEDIUM scsi_piece_submit for each piece, several at a time, any order; it has
+ *                         ended when all pieces are back. No scsi_cmd_execute.
  *
  * The transport answers with cmd->status and cmd->sense. The first failure of a command wins.
  */
@@ -28,6 +28,8 @@ struct scsi_lu;     /* A logical unit. */
 struct scsi_nexus;  /* An I_T nexus: one session's view; its unit attentions. */
 struct scsi_cmd;
 struct scsi_piece;
+struct scsi_op;    /* A row of the table of commands, op_table.h. */
+struct scsi_steps; /* steps.h */
 
 #define SCSI_CDB_MAX 16u
 #define SCSI_SENSE_MAX 252u /* SPC-4 4.5: never longer. */
@@ -36,6 +38,10 @@ struct scsi_piece;
 #define SCSI_LUN_NUMBER_MAX 16383u
 /* The most data an IN_PARAM or OUT_PARAM command moves: one loop buffer. */
 #define SCSI_PARAM_MAX LOOP_BUFFER_BYTES
+/* A target has at most this many logical units, so that REPORT LUNS fits SCSI_PARAM_MAX. */
+#define SCSI_TARGET_LUS_MAX ((SCSI_PARAM_MAX - 8u) / 8u)
+/* scsi_cmd.expected_bytes of a transport that cannot tell. */
+#define SCSI_EXPECTED_UNKNOWN UINT64_MAX
 
 /* SAM-5 5.3.1. */
 enum scsi_status {
@@ -79,8 +85,13 @@ struct scsi_cmd {
 	struct loop *loop;
 	uint8_t lun_field[8]; /* As on the wire, SAM-5 4.7. */
 	uint8_t cdb[SCSI_CDB_MAX];
-	uint8_t attribute;    /* enum scsi_attribute */
-	/* Set by the transport before scsi_cmd_execute of a PARAM command: SCSI_PARAM_MAX bytes. */
+	uint8_t attribute; /* enum scsi_attribute */
+	/* Data-out that the initiator announced (iSCSI: Expected Data Transfer Length of a write),
+	 * or what scsi_cmd_init left there. WRITE SAME and VERIFY refuse an announcement that does
+	 * not suit. */
+	uint64_t expected_bytes;
+	/* Set by the transport before scsi_cmd_execute of a PARAM command: SCSI_PARAM_MAX bytes,
+	 * page-aligned; the device server may write to it until the command has ended. */
 	uint8_t *buffer;
 	uint32_t buffer_bytes; /* OUT_PARAM: what arrived, at most data_bytes. */
 	scsi_cmd_done_fn *done;
@@ -94,35 +105,41 @@ struct scsi_cmd {
 	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
 	/* Private to scsi/. */
 	bool aborted;
-	bool durable; /* FUA, or write cache off. */
-	uint8_t step;
+	bool durable;          /* FUA */
+	bool running;          /* `io` is the LUN's. */
+	uint8_t byte_check;    /* VERIFY: BYTCHK */
+	enum lun_op medium_op; /* What execute's steps do. */
+	uint32_t step;         /* UNMAP: the descriptor. */
 	const struct scsi_op *op;
 	uint64_t lba;
 	uint64_t block_count;
-	uint64_t progress_bytes;
-	uint8_t *scratch; /* A loop buffer of the command's own, given back at its end. */
-	struct lun_io io; /* For commands that scsi_cmd_execute runs. */
-	struct list_node ios; /* lun_ios under way (scsi_io.link), for abort. */
+	uint64_t progress_bytes;   /* Of execute's steps. */
+	uint64_t miscompare_bytes; /* VERIFY: the lowest offset that differed. */
+	uint8_t *scratch;          /* A loop buffer of the command's own, given back at its end. */
+	const struct scsi_steps *steps;
+	struct lun_io io;        /* For commands that scsi_cmd_execute runs. */
+	struct list_node pieces; /* Under way, for abort. */
 };
 
-/* One stretch of a MEDIUM command's data: at most LOOP_BUFFER_BYTES, a multiple of the logical block
- * size at a multiple of it. Owned by the transport; scsi/ has it from submit until done. */
+/* One stretch of a MEDIUM command's data: at most LOOP_BUFFER_BYTES, a multiple of the logical
+ * block size at a multiple of it. Owned by the transport; scsi/ has it from submit until done. */
 struct scsi_piece {
 	/* Set by the transport. */
 	struct scsi_cmd *cmd;
 	uint64_t offset_bytes; /* Within the command's data. */
 	uint32_t length_bytes;
-	uint8_t *buffer;       /* Page-aligned. */
+	uint8_t *buffer; /* Page-aligned. */
 	scsi_piece_done_fn *done;
 	/* The result: false when the command failed on this piece; its status and sense are set. */
 	bool ok;
 	/* Private to scsi/. */
 	struct lun_io io;
+	struct loop_msg msg; /* Ends a piece that no I/O was started for. */
 	struct list_node link;
 	uint8_t *scratch;
 };
 
-/* Prepare a record for a new command; every field but those the transport sets is cleared. */
+/* Prepare a record for a new command: everything is cleared, then the transport sets its fields. */
 void scsi_cmd_init(struct scsi_cmd *cmd);
 
 /*
@@ -137,8 +154,8 @@ LOOP_ONLY bool MUST_CHECK scsi_cmd_execute(struct scsi_cmd *cmd);
 LOOP_ONLY void scsi_piece_submit(struct scsi_piece *piece);
 /*
  * Abort: no further I/O is started for the command; I/O under way becomes an orphan (lun.h) before
- * this returns. done callbacks of what was under way still come; until then records and buffers stay
- * the device server's.
+ * this returns. done callbacks of what was under way still come; until then records and buffers
+ * stay the device server's.
  */
 LOOP_ONLY void scsi_cmd_abort(struct scsi_cmd *cmd);
 
@@ -148,14 +165,16 @@ void scsi_cmd_set_status(struct scsi_cmd *cmd, enum scsi_status status);
 /* -- Targets and logical units: built by the control thread before the loops run. -- */
 
 struct scsi_lu_spec {
-	struct lun *lun; /* Borrowed; outlives the logical unit. */
+	struct lun *lun;      /* Borrowed; outlives the logical unit. */
 	const char *vendor;   /* At most 8 characters; NULL: the defaults. */
 	const char *product;  /* 16 */
 	const char *revision; /* 4 */
 };
 
 int MUST_CHECK scsi_target_create(const char *iscsi_name, struct scsi_target **out);
-/* Add a logical unit; -EEXIST for a number that is taken, -ERANGE above SCSI_LUN_NUMBER_MAX. */
+/* Add a logical unit; -EEXIST for a number that is taken, -ERANGE above SCSI_LUN_NUMBER_MAX, -E2BIG
+ * beyond SCSI_TARGET_LUS_MAX, -EINVAL for an identification that is too long or not printable
+ * ASCII, -ENOMEM. */
 int MUST_CHECK scsi_target_add_lu(struct scsi_target *target, uint16_t number,
 				  const struct scsi_lu_spec *spec);
 /* Free target and logical units (not the LUNs). No nexus may be left. */
@@ -184,15 +203,18 @@ const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus);
 
 /* Unit attentions, in SAM-5 / SPC-4 priority order: the lowest is reported first. */
 enum scsi_ua {
-	SCSI_UA_POWER_ON,           /* 29h/00h */
-	SCSI_UA_BUS_DEVICE_RESET,   /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
-	SCSI_UA_CAPACITY_CHANGED,   /* 2Ah/09h */
-	SCSI_UA_LUNS_CHANGED,       /* 3Fh/0Eh */
-	SCSI_UA_COMMANDS_CLEARED,   /* 2Fh/00h: CLEAR TASK SET by another initiator */
+	SCSI_UA_POWER_ON,         /* 29h/00h */
+	SCSI_UA_BUS_DEVICE_RESET, /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
+	SCSI_UA_CAPACITY_CHANGED, /* 2Ah/09h */
+	SCSI_UA_LUNS_CHANGED,     /* 3Fh/0Eh */
+	SCSI_UA_COMMANDS_CLEARED, /* 2Fh/00h: CLEAR TASK SET by another initiator */
 	SCSI_UA_COUNT
 };
 
 /* Make a unit attention pending for a logical unit on this nexus. The nexus's loop. */
-LOOP_ONLY void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_ua ua);
+LOOP_ONLY void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu,
+				enum scsi_ua ua);
+/* The same for every logical unit of the target. */
+LOOP_ONLY void scsi_nexus_raise_all(struct scsi_nexus *nexus, enum scsi_ua ua);
 
 #endif

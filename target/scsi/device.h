@@ -1,0 +1,66 @@
+/*
+ * What targets, logical units and nexuses consist of: private to scsi/. Targets and logical units
+ * do not change while loops run, so any loop reads them; a nexus is its session's loop's alone.
+ * Read next: scsi_target.c, nexus.c.
+ */
+#ifndef TARGET_SCSI_DEVICE_H
+#define TARGET_SCSI_DEVICE_H
+
+#include "target/scsi/scsi.h"
+#include "target/scsi/sense.h"
+
+#define SCSI_VENDOR_BYTES 8u
+#define SCSI_PRODUCT_BYTES 16u
+#define SCSI_REVISION_BYTES 4u
+/* RFC 7143 4.2.7.1, and with ",i,0x" and an ISID or ",t,0x" and a tag (4.2.7.2). */
+#define SCSI_DEVICE_NAME_MAX 223u
+#define SCSI_PORT_NAME_MAX (SCSI_DEVICE_NAME_MAX + 17u)
+
+struct scsi_lu {
+	struct lun *lun;
+	const struct lun_limits *limits;
+	uint32_t block_bytes; /* limits->logical_block_bytes, never 0. */
+	uint16_t number;
+	uint16_t slot; /* Order of addition: its place in a nexus's unit attentions. */
+	/* Padded with spaces, not terminated: SPC-4 4.3.1. */
+	char vendor[SCSI_VENDOR_BYTES];
+	char product[SCSI_PRODUCT_BYTES];
+	char revision[SCSI_REVISION_BYTES];
+};
+
+struct scsi_target {
+	char name[SCSI_DEVICE_NAME_MAX + 1];
+	unsigned lu_count;
+	struct scsi_lu **lus; /* By number. */
+};
+
+struct scsi_nexus {
+	const struct scsi_target *target;
+	uint16_t relative_target_port;
+	char initiator_port_name[SCSI_PORT_NAME_MAX + 1];
+	char target_port_name[SCSI_PORT_NAME_MAX + 1];
+	/*
+	 * Pending unit attentions, one bit each of enum scsi_ua, by slot: a byte for each logical
+	 * unit, which is what lets 1,000 sessions see 8,000 logical units each.
+	 */
+	unsigned slot_count;
+	uint8_t pending[];
+};
+
+/* The identification of answers for a LUN number that has no logical unit. */
+extern const struct scsi_lu scsi_no_lu;
+
+/* The most urgent pending unit attention, or SENSE_NONE. */
+LOOP_ONLY enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus,
+					     const struct scsi_lu *lu);
+/* The same, and it is pending no more. */
+LOOP_ONLY enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu);
+/* REPORT LUNS has told the nexus: 3Fh/0Eh is pending for no logical unit any more. */
+LOOP_ONLY void scsi_nexus_luns_reported(struct scsi_nexus *nexus);
+
+/* What TEST UNIT READY would answer: SENSE_NONE when the medium can be used. */
+enum scsi_sense scsi_lu_readiness(const struct scsi_lu *lu);
+/* Whole logical blocks. */
+uint64_t scsi_lu_block_count(const struct scsi_lu *lu);
+
+#endif

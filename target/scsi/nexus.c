@@ -1,0 +1,90 @@
+/*
+ * I_T nexuses: what one session sees, which is its unit attentions (SAM-5 5.14, SPC-4 5.13).
+ *
+ * Threads: created and freed by any thread, used on the loop of its session.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "target/scsi/device.h"
+
+static_assert(SCSI_UA_COUNT <= 8, "the pending unit attentions of a logical unit are one byte");
+
+#define UA_BIT(ua) ((uint8_t)(1u << (ua)))
+
+static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
+	[SCSI_UA_POWER_ON] = SENSE_POWER_ON,
+	[SCSI_UA_BUS_DEVICE_RESET] = SENSE_BUS_DEVICE_RESET,
+	[SCSI_UA_CAPACITY_CHANGED] = SENSE_CAPACITY_CHANGED,
+	[SCSI_UA_LUNS_CHANGED] = SENSE_REPORTED_LUNS_CHANGED,
+	[SCSI_UA_COMMANDS_CLEARED] = SENSE_COMMANDS_CLEARED,
+};
+
+int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out)
+{
+	unsigned slots = spec->target->lu_count;
+	struct scsi_nexus *nexus = calloc(1, sizeof(*nexus) + slots);
+
+	if (nexus == NULL)
+		return -ENOMEM;
+	nexus->target = spec->target;
+	nexus->relative_target_port = spec->relative_target_port;
+	nexus->slot_count = slots;
+	snprintf(nexus->initiator_port_name, sizeof(nexus->initiator_port_name), "%s",
+		 spec->initiator_port_name);
+	snprintf(nexus->target_port_name, sizeof(nexus->target_port_name), "%s,t,0x%04x",
+		 spec->target->name, spec->portal_group_tag);
+	memset(nexus->pending, UA_BIT(SCSI_UA_POWER_ON), slots);
+	*out = nexus;
+	return 0;
+}
+
+void scsi_nexus_free(struct scsi_nexus *nexus)
+{
+	free(nexus);
+}
+
+const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus)
+{
+	return nexus->target;
+}
+
+void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_ua ua)
+{
+	assert(lu->slot < nexus->slot_count && ua < SCSI_UA_COUNT);
+	nexus->pending[lu->slot] |= UA_BIT(ua);
+}
+
+enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus, const struct scsi_lu *lu)
+{
+	unsigned pending;
+
+	assert(lu->slot < nexus->slot_count);
+	pending = nexus->pending[lu->slot];
+	return pending == 0 ? SENSE_NONE : ua_sense[__builtin_ctz(pending)];
+}
+
+enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu)
+{
+	enum scsi_sense reason = scsi_nexus_pending(nexus, lu);
+	uint8_t *pending = &nexus->pending[lu->slot];
+
+	/*
+	 * A host that hears of power on takes nothing for granted, so what came before is told
+	 * with it: libvirt and VirtualBox repeat their first command for 29h/00h only.
+	 */
+	if (reason == SENSE_POWER_ON)
+		*pending = 0;
+	else
+		*pending &= (uint8_t)(*pending - 1u); /* The lowest bit, if there is one. */
+	return reason;
+}
+
+void scsi_nexus_luns_reported(struct scsi_nexus *nexus)
+{
+	for (unsigned i = 0; i < nexus->slot_count; i++)
+		nexus->pending[i] &= (uint8_t)~UA_BIT(SCSI_UA_LUNS_CHANGED);
+}

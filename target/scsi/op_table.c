@@ -1,0 +1,256 @@
+/*
+ * The rows. A new command is a row here and its functions elsewhere; what is not in a usage mask is
+ * refused before any function sees it: protection information (RDPROTECT and its kin), ANCHOR,
+ * group numbers, and NACA and the vendor's bits of the CONTROL byte.
+ *
+ * Constant; any thread. Read next: command.c.
+ */
+#include "target/scsi/op_table.h"
+
+#include <assert.h>
+
+#define OPCODES 256u
+#define ACTIONS 32u
+
+/* A row of 256: a command, or the service actions of one opcode. */
+struct opcode {
+	struct scsi_op op;
+	const struct scsi_op *actions;
+};
+
+/* clang-format off */
+#define FF2 0xFF, 0xFF
+#define FF4 FF2, FF2
+#define FF8 FF4, FF4
+
+#define DPO_FUA 0x18
+#define ACTION 0x1F
+
+#define FLAGS_READ (OP_MEDIUM | OP_FUA)
+#define FLAGS_WRITE (OP_MEDIUM | OP_WRITES | OP_FUA)
+
+static const struct scsi_op maintenance_in[ACTIONS] = {
+	[0x0C] = {
+		.name = "REPORT SUPPORTED OPERATION CODES", .opcode = 0xA3, .service_action = 0x0C,
+		.cdb_bytes = 12, .flags = OP_SERVICE_ACTION, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
+		.usage = { 0, ACTION, 0x87, 0xFF, FF2, FF4 },
+		.answer = scsi_answer_opcodes,
+	},
+};
+
+static const struct scsi_op service_action_in_16[ACTIONS] = {
+	[0x10] = {
+		.name = "READ CAPACITY(16)", .opcode = 0x9E, .service_action = 0x10,
+		.cdb_bytes = 16, .flags = OP_SERVICE_ACTION | OP_MEDIUM, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 10, 4 },
+		.usage = { 0, ACTION, 0, 0, 0, 0, 0, 0, 0, 0, FF4 },
+		.answer = scsi_answer_read_capacity_16,
+	},
+};
+
+static const struct opcode opcodes[OPCODES] = {
+	[0x00] = { .op = {
+		.name = "TEST UNIT READY", .opcode = 0x00, .cdb_bytes = 6, .flags = OP_MEDIUM,
+	} },
+	[0x03] = { .op = {
+		.name = "REQUEST SENSE", .opcode = 0x03, .cdb_bytes = 6,
+		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
+		.usage = { 0, 0x01, 0, 0, 0xFF },
+		.answer = scsi_answer_request_sense,
+	} },
+	[0x08] = { .op = {
+		.name = "READ(6)", .opcode = 0x08, .cdb_bytes = 6, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS_6,
+		.lba = { 1, 3 }, .length = { 4, 1 },
+		.usage = { 0, 0x1F, FF2, 0xFF },
+	} },
+	[0x0A] = { .op = {
+		.name = "WRITE(6)", .opcode = 0x0A, .cdb_bytes = 6, .flags = OP_MEDIUM | OP_WRITES,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS_6,
+		.lba = { 1, 3 }, .length = { 4, 1 },
+		.usage = { 0, 0x1F, FF2, 0xFF },
+	} },
+	[0x12] = { .op = {
+		.name = "INQUIRY", .opcode = 0x12, .cdb_bytes = 6,
+		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 3, 2 },
+		.usage = { 0, 0x01, 0xFF, FF2 },
+		.answer = scsi_answer_inquiry,
+	} },
+	[0x1A] = { .op = {
+		.name = "MODE SENSE(6)", .opcode = 0x1A, .cdb_bytes = 6,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
+		.usage = { 0, 0x08, FF2, 0xFF },
+		.answer = scsi_answer_mode_sense_6,
+	} },
+	[0x25] = { .op = {
+		.name = "READ CAPACITY(10)", .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_IN_PARAM, .fixed_bytes = 8,
+		.answer = scsi_answer_read_capacity_10,
+	} },
+	[0x28] = { .op = {
+		.name = "READ(10)", .opcode = 0x28, .cdb_bytes = 10, .flags = FLAGS_READ,
+		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, DPO_FUA, FF4, 0, FF2 },
+	} },
+	[0x2A] = { .op = {
+		.name = "WRITE(10)", .opcode = 0x2A, .cdb_bytes = 10, .flags = FLAGS_WRITE,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, DPO_FUA, FF4, 0, FF2 },
+	} },
+	[0x2F] = { .op = {
+		.name = "VERIFY(10)", .opcode = 0x2F, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, 0x16, FF4, 0, FF2 },
+		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+	[0x35] = { .op = {
+		.name = "SYNCHRONIZE CACHE(10)", .opcode = 0x35, .cdb_bytes = 10,
+		.flags = OP_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, 0x02, FF4, 0, FF2 },
+		.execute = scsi_execute_flush,
+	} },
+	[0x41] = { .op = {
+		.name = "WRITE SAME(10)", .opcode = 0x41, .cdb_bytes = 10,
+		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, 0x08, FF4, 0, FF2 }, .thin_bits = 0x08,
+		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
+	} },
+	[0x42] = { .op = {
+		.name = "UNMAP", .opcode = 0x42, .cdb_bytes = 10,
+		.flags = OP_MEDIUM | OP_WRITES | OP_THIN, .data = SCSI_DATA_OUT_PARAM,
+		.length_rule = LENGTH_PARAMETER_LIST, .length = { 7, 2 },
+		.usage = { 0, 0, 0, 0, 0, 0, 0, FF2 },
+		.execute = scsi_execute_unmap,
+	} },
+	[0x5A] = { .op = {
+		.name = "MODE SENSE(10)", .opcode = 0x5A, .cdb_bytes = 10,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
+		.usage = { 0, 0x18, FF2, 0, 0, 0, FF2 },
+		.answer = scsi_answer_mode_sense_10,
+	} },
+	[0x88] = { .op = {
+		.name = "READ(16)", .opcode = 0x88, .cdb_bytes = 16, .flags = FLAGS_READ,
+		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, DPO_FUA, FF8, FF4 },
+	} },
+	[0x8A] = { .op = {
+		.name = "WRITE(16)", .opcode = 0x8A, .cdb_bytes = 16, .flags = FLAGS_WRITE,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, DPO_FUA, FF8, FF4 },
+	} },
+	[0x8F] = { .op = {
+		.name = "VERIFY(16)", .opcode = 0x8F, .cdb_bytes = 16, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, 0x16, FF8, FF4 },
+		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+	[0x91] = { .op = {
+		.name = "SYNCHRONIZE CACHE(16)", .opcode = 0x91, .cdb_bytes = 16,
+		.flags = OP_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, 0x02, FF8, FF4 },
+		.execute = scsi_execute_flush,
+	} },
+	[0x93] = { .op = {
+		.name = "WRITE SAME(16)", .opcode = 0x93, .cdb_bytes = 16,
+		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, 0x09, FF8, FF4 }, .thin_bits = 0x08,
+		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
+	} },
+	[0x9E] = { .actions = service_action_in_16 },
+	[0xA0] = { .op = {
+		.name = "REPORT LUNS", .opcode = 0xA0, .cdb_bytes = 12,
+		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
+		.usage = { 0, 0, 0xFF, 0, 0, 0, FF4 },
+		.answer = scsi_answer_report_luns,
+	} },
+	[0xA3] = { .actions = maintenance_in },
+	[0xA8] = { .op = {
+		.name = "READ(12)", .opcode = 0xA8, .cdb_bytes = 12, .flags = FLAGS_READ,
+		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 6, 4 },
+		.usage = { 0, DPO_FUA, FF4, FF4 },
+	} },
+	[0xAA] = { .op = {
+		.name = "WRITE(12)", .opcode = 0xAA, .cdb_bytes = 12, .flags = FLAGS_WRITE,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 6, 4 },
+		.usage = { 0, DPO_FUA, FF4, FF4 },
+	} },
+	[0xAF] = { .op = {
+		.name = "VERIFY(12)", .opcode = 0xAF, .cdb_bytes = 12, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 4 }, .length = { 6, 4 },
+		.usage = { 0, 0x16, FF4, FF4 },
+		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+};
+/* clang-format on */
+
+const struct scsi_op *scsi_op_find_action(uint8_t opcode, uint16_t service_action)
+{
+	const struct opcode *row = &opcodes[opcode];
+	const struct scsi_op *op = &row->op;
+
+	if (row->actions != NULL) {
+		if (service_action >= ACTIONS)
+			return NULL;
+		op = &row->actions[service_action];
+	}
+	return op->name != NULL ? op : NULL;
+}
+
+const struct scsi_op *scsi_op_find(const uint8_t *cdb)
+{
+	return scsi_op_find_action(cdb[0], cdb[1] & (ACTIONS - 1));
+}
+
+bool scsi_op_has_actions(uint8_t opcode)
+{
+	return opcodes[opcode].actions != NULL;
+}
+
+const struct scsi_op *scsi_op_next(unsigned *at)
+{
+	while (*at < OPCODES * ACTIONS) {
+		uint8_t opcode = (uint8_t)(*at / ACTIONS);
+		uint16_t action = (uint16_t)(*at % ACTIONS);
+
+		(*at)++;
+		if (action == 0 || scsi_op_has_actions(opcode)) {
+			const struct scsi_op *op = scsi_op_find_action(opcode, action);
+
+			if (op != NULL)
+				return op;
+		}
+	}
+	return NULL;
+}
+
+bool scsi_op_supported(const struct scsi_op *op, const struct scsi_lu *lu)
+{
+	if (lu == NULL)
+		return (op->flags & OP_NO_LU) != 0;
+	return (op->flags & OP_THIN) == 0 || lu->limits->thin;
+}
+
+uint8_t scsi_op_usage(const struct scsi_op *op, const struct scsi_lu *lu, unsigned at)
+{
+	assert(at > 0 && at < SCSI_CDB_MAX);
+	if (at == 1 && lu != NULL && !lu->limits->thin)
+		return (uint8_t)(op->usage[1] & ~op->thin_bits);
+	return op->usage[at];
+}

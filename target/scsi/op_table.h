@@ -1,0 +1,101 @@
+/*
+ * The table of commands: what a row says about a command is all that the checks of command.c need,
+ * so policy is data. REPORT SUPPORTED OPERATION CODES and the CDB fuzzer read the same rows.
+ * Constant; any thread. Read next: op_table.c.
+ */
+#ifndef TARGET_SCSI_OP_TABLE_H
+#define TARGET_SCSI_OP_TABLE_H
+
+#include "base/bytes.h"
+#include "target/scsi/device.h"
+
+/* What the length field of a CDB counts. */
+enum scsi_length {
+	LENGTH_NONE,
+	LENGTH_BLOCKS,         /* 0: none */
+	LENGTH_BLOCKS_6,       /* 0: 256 (READ(6), WRITE(6)) */
+	LENGTH_ALLOCATION,     /* bytes the initiator takes at most */
+	LENGTH_PARAMETER_LIST, /* bytes it sends */
+};
+
+enum {
+	OP_NO_LU = 1 << 0,            /* Works where the LUN number has no logical unit. */
+	OP_PASSES_ATTENTION = 1 << 1, /* Runs with a unit attention pending (SAM-5 5.14). */
+	OP_MEDIUM = 1 << 2,           /* NOT READY while the LUN is offline or overrun. */
+	OP_WRITES = 1 << 3,           /* Refused on what is read-only. */
+	OP_THIN = 1 << 4,             /* Only where the LUN is thinly provisioned. */
+	OP_FUA = 1 << 5,              /* Byte 1 bit 3 is FUA. */
+	OP_SERVICE_ACTION = 1 << 6,
+};
+
+/* A big-endian field of a CDB: `bytes` 0 means there is none. */
+struct scsi_field {
+	uint8_t at;
+	uint8_t bytes;
+};
+
+struct scsi_op {
+	const char *name;
+	uint8_t opcode;
+	uint8_t service_action;
+	uint8_t cdb_bytes;
+	uint8_t flags;
+	/* How data move when there are any. */
+	enum scsi_data data;
+	enum scsi_length length_rule;
+	struct scsi_field lba;
+	struct scsi_field length;
+	uint8_t fixed_bytes; /* LENGTH_NONE: how much is answered. */
+	/* Bits of CDB byte 1 that only a thin logical unit understands. */
+	uint8_t thin_bits;
+	/* Bits that may be set, from byte 1 on; of a service action all five of its field. */
+	uint8_t usage[SCSI_CDB_MAX];
+	/* Checks of its own, after all the general ones; false: the command has ended. */
+	bool (*refine)(struct scsi_cmd *cmd);
+	/* IN_PARAM: write the answer. */
+	void (*answer)(struct scsi_cmd *cmd, struct byte_writer *writer);
+	/* Others: as scsi_cmd_execute. NULL: nothing is left to be done. */
+	bool (*execute)(struct scsi_cmd *cmd);
+};
+
+/* The row of a CDB, or NULL. */
+const struct scsi_op *scsi_op_find(const uint8_t *cdb);
+/* The row of an opcode and, where it has those, service action; any values. */
+const struct scsi_op *scsi_op_find_action(uint8_t opcode, uint16_t service_action);
+/* True when commands of the opcode are told apart by service actions. */
+bool scsi_op_has_actions(uint8_t opcode);
+/* The rows in order of opcode and service action: the one at or after *at; *at is moved on behind
+ * it. NULL at the end. Start with 0. */
+const struct scsi_op *scsi_op_next(unsigned *at);
+/* True where the logical unit knows the command; NULL is none, which knows those it must. */
+bool scsi_op_supported(const struct scsi_op *op, const struct scsi_lu *lu);
+/* The bits of CDB byte `at` (1 and up) that may be set. */
+uint8_t scsi_op_usage(const struct scsi_op *op, const struct scsi_lu *lu, unsigned at);
+
+static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field field)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < field.bytes; i++)
+		value = value << 8 | cdb[field.at + i];
+	return value;
+}
+
+/* The rows' functions: inquiry.c, mode.c, opcodes.c, status.c, steps.c, write_same.c, unmap.c,
+ * verify.c. */
+void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_read_capacity_10(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_read_capacity_16(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_mode_sense_6(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_mode_sense_10(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer);
+LOOP_ONLY bool scsi_execute_flush(struct scsi_cmd *cmd);
+bool scsi_refine_write_same(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_write_same(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_unmap(struct scsi_cmd *cmd);
+bool scsi_refine_verify(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_verify(struct scsi_cmd *cmd);
+
+#endif

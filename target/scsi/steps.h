@@ -1,0 +1,41 @@
+/*
+ * Commands that execute in steps, one LUN I/O after the other, each of bounded size so that an
+ * abort takes effect between two: WRITE SAME, UNMAP, VERIFY without data, SYNCHRONIZE CACHE.
+ * Read next: steps.c.
+ */
+#ifndef TARGET_SCSI_STEPS_H
+#define TARGET_SCSI_STEPS_H
+
+#include "target/scsi/op_table.h"
+
+/* The most that one step deallocates or zeroes: it moves no data, but the kernel may be long. */
+#define STEP_RANGE_BYTES_MAX (UINT64_C(1) << 30)
+/* The most that one step moves: every element of the vector is the same buffer. */
+#define STEP_MOVE_BYTES_MAX (LUN_IOV_MAX * LOOP_BUFFER_BYTES)
+
+struct scsi_steps {
+	/* Fill cmd->io's op, range and vector for the next step. False: there is none. */
+	bool (*next)(struct scsi_cmd *cmd, struct lun_io *io);
+	/* A step has succeeded; NULL: nothing to look at. False: the command has failed. */
+	bool (*check)(struct scsi_cmd *cmd);
+};
+
+/* Start; answers as scsi_cmd_execute does. */
+LOOP_ONLY bool scsi_steps_start(struct scsi_cmd *cmd, const struct scsi_steps *steps);
+/* Give the command a scratch buffer. False: none is left, and the command has ended with BUSY. */
+LOOP_ONLY bool scsi_cmd_take_scratch(struct scsi_cmd *cmd);
+/* Point the io's vector again and again at one buffer of a whole number of blocks, for a length of
+ * at most STEP_MOVE_BYTES_MAX. */
+void scsi_io_repeat(struct lun_io *io, uint8_t *buffer, uint64_t length_bytes);
+/* The range of the next step: what is left of `total_bytes` behind the progress, at most `max`. */
+void scsi_io_next_range(const struct scsi_cmd *cmd, struct lun_io *io, uint64_t total_bytes,
+			uint64_t max);
+
+/*
+ * May this io go to the medium now? 0 or negative errno: the state of the LUN is looked at again
+ * when the io is submitted and, by the admit callbacks, in the very turn in which the image gets
+ * it. Reservations will be asked here.
+ */
+LOOP_ONLY int scsi_cmd_admit(const struct scsi_cmd *cmd, const struct lun_io *io);
+
+#endif

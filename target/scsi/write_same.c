@@ -1,0 +1,86 @@
+/*
+ * WRITE SAME(10), (16): SBC-3 5.43, 5.44. A block of zeroes, sent or meant by NDOB, becomes an
+ * unmap where the initiator allows that and unmapped blocks read as zeroes, else a zeroing that
+ * keeps the space; both cost nothing of the size. Any other block is written again and again, UNMAP
+ * bit or not: after the command the blocks must read as what was sent.
+ *
+ * Threads: the loop of the command. Read next: steps.c.
+ */
+#include <string.h>
+
+#include "target/scsi/pattern.h"
+#include "target/scsi/steps.h"
+
+#define UNMAP_BIT 0x08u
+#define NDOB_BIT 0x01u
+
+bool scsi_refine_write_same(struct scsi_cmd *cmd)
+{
+	bool no_data = (cmd->cdb[1] & NDOB_BIT) != 0;
+
+	/* WSNZ is set in the Block Limits page: 0 does not mean "to the end". */
+	if (cmd->block_count == 0)
+		return scsi_cmd_fail_field(cmd, cmd->op->length.at, 7);
+	cmd->data = no_data ? SCSI_DATA_NONE : SCSI_DATA_OUT_PARAM;
+	cmd->data_bytes = no_data ? 0 : cmd->lu->block_bytes;
+	if (!no_data && cmd->expected_bytes != SCSI_EXPECTED_UNKNOWN &&
+	    cmd->expected_bytes != cmd->data_bytes)
+		return scsi_cmd_fail(cmd, SENSE_INVALID_FIELD_IN_INFORMATION_UNIT);
+	return true;
+}
+
+bool scsi_block_arrived(struct scsi_cmd *cmd)
+{
+	if (cmd->buffer_bytes >= cmd->lu->block_bytes)
+		return true;
+	return scsi_cmd_fail(cmd, SENSE_INVALID_FIELD_IN_INFORMATION_UNIT);
+}
+
+void scsi_pattern_fill(struct scsi_cmd *cmd)
+{
+	uint32_t block = cmd->lu->block_bytes;
+
+	for (uint32_t at = block; at < LOOP_BUFFER_BYTES; at += block)
+		memcpy(cmd->buffer + at, cmd->buffer, block);
+}
+
+/* All bytes are zero when the first one is and each equals the one before it. */
+static bool is_zero(const uint8_t *bytes, uint32_t count)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, count - 1) == 0;
+}
+
+static enum lun_op choose_op(const struct scsi_cmd *cmd)
+{
+	if (cmd->data != SCSI_DATA_NONE && !is_zero(cmd->buffer, cmd->lu->block_bytes))
+		return LUN_WRITE;
+	if ((cmd->cdb[1] & UNMAP_BIT) != 0 && cmd->lu->limits->zeroes_after_unmap)
+		return LUN_UNMAP;
+	return LUN_ZERO;
+}
+
+static bool next_same(struct scsi_cmd *cmd, struct lun_io *io)
+{
+	uint64_t total = cmd->block_count * cmd->lu->block_bytes;
+	bool writes = cmd->medium_op == LUN_WRITE;
+
+	if (cmd->progress_bytes == total)
+		return false;
+	io->op = cmd->medium_op;
+	scsi_io_next_range(cmd, io, total, writes ? STEP_MOVE_BYTES_MAX : STEP_RANGE_BYTES_MAX);
+	if (writes)
+		scsi_io_repeat(io, cmd->buffer, io->length_bytes);
+	return true;
+}
+
+static const struct scsi_steps same_steps = {.next = next_same};
+
+bool scsi_execute_write_same(struct scsi_cmd *cmd)
+{
+	if (cmd->data != SCSI_DATA_NONE && !scsi_block_arrived(cmd))
+		return true;
+	cmd->medium_op = choose_op(cmd);
+	if (cmd->medium_op == LUN_WRITE)
+		scsi_pattern_fill(cmd);
+	return scsi_steps_start(cmd, &same_steps);
+}
