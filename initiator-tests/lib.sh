@@ -163,9 +163,9 @@ log_since() {
 
 # --- clients ---------------------------------------------------------------------------------------
 
-# A stuck tool must not hold up the run: every client runs under this.
+# A stuck tool must not hold up the run: every client runs under this. `limit=N limited ...` for more.
 limited() {
-	timeout -k 5 60 "$@"
+	timeout -k 5 "${limit:-60}" "$@"
 }
 
 # raw_command URL CDB [in=N] [out=HEX]: one SCSI command; prints status, sense and data.
