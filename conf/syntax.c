@@ -12,7 +12,6 @@
  */
 #include "conf/syntax.h"
 
-#include <assert.h>
 #include <confuse.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -72,7 +71,9 @@ static int on_section_end(cfg_t *cfg UNUSED, cfg_opt_t *opt)
 	size_t number = parsing->sections_ended++;
 	char *marked;
 
-	assert(number < parsing->scan.section_count);
+	/* The end of the file ends sections, too, for libConfuse; the scanner has noted the error. */
+	if (number >= parsing->scan.section_count)
+		return 0;
 	/* One that may occur once is the same object the second time. */
 	if (mark != NULL) {
 		conf_errors_add(
@@ -304,7 +305,11 @@ int conf_node_line(const struct conf_syntax *syntax, const struct conf_node *nod
 
 size_t conf_node_setting_count(struct conf_node *node, const struct conf_option *option)
 {
-	return cfg_opt_size(find(node, option->name));
+	cfg_opt_t *opt = find(node, option->name);
+	unsigned count = cfg_opt_size(opt);
+
+	/* The value at which the parser stopped is counted but not there. */
+	return count > 0 && cfg_opt_getnptr(opt, count - 1) == NULL ? count - 1 : count;
 }
 
 const struct conf_setting *conf_node_setting(struct conf_node *node,
