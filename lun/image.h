@@ -16,17 +16,18 @@ struct image_info {
 	bool thin;
 	bool zeroes_after_unmap;
 	bool read_only;
+	bool created; /* This open made it: no identity of an earlier image of that name fits. */
 };
 
 struct image_ops {
 	const char *type;
-	/* May block; control thread. On failure: negative errno and one sentence in `why` saying what is
-	 * wrong and what would mend it. */
-	int (*open)(const struct lun_spec *spec, struct image **out, struct image_info *info, char *why,
-		    size_t why_size);
+	/* May block; control thread. On failure: negative errno and one sentence in `why` saying
+	 * what is wrong and what would mend it. */
+	int (*open)(const struct lun_spec *spec, struct image **out, struct image_info *info,
+		    char *why, size_t why_size);
 	void (*close)(struct image *image);
-	/* Start the io on io->loop; ends in image_io_done, never from inside submit. */
-	LOOP_ONLY void (*submit)(struct image *image, struct lun_io *io);
+	/* Start the io, on io->loop's thread; ends in image_io_done, never from inside submit. */
+	void (*submit)(struct image *image, struct lun_io *io);
 	/* The descriptor that carries identity attributes, or -1. */
 	int (*fd)(const struct image *image);
 };
@@ -40,5 +41,14 @@ const struct image_ops *image_ops_find(const char *type);
 
 /* An image type ends an io: on the io's loop, not inside submit. */
 LOOP_ONLY void image_io_done(struct lun_io *io, int res);
+/* The same for a result that is known inside submit: the io ends in the loop's next turn. Uses
+ * io->image_link. */
+LOOP_ONLY void image_io_done_later(struct lun_io *io, int res);
+/*
+ * A flush of the image failed for good: from here on no write and no flush of this LUN is
+ * acknowledged, also those that are under way, until it is opened again. Before the io that met the
+ * failure is ended. A LUN_FLUSH that ends with an error does the same by itself.
+ */
+LOOP_ONLY void image_failed(struct lun_io *io, int res);
 
 #endif

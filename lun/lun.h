@@ -6,10 +6,11 @@
  *  - an I/O belongs to the loop that submitted it and completes there;
  *  - what loops share is one published lun_state and one published set of exclusive ranges;
  *  - a switch publishes and never waits for I/O; a drain waits for it, with a deadline;
- *  - a write of an abandoned I/O that the kernel still holds is an orphan: its range stays published
- *    until the kernel lets go, and later I/O on those bytes waits for it.
+ *  - a write of an abandoned I/O that the kernel still holds is an orphan: its range stays
+ * published until the kernel lets go, and later I/O on those bytes waits for it.
  *
- * Read next: image.h (what an image type provides), lun.c (admission), range.c, drain.c, identity.c.
+ * Read next: README.md (invariants), image.h (what an image type provides), io.c (admission),
+ * range.c.
  */
 #ifndef LUN_LUN_H
 #define LUN_LUN_H
@@ -23,6 +24,8 @@
 #include <sys/uio.h>
 
 struct lun;
+struct lun_exclusive;
+struct lun_rmw;
 struct image;
 
 enum lun_op {
@@ -36,17 +39,19 @@ enum lun_op {
 
 /* Flags of an I/O. */
 enum {
-	LUN_IO_DURABLE = 1 << 0, /* Durable when it completes. Implied when the write cache is off. */
+	LUN_IO_DURABLE =
+		1 << 0, /* Durable when it completes. Implied when the write cache is off. */
 };
 
-/* Elements an I/O's vector may have: the pieces of 64 KiB that a burst consists of, and some room. */
+/* Elements an I/O's vector may have: the pieces of 64 KiB that a burst consists of, and some room.
+ */
 #define LUN_IOV_MAX 8u
 
 struct lun_io;
 /* res is 0 or negative errno: -EIO, -ENOSPC, -EROFS (read-only, or closed by a failed flush),
  * -ENODEV (offline), -EBUSY (too many orphans), -ECANCELED (abandoned while it waited), or what
- * `admit` answered. All bytes moved, or an error: there is no short transfer. Runs on the io's loop,
- * never inside lun_io_submit. */
+ * `admit` answered. All bytes moved, or an error: there is no short transfer. Runs on the io's
+ * loop, never inside lun_io_submit. */
 typedef void lun_io_done_fn(struct lun_io *io, int res);
 /* Runs on the io's loop in the very turn in which the io is handed to the image, after its range
  * was found free and the gate open. Non-zero (negative errno) ends the io with that result. */
@@ -54,15 +59,16 @@ typedef int lun_io_admit_fn(struct lun_io *io);
 
 enum lun_io_stage {
 	LUN_IO_IDLE,      /* The caller's. */
-	LUN_IO_WAITING,   /* On a waiting list of its loop: gate closed, range taken, or image busy. */
+	LUN_IO_WAITING,   /* On a waiting list of its loop: gate closed, range taken, or image busy.
+			   */
 	LUN_IO_SUBMITTED, /* The image's; on the loop's list of submitted I/O. */
 	LUN_IO_ORPHANED,  /* The image's, abandoned by its caller; its range is published. */
 	LUN_IO_ENDING,    /* The loop's; done runs soon. */
 };
 
 /*
- * One I/O. Caller-owned memory, valid until done has run. Zero-initialise; set the first group, then
- * submit. Several I/Os of one command may be in flight.
+ * One I/O. Caller-owned memory, valid until done has run. Zero-initialise; set the first group,
+ * then submit. Several I/Os of one command may be in flight.
  */
 struct lun_io {
 	/* Set by the caller before submit. */
@@ -77,36 +83,43 @@ struct lun_io {
 	/* Set by lun_io_submit, readable by callbacks. */
 	struct lun *lun;
 	struct loop *loop;
-	/* Private to lun/. */
+	/* Private to lun/, the membrane's part. */
 	enum lun_io_stage stage;
-	bool abandoned;
-	int res;
-	struct list_node link;
+	int res;                /* Result on its way to done. */
+	uint64_t ticket;        /* Its place among those that wait; 0 until it first waits. */
+	uint64_t orphan_ticket; /* Its entry in the set of ranges; 0: none. */
+	struct lun_exclusive *exclusive; /* Submitted inside this range. */
+	struct lun_rmw *rmw; /* Its read-modify-write; NULL for what goes straight to the image. */
+	struct list_node link; /* The lane's list for its stage. */
 	struct loop_msg msg;
+	/* Private to lun/, the image's part while SUBMITTED or ORPHANED. */
 	struct loop_op loop_op;
-	uint64_t image_word[4]; /* The image type's own use while SUBMITTED. */
-	void *image_data;
+	struct image *image;
+	struct list_node image_link;
+	uint64_t image_word[4];
 };
 
 /* What a LUN consists of, from the configuration; strings are borrowed during lun_open only. */
 struct lun_spec {
-	const char *name;  /* For logs: "iqn...:lun 3". */
-	const char *type;  /* "raw", "null", "fault". */
-	const char *path;  /* The image; NULL for null. */
-	uint64_t size_bytes; /* 0: that of the existing image. */
-	uint32_t logical_block_bytes;  /* 512 or 4096; used at creation, then kept with the image. */
-	uint32_t physical_block_bytes; /* 512 or 4096. */
-	uint32_t allocation_unit_bytes; /* 0: chosen at creation from the file system. */
-	bool page_cache;   /* Page-cache mode instead of direct I/O. */
-	bool write_cache;  /* false: every write is durable. */
+	const char *name;               /* For logs: "iqn...:lun 3". */
+	const char *type;               /* "raw", "null", "fault". */
+	const char *path;               /* The image; NULL for null. */
+	uint64_t size_bytes;            /* 0: that of the existing image. */
+	uint32_t logical_block_bytes;   /* 512 or 4096; 0: the image's own, 512 for a new one. */
+	uint32_t physical_block_bytes;  /* 512 or 4096; 0: 4096. */
+	uint32_t allocation_unit_bytes; /* 0: the image's own, the file system's for a new one. */
+	bool page_cache;                /* Page-cache mode instead of direct I/O. */
+	bool write_cache;               /* false: every write is durable. */
 	bool read_only;
 	const char *fault_control; /* type fault: the control file. */
 	const char *identity;      /* "naa.6..." or NULL. */
 	const char *serial;        /* NULL: derived from the identity. */
-	uint32_t company_id;       /* 24 bits. */
-	const char *state_dir;
+	uint32_t company_id;       /* 24 bits; 0: LUN_COMPANY_ID. */
+	const char *state_dir;     /* NULL: an identity that finds no other place is not kept. */
 };
 
+/* "RSN": a locally assigned value, not a registered OUI (DESIGN.md 7). */
+#define LUN_COMPANY_ID 0x52534Eu
 #define LUN_NAA_BYTES 16u
 #define LUN_SERIAL_MAX 64u
 
@@ -130,36 +143,46 @@ struct lun_limits {
 struct lun_state {
 	uint64_t size_bytes;
 	bool online;
-	bool read_only;   /* By configuration, by the file's mode, or after a failed flush. */
+	bool read_only;   /* By configuration, or for ever after a failed flush. */
 	bool gate_closed; /* A drain is under way: new I/O waits. */
 	char offline_reason[128];
 };
 
 /*
  * Open (and where there is none, create) the image and find or make the identity. Never fails for a
- * bad image: the LUN is then offline with a reason, and the daemon goes on; negative errno only when
- * memory is short. Control thread, may block. `group` must outlive the LUN.
+ * bad image: the LUN is then offline with a reason, and the daemon goes on; negative errno only
+ * when memory is short. Control thread, may block. `group` must outlive the LUN and its loops be
+ * created.
  */
-int MUST_CHECK lun_open(const struct lun_spec *spec, const struct loop_group *group, struct lun **out);
-/* Close and free. No I/O may be in flight on any loop (drain first). Control thread. */
+int MUST_CHECK lun_open(const struct lun_spec *spec, const struct loop_group *group,
+			struct lun **out);
+/* Close and free. No I/O may be in flight or waiting on any loop and no exclusive request be held:
+ * after a drain that ended with 0, or when the loops have been stopped. Control thread. */
 void lun_close(struct lun *lun);
 
 /* Lines for the log and for operators. Any thread. */
 const char *lun_name(const struct lun *lun);
+/* naa[0] is 0 where there is none: offline, and nothing known of it. */
 const struct lun_identity *lun_identity(const struct lun *lun);
 const struct lun_limits *lun_limits(const struct lun *lun);
-/* The current snapshot; do not keep it across turns. Any loop of the group, and the control loop. */
+/* The current snapshot; do not keep it across turns. Any loop of the group, and the control loop
+ * (one such loop: state.c says why a pointer it reads stays good for its turn). */
 const struct lun_state *lun_state(const struct lun *lun);
 /* True when the account of orphans is full: answer NOT READY. Any loop. */
 bool lun_is_overrun(const struct lun *lun);
-/* Take the LUN offline with a reason (a second LUN with the same identity). Before the loops run. */
+/* Take the LUN offline with a reason. Before the loops run. */
 void lun_set_offline(struct lun *lun, const char *reason);
+/*
+ * Of LUNs with one identity all but the first are taken offline, loudly, and show no identity any
+ * more, so that no host takes them for paths to the first. Before the loops run, with all LUNs.
+ */
+void lun_check_identities(struct lun *const luns[], size_t count);
 
 /* Submit an I/O on its loop; done runs later, exactly once. Range must lie within size_bytes. */
 LOOP_ONLY void lun_io_submit(struct lun *lun, struct loop *loop, struct lun_io *io);
 /*
- * The command behind the io was aborted. A waiting io ends with -ECANCELED; one that the image holds
- * becomes an orphan, its range published before this returns, so that task management may be
+ * The command behind the io was aborted. A waiting io ends with -ECANCELED; one that the image
+ * holds becomes an orphan, its range published before this returns, so that task management may be
  * answered at once. done still runs, later. Idle and ending ios are left alone.
  */
 LOOP_ONLY void lun_io_abandon(struct lun_io *io);
@@ -180,14 +203,25 @@ struct lun_exclusive {
 	/* Private to lun/. */
 	struct lun *lun;
 	struct loop *loop;
-	struct list_node link;
+	uint64_t begin, end; /* Rounded out to what the image moves at once. */
+	uint64_t ticket;
+	struct list_node
+		link; /* The LUN's queue, then its lane's list of those that wait their turn. */
 	struct loop_round round;
 	struct loop_msg msg;
-	uint8_t stage;
+	atomic_bool canceled;
+	uint32_t io_count; /* I/O of its holder on the way. */
+	uint8_t slot;
+	uint8_t stage; /* enum exclusive_stage of exclusive.c; under the LUN's mutex. */
 };
 
 LOOP_ONLY void lun_exclusive_acquire(struct lun *lun, struct loop *loop,
 				     struct lun_exclusive *exclusive);
+/*
+ * Give the range back, or withdraw a request that is not granted yet (an aborted command): granted
+ * then does not run any more. Never waits for I/O. When it is called, the holder's own I/O must
+ * have ended or have been abandoned; what was abandoned protects itself as an orphan.
+ */
 LOOP_ONLY void lun_exclusive_release(struct lun_exclusive *exclusive);
 /* As lun_io_submit, for I/O inside a range that its issuer holds. */
 LOOP_ONLY void lun_io_submit_exclusive(struct lun_exclusive *exclusive, struct lun_io *io);
@@ -195,7 +229,7 @@ LOOP_ONLY void lun_io_submit_exclusive(struct lun_exclusive *exclusive, struct l
 /*
  * Drain: close the gate on every loop and wait until no submitted I/O is left, orphans included.
  * On expiry the gate opens again and done gets -ETIMEDOUT; on 0 the gate stays closed until
- * lun_resume. One at a time per LUN (-EBUSY through done). Control loop.
+ * lun_resume. One at a time per LUN: for a second one done runs at once, with -EBUSY. Control loop.
  */
 typedef void lun_drain_done_fn(struct lun *lun, int res, void *arg);
 LOOP_ONLY void lun_drain(struct lun *lun, struct loop *control, uint64_t deadline_ms,

@@ -1,0 +1,188 @@
+/*
+ * Drain: the gate closes on all loops, and when no I/O is the image's any more, orphans included,
+ * the control loop is told. On expiry all is rolled back and the gate opens. Not here: how a state
+ * is published (state.c).
+ *
+ * A lane acknowledges when it has seen the closed gate and its last I/O has ended. The gate is
+ * published before the drain's round starts, and a lane admits nothing after it has seen it, so
+ * what a lane acknowledged stays true until the gate opens.
+ *
+ * Threads: the control loop, but for drain_pay_ack, which runs on the lane's loop.
+ *
+ * Read next: lun.c.
+ */
+#include "lun/lun_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* How often the end of the last rounds is looked for; they end within a turn of each loop. */
+#define SETTLE_MS 1u
+
+static bool drain_is_canceled(const struct lun_drain *drain)
+{
+	return atomic_load_explicit(&drain->canceled, memory_order_acquire);
+}
+
+/* -- Lanes -- */
+
+static bool drain_on_each_loop(struct loop_round *round, struct loop *loop)
+{
+	struct lun_drain *drain = CONTAINER_OF(round, struct lun_drain, round);
+	struct lun_lane *lane = lun_lane(CONTAINER_OF(drain, struct lun, drain), loop);
+
+	if (!lane->in_flight || drain_is_canceled(drain))
+		return true;
+	lane->drain_ack_owed = true;
+	return false;
+}
+
+void drain_pay_ack(struct lun_lane *lane)
+{
+	struct lun_drain *drain = &lane->lun->drain;
+
+	if (!lane->drain_ack_owed || (lane->in_flight && !drain_is_canceled(drain)))
+		return;
+	lane->drain_ack_owed = false;
+	loop_round_ack(&drain->round);
+}
+
+/* -- The control loop -- */
+
+static enum drain_stage drain_stage(struct lun *lun)
+{
+	enum drain_stage stage;
+
+	pthread_mutex_lock(&lun->mutex);
+	stage = lun->drain.stage;
+	pthread_mutex_unlock(&lun->mutex);
+	return stage;
+}
+
+static void drain_set_stage(struct lun *lun, enum drain_stage stage)
+{
+	pthread_mutex_lock(&lun->mutex);
+	lun->drain.stage = stage;
+	pthread_mutex_unlock(&lun->mutex);
+}
+
+LOOP_ONLY static void drain_finish(struct lun *lun, enum drain_stage stage, int res)
+{
+	struct lun_drain *drain = &lun->drain;
+
+	loop_timer_stop(drain->control, &drain->timer);
+	drain_set_stage(lun, stage);
+	drain->done(lun, res, drain->arg);
+}
+
+static void gate_set_locked(struct lun *lun, bool closed)
+{
+	lun->states.wanted.gate_closed = closed;
+	states_publish_locked(lun, lun->drain.control);
+}
+
+/* Rounds that are still on their way would find a LUN that done's caller has closed. */
+static void drain_on_settling(struct loop_timer *timer)
+{
+	struct lun_drain *drain = CONTAINER_OF(timer, struct lun_drain, timer);
+	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
+	bool quiet;
+
+	loop_role_assume();
+	pthread_mutex_lock(&lun->mutex);
+	quiet = !lun->states.swapping && ranges_are_quiet_locked(lun);
+	pthread_mutex_unlock(&lun->mutex);
+	if (quiet)
+		drain_finish(lun, DRAIN_CLOSED, 0);
+	else
+		loop_timer_start(drain->control, timer, SETTLE_MS, drain_on_settling);
+}
+
+static void drain_on_acknowledged(struct loop_round *round)
+{
+	struct lun_drain *drain = CONTAINER_OF(round, struct lun_drain, round);
+	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
+
+	loop_role_assume();
+	if (drain_stage(lun) == DRAIN_EXPIRED) {
+		drain_finish(lun, DRAIN_IDLE, -ETIMEDOUT);
+		return;
+	}
+	drain_set_stage(lun, DRAIN_SETTLING);
+	drain_on_settling(&drain->timer);
+}
+
+/* True: the drain's round is on its way and will end the drain, as lanes give up their part. */
+static bool drain_roll_back(struct lun *lun)
+{
+	struct lun_drain *drain = &lun->drain;
+	bool started;
+
+	pthread_mutex_lock(&lun->mutex);
+	started = drain->stage == DRAIN_WAITING;
+	drain->stage = DRAIN_EXPIRED;
+	atomic_store_explicit(&drain->canceled, true, memory_order_release);
+	gate_set_locked(lun, false);
+	pthread_mutex_unlock(&lun->mutex);
+	return started;
+}
+
+static void drain_on_expired(struct loop_timer *timer)
+{
+	struct lun_drain *drain = CONTAINER_OF(timer, struct lun_drain, timer);
+	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
+
+	loop_role_assume();
+	if (!drain_roll_back(lun))
+		drain_finish(lun, DRAIN_IDLE, -ETIMEDOUT);
+}
+
+void drain_on_published_locked(struct lun *lun)
+{
+	struct lun_drain *drain = &lun->drain;
+
+	if (drain->stage != DRAIN_CLOSING)
+		return;
+	drain->stage = DRAIN_WAITING;
+	loop_round_start(&drain->round, lun->group, drain->control, drain_on_each_loop,
+			 drain_on_acknowledged);
+}
+
+/* The stage and the wish to close go together: the next publication, whoever makes it, has both. */
+static bool drain_claim(struct lun *lun, struct loop *control)
+{
+	struct lun_drain *drain = &lun->drain;
+	bool claimed;
+
+	pthread_mutex_lock(&lun->mutex);
+	claimed = drain->stage == DRAIN_IDLE;
+	if (claimed) {
+		drain->stage = DRAIN_CLOSING;
+		drain->control = control;
+		atomic_store_explicit(&drain->canceled, false, memory_order_release);
+		gate_set_locked(lun, true);
+	}
+	pthread_mutex_unlock(&lun->mutex);
+	return claimed;
+}
+
+void lun_drain(struct lun *lun, struct loop *control, uint64_t deadline_ms, lun_drain_done_fn *done,
+	       void *arg)
+{
+	if (!drain_claim(lun, control)) {
+		done(lun, -EBUSY, arg);
+		return;
+	}
+	lun->drain.done = done;
+	lun->drain.arg = arg;
+	loop_timer_start(control, &lun->drain.timer, deadline_ms, drain_on_expired);
+}
+
+void lun_resume(struct lun *lun, struct loop *control)
+{
+	pthread_mutex_lock(&lun->mutex);
+	assert(lun->drain.stage == DRAIN_CLOSED && lun->drain.control == control);
+	lun->drain.stage = DRAIN_IDLE;
+	gate_set_locked(lun, false);
+	pthread_mutex_unlock(&lun->mutex);
+}

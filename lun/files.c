@@ -1,0 +1,143 @@
+/*
+ * Small helpers for files that must be durable and for what sysfs says of block devices. Control
+ * thread.
+ */
+#include "lun/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+void files_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+int files_parent(const char *path, char *out, size_t room)
+{
+	const char *slash = strrchr(path, '/');
+	size_t length = slash ? (size_t)(slash - path) : 0;
+
+	if (!slash)
+		path = ".";
+	if (!length)
+		length = 1;
+	if (length >= room)
+		return -ENAMETOOLONG;
+	memcpy(out, path, length);
+	out[length] = '\0';
+	return 0;
+}
+
+int files_sync_parent(const char *path)
+{
+	char folder[FILES_PATH_MAX];
+	int fd CLEANUP(files_close) = -1;
+	int res = files_parent(path, folder, sizeof(folder));
+
+	if (res)
+		return res;
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) ? -errno : 0;
+}
+
+int files_read_text(const char *path, char *out, size_t room)
+{
+	int fd CLEANUP(files_close) = open(path, O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+	ssize_t res = 1;
+
+	if (fd < 0)
+		return -errno;
+	while (res > 0 && used < room) {
+		res = read(fd, out + used, room - used);
+		used += res > 0 ? (size_t)res : 0;
+	}
+	if (res < 0)
+		return -errno;
+	if (used >= room)
+		return -EFBIG;
+	out[used] = '\0';
+	return 0;
+}
+
+static int write_all(int fd, const char *text, size_t length)
+{
+	while (length) {
+		ssize_t res = write(fd, text, length);
+
+		if (res < 0)
+			return -errno;
+		text += res;
+		length -= (size_t)res;
+	}
+	return fsync(fd) ? -errno : 0;
+}
+
+int files_write_text(const char *path, const char *text)
+{
+	char temporary[FILES_PATH_MAX];
+	int fd CLEANUP(files_close) = -1;
+	int res = snprintf(temporary, sizeof(temporary), "%s.new", path);
+
+	if (res < 0 || (size_t)res >= sizeof(temporary))
+		return -ENAMETOOLONG;
+	fd = open(temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	res = write_all(fd, text, strlen(text));
+	if (res || rename(temporary, path)) {
+		res = res ? res : -errno;
+		unlink(temporary);
+		return res;
+	}
+	return files_sync_parent(path);
+}
+
+/* A file of a block device's sysfs folder, or of the disk's where the device is a partition. */
+static int read_device_file(uint64_t device, const char *name, char *out, size_t room)
+{
+	static const char *const folders[] = {"", "../"};
+	char path[128];
+	int res = -ENOENT;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(folders) && res; i++) {
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(device),
+			 minor(device), folders[i], name);
+		res = files_read_text(path, out, room);
+	}
+	return res;
+}
+
+uint64_t files_device_number(uint64_t device, const char *name)
+{
+	char text[32];
+
+	return read_device_file(device, name, text, sizeof(text)) ? 0 : strtoull(text, NULL, 10);
+}
+
+bool files_device_id(uint64_t device, char *out, size_t room)
+{
+	static const char *const names[] = {"dm/uuid", "wwid", "device/wwid", "serial",
+					    "device/serial"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		char id[256];
+
+		if (read_device_file(device, names[i], id, sizeof(id)))
+			continue;
+		id[strcspn(id, "\n")] = '\0';
+		if (!id[0])
+			continue;
+		snprintf(out, room, "%s partition %llu", id,
+			 (unsigned long long)files_device_number(device, "partition"));
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,37 @@
+/*
+ * Small helpers for files that must be durable and for what sysfs says of block devices. Not the
+ * images' own I/O. Control thread; they block.
+ *
+ * Read next: raw_open.c, identity_store.c.
+ */
+#ifndef LUN_FILES_H
+#define LUN_FILES_H
+
+#include "base/attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The longest path that is handled; the kernel's own limit would not fit on the stack. */
+#define FILES_PATH_MAX 2048u
+
+/* CLEANUP(files_close) closes a descriptor that is not negative. */
+void files_close(int *fd);
+/* The folder of a path ("." where it names none), cut at `room`. -ENAMETOOLONG. */
+int MUST_CHECK files_parent(const char *path, char *out, size_t room);
+/* Make the entry of `path` in its folder durable. */
+int MUST_CHECK files_sync_parent(const char *path);
+/* Read a whole small text file, zero-terminated. -EFBIG where it does not fit in room - 1. */
+int MUST_CHECK files_read_text(const char *path, char *out, size_t room);
+/* A number in a sysfs file below a block device's folder, a partition's disk included; 0 where
+ * there is none. */
+uint64_t files_device_number(uint64_t device, const char *name);
+
+/* Write a file whole and durably: a crash leaves the old one or the new one. Mode 0600. */
+int MUST_CHECK files_write_text(const char *path, const char *text);
+/* What tells a block device from all others, wherever it is plugged in: its WWID, serial number or
+ * device-mapper UUID, with the partition. False: it has nothing of the kind. */
+bool files_device_id(uint64_t device, char *out, size_t room);
+
+#endif

@@ -1,0 +1,241 @@
+/*
+ * Where the record of an image is kept: an extended attribute of the image, so that it goes where
+ * the image goes; where there is none (block devices, null images, file systems without them) a
+ * file in the state directory. Not here: what the record says (identity.c).
+ *
+ * A record in the state directory is found by a key, never by a number of the configuration:
+ *   a block device   its WWID, serial number or device-mapper UUID; its path where it has none;
+ *   another image    its path, symbolic links resolved;
+ *   no image (null)  the LUN's name.
+ * The file is named by a hash of the key and holds the record, then the key.
+ *
+ * Control thread; it blocks.
+ */
+#include "lun/lun_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "lun/files.h"
+
+#define ATTRIBUTE "user.ringsan.identity"
+/* "1 naa=<32 digits> block=4294967295 unit=4294967295" and some room. */
+#define RECORD_TEXT_BYTES 96u
+#define KEY_BYTES 1536u
+
+/* -- The record as text -- */
+
+static void record_print(const struct lun_record *record, char *out)
+{
+	int used = snprintf(out, RECORD_TEXT_BYTES, "1 naa=");
+
+	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
+		used += snprintf(out + used, RECORD_TEXT_BYTES - (size_t)used, "%02x",
+				 record->naa[i]);
+	snprintf(out + used, RECORD_TEXT_BYTES - (size_t)used, " block=%u unit=%u",
+		 record->logical_block_bytes, record->allocation_unit_bytes);
+}
+
+static bool record_is_sound(const struct lun_record *record)
+{
+	uint32_t block = record->logical_block_bytes;
+	uint32_t unit = record->allocation_unit_bytes;
+
+	return record->naa[0] >> 4 == 6 && (block == 512 || block == 4096) && unit >= block &&
+	       unit <= 1 << 20 && !(unit & (unit - 1));
+}
+
+static int record_parse(const char *text, struct lun_record *out)
+{
+	char digits[2 * LUN_NAA_BYTES + 1];
+	int end = 0;
+
+	if (sscanf(text, "1 naa=%32[0-9a-f] block=%" SCNu32 " unit=%" SCNu32 "%n", digits,
+		   &out->logical_block_bytes, &out->allocation_unit_bytes, &end) != 3)
+		return -EINVAL;
+	if (text[end] != '\0' || strlen(digits) != 2 * LUN_NAA_BYTES)
+		return -EINVAL;
+	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
+		sscanf(digits + 2 * i, "%2" SCNx8, &out->naa[i]);
+	return record_is_sound(out) ? 0 : -EINVAL;
+}
+
+/* -- The attribute -- */
+
+static int attribute_load(const struct identity_place *place, struct lun_record *out, char *why)
+{
+	char text[RECORD_TEXT_BYTES];
+	ssize_t length = -1;
+
+	errno = ENODATA;
+	if (place->fd >= 0)
+		length = fgetxattr(place->fd, ATTRIBUTE, text, sizeof(text) - 1);
+	else if (place->path)
+		length = getxattr(place->path, ATTRIBUTE, text, sizeof(text) - 1);
+	if (length < 0 && errno != ERANGE)
+		return -ENOENT;
+	text[length < 0 ? 0 : length] = '\0';
+	if (!record_parse(text, out))
+		return 0;
+	return lun_refuse(why, -EINVAL,
+			  "its attribute " ATTRIBUTE " is damaged; set `identity` and "
+			  "remove it (setfattr -x)");
+}
+
+/* -ENOTSUP: no attribute can be kept here. */
+static int attribute_save(const struct identity_place *place, const struct lun_record *record)
+{
+	char text[RECORD_TEXT_BYTES];
+
+	record_print(record, text);
+	if (place->fd < 0 || fsetxattr(place->fd, ATTRIBUTE, text, strlen(text), 0))
+		return -ENOTSUP;
+	return fsync(place->fd) ? -errno : 0;
+}
+
+/* -- The state directory -- */
+
+static bool device_key(const char *path, char *out)
+{
+	char id[320];
+	struct stat st;
+
+	if (stat(path, &st) || !S_ISBLK(st.st_mode) || !files_device_id(st.st_rdev, id, sizeof(id)))
+		return false;
+	snprintf(out, KEY_BYTES, "device %s", id);
+	return true;
+}
+
+static void place_key(const struct identity_place *place, char *out)
+{
+	char *whole;
+
+	if (!place->path) {
+		snprintf(out, KEY_BYTES, "lun %s", place->name);
+		return;
+	}
+	if (device_key(place->path, out))
+		return;
+	whole = realpath(place->path, NULL);
+	snprintf(out, KEY_BYTES, "image %s", whole ? whole : place->path);
+	free(whole);
+}
+
+/* FNV-1a, 64 bits. The key is in the file too, so a collision is noticed. */
+static uint64_t key_hash(const char *key)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (; *key; key++)
+		hash = (hash ^ (uint8_t)*key) * 0x100000001b3u;
+	return hash;
+}
+
+static int file_path(const struct identity_place *place, const char *key, char *out, size_t room)
+{
+	int res = snprintf(out, room, "%s/identity-%016" PRIx64, place->state_dir, key_hash(key));
+
+	return res < 0 || (size_t)res >= room ? -ENAMETOOLONG : 0;
+}
+
+/* "<record>\n<key>" */
+static int file_parse(char *text, const char *key, struct lun_record *out)
+{
+	char *newline = strchr(text, '\n');
+
+	if (!newline || strcmp(newline + 1, key) != 0)
+		return -EINVAL;
+	*newline = '\0';
+	return record_parse(text, out);
+}
+
+static int file_load(const struct identity_place *place, struct lun_record *out, char *why)
+{
+	char key[KEY_BYTES];
+	char path[FILES_PATH_MAX / 2];
+	char text[KEY_BYTES / 2];
+	int res;
+
+	if (!place->state_dir)
+		return -ENOENT;
+	place_key(place, key);
+	res = file_path(place, key, path, sizeof(path));
+	if (!res)
+		res = files_read_text(path, text, sizeof(text));
+	if (res == -ENOENT)
+		return res;
+	if (!res)
+		res = file_parse(text, key, out);
+	if (res)
+		return lun_refuse(why, res, "its identity cannot be read (%s): %s", strerror(-res),
+				  path);
+	return 0;
+}
+
+static int file_write(const struct identity_place *place, const struct lun_record *record)
+{
+	char key[KEY_BYTES];
+	char path[FILES_PATH_MAX / 2];
+	char text[KEY_BYTES / 2];
+	int used;
+	int res;
+
+	place_key(place, key);
+	if (strlen(key) + RECORD_TEXT_BYTES >= sizeof(text))
+		return -ENAMETOOLONG;
+	res = file_path(place, key, path, sizeof(path));
+	if (res)
+		return res;
+	if (mkdir(place->state_dir, 0700) && errno != EEXIST)
+		return -errno;
+	record_print(record, text);
+	used = (int)strlen(text);
+	snprintf(text + used, sizeof(text) - (size_t)used, "\n%s", key);
+	return files_write_text(path, text);
+}
+
+static int file_save(const struct identity_place *place, const struct lun_record *record, char *why)
+{
+	int res;
+
+	if (!place->state_dir) {
+		log_warn("lun",
+			 "%s: its identity is kept nowhere and will be another after a "
+			 "restart",
+			 place->name);
+		return 0;
+	}
+	res = file_write(place, record);
+	if (res)
+		return lun_refuse(why, res, "its identity cannot be kept (%s) in %s",
+				  strerror(-res), place->state_dir);
+	return 0;
+}
+
+/* -- Both -- */
+
+int identity_load(const struct identity_place *place, struct lun_record *out, char *why)
+{
+	int res = attribute_load(place, out, why);
+
+	return res == -ENOENT ? file_load(place, out, why) : res;
+}
+
+int identity_save(const struct identity_place *place, const struct lun_record *record, char *why)
+{
+	int res = attribute_save(place, record);
+
+	if (res == -ENOTSUP)
+		return file_save(place, record, why);
+	if (res)
+		return lun_refuse(why, res, "its identity cannot be made durable (%s)",
+				  strerror(-res));
+	return 0;
+}

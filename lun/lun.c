@@ -1,0 +1,294 @@
+/*
+ * A LUN's life: open, what can be asked of it, close. Not here: its I/O (io.c).
+ *
+ * Open and close run on the control thread and may block; a bad image never fails the open, it
+ * makes a LUN that is offline with a reason.
+ *
+ * Read next: io.c, identity.c.
+ */
+#include "lun/lun_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+const char *lun_name(const struct lun *lun)
+{
+	return lun->name;
+}
+
+const struct lun_identity *lun_identity(const struct lun *lun)
+{
+	return &lun->identity;
+}
+
+const struct lun_limits *lun_limits(const struct lun *lun)
+{
+	return &lun->limits;
+}
+
+const struct lun_state *lun_state(const struct lun *lun)
+{
+	return published_load(&lun->states.current);
+}
+
+bool lun_is_overrun(const struct lun *lun)
+{
+	return atomic_load_explicit(&lun->ranges.overrun, memory_order_acquire);
+}
+
+struct lun_lane *lun_lane(const struct lun *lun, const struct loop *loop)
+{
+	struct lun_lane *lane = &lun->lanes[loop_index(loop)];
+
+	assert(lane->loop == loop);
+	return lane;
+}
+
+uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop)
+{
+	return lun_lane(lun, loop)->in_flight;
+}
+
+struct byte_range lun_io_range(const struct lun_io *io)
+{
+	uint64_t align = io->lun->io_align_bytes;
+	uint64_t end = io->offset_bytes + io->length_bytes;
+
+	if (io->op == LUN_FLUSH)
+		return (struct byte_range){0};
+	return (struct byte_range){
+		.begin = io->offset_bytes - io->offset_bytes % align,
+		.end = end + (align - end % align) % align,
+	};
+}
+
+/* -- Open -- */
+
+int lun_refuse(char *why, int res, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, LUN_WHY_BYTES, format, args);
+	va_end(args);
+	return res;
+}
+
+static int lun_create(const struct lun_spec *spec, const struct loop_group *group, struct lun **out)
+{
+	struct lun *lun = aligned_alloc(_Alignof(struct lun), sizeof(*lun));
+	size_t lanes_bytes = group->count * sizeof(struct lun_lane);
+
+	if (!lun)
+		return -ENOMEM;
+	memset(lun, 0, sizeof(*lun));
+	lun->name = strdup(spec->name);
+	lun->lanes = aligned_alloc(_Alignof(struct lun_lane), lanes_bytes);
+	if (!lun->name || !lun->lanes) {
+		free(lun->lanes);
+		free(lun->name);
+		free(lun);
+		return -ENOMEM;
+	}
+	memset(lun->lanes, 0, lanes_bytes);
+	for (unsigned i = 0; i < group->count; i++) {
+		assert(loop_index(group->loops[i]) == i);
+		lane_init(&lun->lanes[i], lun, group->loops[i]);
+	}
+	lun->group = group;
+	pthread_mutex_init(&lun->mutex, NULL);
+	ranges_init(lun);
+	*out = lun;
+	return 0;
+}
+
+static void lun_free(struct lun *lun)
+{
+	if (lun->image)
+		lun->ops->close(lun->image);
+	rmw_destroy(lun);
+	pthread_mutex_destroy(&lun->mutex);
+	free(lun->lanes);
+	free(lun->name);
+	free(lun);
+}
+
+static const char *spec_fault(const struct lun_spec *spec)
+{
+	uint32_t block = spec->logical_block_bytes;
+	uint32_t physical = spec->physical_block_bytes;
+	uint32_t unit = spec->allocation_unit_bytes;
+
+	if (block && block != 512 && block != 4096)
+		return "the logical block size must be 512 or 4096";
+	if (physical && physical != 512 && physical != 4096)
+		return "the physical block size must be 512 or 4096";
+	if (unit && (unit & (unit - 1) || unit < 512 || unit > 1 << 20))
+		return "the allocation unit must be a power of two from 512 bytes to 1 MiB";
+	return NULL;
+}
+
+/* What the image found, with what the configuration says of it. */
+static void lun_set_limits(struct lun *lun, const struct lun_spec *spec)
+{
+	struct lun_limits *limits = &lun->limits;
+
+	limits->physical_block_bytes =
+		spec->physical_block_bytes ? spec->physical_block_bytes : 4096;
+	if (limits->physical_block_bytes < limits->logical_block_bytes)
+		limits->physical_block_bytes = limits->logical_block_bytes;
+	limits->thin = lun->info.thin;
+	limits->zeroes_after_unmap = lun->info.zeroes_after_unmap;
+	limits->write_cache = spec->write_cache;
+	lun->io_align_bytes = limits->logical_block_bytes;
+	if (lun->info.io_align_bytes > lun->io_align_bytes)
+		lun->io_align_bytes = lun->info.io_align_bytes;
+}
+
+static int image_open(struct lun *lun, const struct lun_spec *spec, char *why)
+{
+	const char *fault = spec_fault(spec);
+
+	if (fault)
+		return lun_refuse(why, -EINVAL, "%s", fault);
+	if (!lun->ops)
+		return lun_refuse(why, -EINVAL, "there is no image type \"%s\"", spec->type);
+	return lun->ops->open(spec, &lun->image, &lun->info, why, LUN_WHY_BYTES);
+}
+
+/* The last block too must be one that can be moved whole. */
+static int lun_check_size(const struct lun *lun, char *why)
+{
+	uint64_t size = lun->info.size_bytes;
+
+	if (size && size % lun->io_align_bytes == 0)
+		return 0;
+	snprintf(why, LUN_WHY_BYTES,
+		 "its size, %llu bytes, is not a multiple of %u, the block size",
+		 (unsigned long long)size, lun->io_align_bytes);
+	return -EINVAL;
+}
+
+/* All that can go wrong with an image; -ENOMEM alone is the LUN's own failure. */
+static int lun_bring_online(struct lun *lun, const struct lun_spec *spec, char *why)
+{
+	int res = image_open(lun, spec, why);
+
+	if (res)
+		return res;
+	res = identity_settle(lun, spec, why);
+	if (res)
+		return res;
+	lun_set_limits(lun, spec);
+	res = lun_check_size(lun, why);
+	if (res)
+		return res;
+	return rmw_init(lun);
+}
+
+/* A LUN that is offline still has blocks of some size, and an identity if it can be found. */
+static void lun_stay_offline(struct lun *lun, const struct lun_spec *spec)
+{
+	if (lun->image)
+		lun->ops->close(lun->image);
+	lun->image = NULL;
+	memset(&lun->info, 0, sizeof(lun->info));
+	memset(&lun->identity, 0, sizeof(lun->identity));
+	lun->limits.logical_block_bytes = spec->logical_block_bytes == 4096 ? 4096 : 512;
+	lun->limits.allocation_unit_bytes = 4096;
+	lun_set_limits(lun, spec);
+	identity_peek(lun, spec);
+}
+
+int lun_open_type(const struct lun_spec *spec, const struct loop_group *group,
+		  const struct image_ops *ops, struct lun **out)
+{
+	struct lun_state first = {.online = true};
+	struct lun *lun = NULL;
+	int res = lun_create(spec, group, &lun);
+
+	if (res)
+		return res;
+	lun->ops = ops;
+	res = lun_bring_online(lun, spec, first.offline_reason);
+	if (res == -ENOMEM) {
+		lun_free(lun);
+		return res;
+	}
+	if (res) {
+		log_error("lun", "%s: offline: %s", lun->name, first.offline_reason);
+		lun_stay_offline(lun, spec);
+		first.online = false;
+	}
+	first.size_bytes = lun->info.size_bytes;
+	first.read_only = lun->info.read_only || spec->read_only;
+	states_init(lun, &first);
+	*out = lun;
+	return 0;
+}
+
+int lun_open(const struct lun_spec *spec, const struct loop_group *group, struct lun **out)
+{
+	return lun_open_type(spec, group, image_ops_find(spec->type), out);
+}
+
+/* -- Before the loops run -- */
+
+void lun_set_offline(struct lun *lun, const char *reason)
+{
+	struct lun_state state = *lun_state(lun);
+
+	assert(!lun->states.swapping);
+	state.online = false;
+	snprintf(state.offline_reason, sizeof(state.offline_reason), "%s", reason);
+	states_init(lun, &state);
+	log_error("lun", "%s: offline: %s", lun->name, reason);
+}
+
+static bool lun_has_identity(const struct lun *lun)
+{
+	return lun->identity.naa[0] != 0;
+}
+
+static void lun_refuse_twin(struct lun *lun, const struct lun *first)
+{
+	char why[LUN_WHY_BYTES];
+
+	snprintf(why, sizeof(why), "it has the identity of %s (a copy?); give it one of its own",
+		 first->name);
+	if (lun_state(lun)->online)
+		lun_set_offline(lun, why);
+	memset(&lun->identity, 0, sizeof(lun->identity));
+}
+
+void lun_check_identities(struct lun *const luns[], size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = 0; j < i && lun_has_identity(luns[i]); j++) {
+			if (!memcmp(luns[i]->identity.naa, luns[j]->identity.naa, LUN_NAA_BYTES))
+				lun_refuse_twin(luns[i], luns[j]);
+		}
+	}
+}
+
+/* -- Close -- */
+
+static void lane_assert_idle(const struct lun_lane *lane)
+{
+	assert(!lane->in_flight && !lane->acks_owed && !lane->drain_ack_owed);
+	assert(list_is_empty(&lane->waiting) && list_is_empty(&lane->rmw_waiting));
+	assert(list_is_empty(&lane->granting) && list_is_empty(&lane->ending));
+}
+
+void lun_close(struct lun *lun)
+{
+	for (unsigned i = 0; i < lun->group->count; i++)
+		lane_assert_idle(&lun->lanes[i]);
+	lun_free(lun);
+}
