@@ -168,10 +168,11 @@ void aio_helpers_free(struct aio_helpers *helpers)
 	(void)pthread_cond_broadcast(&helpers->work);
 	(void)pthread_mutex_unlock(&helpers->lock);
 	for (unsigned i = 0; i < helpers->thread_count; i++) {
-		if (is_busy)
+		if (is_busy) {
 			(void)pthread_detach(helpers->threads[i]);
-		else
+		} else {
 			(void)pthread_join(helpers->threads[i], NULL);
+		}
 	}
 	/* Whoever is inside a system call comes back to this memory, perhaps when the disk does. */
 	if (is_busy)
@@ -188,13 +189,14 @@ static bool start_thread(struct aio_helpers *helpers)
 	unsigned index = helpers->thread_count;
 	int res = thread_start(&helpers->threads[index], helper_main, helpers);
 
-	if (res == 0)
+	if (res == 0) {
 		helpers->thread_count++;
-	else
+	} else {
 		log_limited(&limit, LOG_LEVEL_ERROR, "loop",
 			    "cannot start a helper thread: %s; raise RLIMIT_NPROC (LimitNPROC=) "
 			    "or the cgroup's pids.max",
 			    strerrordesc_np(-res));
+	}
 	return helpers->thread_count > 0;
 }
 

@@ -63,8 +63,7 @@ struct published_swap {
 
 static inline const void *published_load(const struct published *p)
 {
-	return atomic_load_explicit(&((struct published *)(uintptr_t)p)->current,
-				    memory_order_acquire);
+	return atomic_load_explicit(&p->current, memory_order_acquire);
 }
 
 void published_swap(struct published *p, const void *next, struct published_swap *swap,

@@ -77,8 +77,10 @@ static inline void list_splice(struct list_node *to, struct list_node *from)
 }
 
 /* Walk the list; the current node may be removed from inside. */
-#define LIST_FOREACH(node, list)                                                                   \
-	for (struct list_node *node = (list)->next, *node##_next = node->next; node != (list);     \
+/* NOLINTBEGIN(bugprone-macro-parentheses): `node` is declared, and a declared name takes none. */
+#define LIST_FOREACH(node, list)                                                               \
+	for (struct list_node *node = (list)->next, *node##_next = node->next; node != (list); \
 	     node = node##_next, node##_next = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

@@ -161,6 +161,10 @@ static void PRINTF_LIKE(4, 0) write_args(enum log_level level, const char *subsy
 	char tail[TAIL_BYTES] = "";
 	int kept_errno = errno;
 
+	if (!log_is_on(level))
+		return;
+	/* clang 14 loses sight of a va_list that is a parameter. */
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	if (vsnprintf(text, sizeof(text), format, args) < 0)
 		text[0] = '\0';
 	if (suppressed > 0)
@@ -169,16 +173,44 @@ static void PRINTF_LIKE(4, 0) write_args(enum log_level level, const char *subsy
 	errno = kept_errno;
 }
 
-void log_write(enum log_level level, const char *subsystem, const char *format, ...)
+void log_error(const char *subsystem, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	write_args(level, subsystem, 0, format, args);
+	write_args(LOG_LEVEL_ERROR, subsystem, 0, format, args);
 	va_end(args);
 }
 
-bool log_limit_admit(struct log_limit *limit, uint32_t *suppressed)
+void log_warn(const char *subsystem, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_args(LOG_LEVEL_WARN, subsystem, 0, format, args);
+	va_end(args);
+}
+
+void log_info(const char *subsystem, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_args(LOG_LEVEL_INFO, subsystem, 0, format, args);
+	va_end(args);
+}
+
+void log_debug(const char *subsystem, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_args(LOG_LEVEL_DEBUG, subsystem, 0, format, args);
+	va_end(args);
+}
+
+/* *suppressed is how many lines were dropped before this one. */
+static bool admit(struct log_limit *limit, uint32_t *suppressed)
 {
 	uint64_t now_ns = clock_now_ns();
 	uint64_t start_ns = atomic_load(&limit->interval_start_ns);
@@ -197,13 +229,13 @@ bool log_limit_admit(struct log_limit *limit, uint32_t *suppressed)
 	return true;
 }
 
-void log_limited_write(struct log_limit *limit, enum log_level level, const char *subsystem,
-		       const char *format, ...)
+void log_limited(struct log_limit *limit, enum log_level level, const char *subsystem,
+		 const char *format, ...)
 {
 	uint32_t suppressed;
 	va_list args;
 
-	if (!log_limit_admit(limit, &suppressed))
+	if (!log_is_on(level) || !admit(limit, &suppressed))
 		return;
 	va_start(args, format);
 	write_args(level, subsystem, suppressed, format, args);

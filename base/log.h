@@ -34,22 +34,16 @@ bool log_is_on(enum log_level level);
 /* "error", "warn", "info" or "debug" to its level. -EINVAL for anything else. */
 int MUST_CHECK log_level_parse(const char *name, enum log_level *out);
 
-/* Write a line; use the macros. `subsystem` is one word such as "iscsi". errno is kept. */
-void log_write(enum log_level level, const char *subsystem, const char *format, ...)
-	PRINTF_LIKE(3, 4);
-
-#define log_at(level, subsystem, ...)                             \
-	do {                                                      \
-		if (log_is_on(level))                             \
-			log_write(level, subsystem, __VA_ARGS__); \
-	} while (0)
-
-/* error: somebody must act. warn: somebody should look. info: what an operator wants to have read.
- * debug: what a developer wants; compiled always, so that it cannot rot. */
-#define log_error(subsystem, ...) log_at(LOG_LEVEL_ERROR, subsystem, __VA_ARGS__)
-#define log_warn(subsystem, ...) log_at(LOG_LEVEL_WARN, subsystem, __VA_ARGS__)
-#define log_info(subsystem, ...) log_at(LOG_LEVEL_INFO, subsystem, __VA_ARGS__)
-#define log_debug(subsystem, ...) log_at(LOG_LEVEL_DEBUG, subsystem, __VA_ARGS__)
+/*
+ * Write a line. `subsystem` is one word such as "iscsi". errno is kept.
+ *
+ * error: somebody must act. warn: somebody should look. info: what an operator wants to have read.
+ * debug: what a developer wants; compiled always, so that it cannot rot.
+ */
+void log_error(const char *subsystem, const char *format, ...) PRINTF_LIKE(2, 3);
+void log_warn(const char *subsystem, const char *format, ...) PRINTF_LIKE(2, 3);
+void log_info(const char *subsystem, const char *format, ...) PRINTF_LIKE(2, 3);
+void log_debug(const char *subsystem, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /*
  * At most `burst` lines in each `interval_ms`, shared by all places that use the same limit, for
@@ -69,17 +63,9 @@ struct log_limit {
 		.burst = (burst_), .interval_ms = (interval_ms_) \
 	}
 
-/* True: write the line, which is what log_limited does. *suppressed is how many were dropped before
- * it. */
-bool MUST_CHECK log_limit_admit(struct log_limit *limit, uint32_t *suppressed);
-void log_limited_write(struct log_limit *limit, enum log_level level, const char *subsystem,
-		       const char *format, ...) PRINTF_LIKE(4, 5);
-
-#define log_limited(limit, level, subsystem, ...)                                \
-	do {                                                                     \
-		if (log_is_on(level))                                            \
-			log_limited_write(limit, level, subsystem, __VA_ARGS__); \
-	} while (0)
+/* A line, unless the limit is used up. */
+void log_limited(struct log_limit *limit, enum log_level level, const char *subsystem,
+		 const char *format, ...) PRINTF_LIKE(4, 5);
 
 /*
  * Copy `bytes` to `out` (at most room - 1 characters and a terminator, never half an escape) with

@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -86,7 +87,8 @@ fail_wake:
 fail_loop:
 	free(loop);
 fail:
-	log_error("loop", "%s: cannot create: %s", config->name, strerrordesc_np(-res));
+	log_error("loop", "%s: cannot create: %s", config->name != NULL ? config->name : "loop",
+		  strerrordesc_np(-res));
 	return res;
 }
 
@@ -95,10 +97,11 @@ void loop_free(struct loop *loop, bool abandon)
 	if (loop == NULL)
 		return;
 	/* Buffers that the kernel may still write to must not become somebody else's memory. */
-	if (abandon && loop->in_flight > 0)
+	if (abandon && loop->in_flight > 0) {
 		pool_leave_mapped(&loop->buffers);
-	else
+	} else {
 		pool_clear(&loop->buffers, abandon);
+	}
 	(void)close(loop->wake_fd);
 	(void)pthread_cond_destroy(&loop->changed);
 	(void)pthread_mutex_destroy(&loop->lock);
@@ -125,12 +128,13 @@ static int try_engine(struct loop *loop, const struct loop_engine_ops *engine, b
 		loop->engine = engine;
 		return 0;
 	}
-	if (is_last)
+	if (is_last) {
 		log_error("loop", "%s: the %s engine is refused: %s; %s", loop->name, engine->name,
 			  strerrordesc_np(-res), engine->explain(-res));
-	else if (!atomic_flag_test_and_set(&said))
+	} else if (!atomic_flag_test_and_set(&said)) {
 		log_warn("loop", "the %s engine is refused, using epoll and libaio: %s; %s",
 			 engine->name, strerrordesc_np(-res), engine->explain(-res));
+	}
 	return res;
 }
 
@@ -223,10 +227,11 @@ void loop_join(struct loop *loop)
 	(void)wait_while_phase(loop, LOOP_PHASE_UP);
 	/* A thread does not exit before the kernel workers that it started: not beside a stuck
 	 * disk. */
-	if (loop->disk_in_flight > 0)
+	if (loop->disk_in_flight > 0) {
 		(void)pthread_detach(loop->thread);
-	else
+	} else {
 		(void)pthread_join(loop->thread, NULL);
+	}
 	loop->has_thread = false;
 }
 
@@ -327,18 +332,26 @@ void loop_post(struct loop *to, struct loop_msg *msg, loop_msg_fn *fn)
 		wake(to);
 }
 
+/* Later than now_ns, so that it does not fire in this turn; a delay beyond the end of time never
+ * ends. */
+static uint64_t expiry_ns(const struct loop *loop, uint64_t delay_ms)
+{
+	uint64_t delay_ns;
+	uint64_t at_ns;
+
+	if (delay_ms == 0)
+		return loop->now_ns + 1;
+	if (!checked_mul(delay_ms, CLOCK_NS_PER_MS, &delay_ns) ||
+	    !checked_add(loop->now_ns, delay_ns, &at_ns))
+		return UINT64_MAX;
+	return at_ns;
+}
+
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms,
 		      loop_timer_fn *fn)
 {
-	uint64_t delay_ns;
-
 	loop_timer_stop(loop, timer);
-	/* A delay beyond the end of time never ends. */
-	if (__builtin_mul_overflow(delay_ms, CLOCK_NS_PER_MS, &delay_ns) ||
-	    __builtin_add_overflow(loop->now_ns, delay_ns, &timer->expires_ns))
-		timer->expires_ns = UINT64_MAX;
-	if (delay_ns == 0)
-		timer->expires_ns++;
+	timer->expires_ns = expiry_ns(loop, delay_ms);
 	timer->fn = fn;
 	timer->armed = true;
 	timers_insert(&loop->timers, timer);

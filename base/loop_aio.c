@@ -139,10 +139,11 @@ static int setup(struct loop *loop)
 		res = io_setup((int)loop->config.ring_entries, &aio->context);
 	if (res == 0)
 		res = aio_helpers_create(loop, &aio->helpers);
-	if (res == 0)
+	if (res == 0) {
 		loop->engine_state = aio;
-	else
+	} else {
 		release(aio);
+	}
 	return res;
 }
 
@@ -233,10 +234,11 @@ LOOP_ONLY static void try_socket(struct aio *aio, struct loop_op *op)
 
 LOOP_ONLY static void start_socket(struct aio *aio, struct loop_op *op)
 {
-	if (op->fd < 0 || (unsigned)op->fd >= FDS_MAX)
+	if (op->fd < 0 || (unsigned)op->fd >= FDS_MAX) {
 		loop_op_complete(op, op->fd < 0 ? -EBADF : -EMFILE);
-	else
+	} else {
 		try_socket(aio, op);
+	}
 }
 
 LOOP_ONLY static void wake_place(struct aio *aio, struct loop_op **place)
@@ -302,14 +304,15 @@ LOOP_ONLY static void start_transfer(struct aio *aio, struct loop_op *op)
 {
 	int flags = fcntl(op->fd, F_GETFL);
 
-	if (flags < 0)
+	if (flags < 0) {
 		loop_op_complete(op, -errno);
-	else if ((flags & O_DIRECT) != 0)
+	} else if ((flags & O_DIRECT) != 0) {
 		start_pending(aio, op);
-	else if ((op->flags & LOOP_NOWAIT) != 0)
+	} else if ((op->flags & LOOP_NOWAIT) != 0) {
 		transfer_inline(op);
-	else
+	} else {
 		aio_helpers_carry(aio->helpers, op);
+	}
 }
 
 LOOP_ONLY static void start_helper(struct aio *aio, struct loop_op *op)
@@ -343,10 +346,11 @@ static bool is_for_helper(const struct loop_op *op, int res)
 
 LOOP_ONLY static void on_disk_result(struct aio *aio, struct loop_op *op, int res)
 {
-	if (is_for_helper(op, res))
+	if (is_for_helper(op, res)) {
 		aio_helpers_carry(aio->helpers, op);
-	else if (loop_op_step(op, res) == OP_NEXT_MORE)
+	} else if (loop_op_step(op, res) == OP_NEXT_MORE) {
 		start_pending(aio, op);
+	}
 }
 
 static void prep_control_block(const struct aio *aio, struct iocb *block, struct loop_op *op)
@@ -405,10 +409,11 @@ LOOP_ONLY static bool submit_batch(struct aio *aio)
 		count++;
 	}
 	res = io_submit(aio->context, count, aio->pointers);
-	if (res >= 0)
+	if (res >= 0) {
 		drop_submitted(aio, res);
-	else if (res != -EAGAIN)
+	} else if (res != -EAGAIN) {
 		fail_first(aio, res); /* The error is about the first one alone. */
+	}
 	aio->no_room = res == -EAGAIN || res == 0;
 	return !aio->no_room;
 }

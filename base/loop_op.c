@@ -210,10 +210,11 @@ static void set_vector(struct loop_op *op, struct iovec *iov, uint32_t iov_count
 LOOP_ONLY static void carry_transfer(struct loop_op *op)
 {
 	advance(op, 0); /* Past leading elements that are empty. */
-	if (op->length_bytes == 0)
+	if (op->length_bytes == 0) {
 		loop_op_complete(op, 0);
-	else
+	} else {
 		loop_op_carry(op);
+	}
 }
 
 void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done)
@@ -270,29 +271,28 @@ void loop_sync(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done
 }
 
 LOOP_ONLY static void begin_range(struct loop *loop, struct loop_op *op, enum loop_op_kind kind,
-				  int fd, struct loop_range range)
+				  int fd, struct loop_range range, loop_done_fn *done)
 {
 	assert(range.offset_bytes <= INT64_MAX &&
 	       range.length_bytes <= INT64_MAX - range.offset_bytes);
-	begin(loop, op, kind, fd, op->done);
+	begin(loop, op, kind, fd, done);
 	op->offset_bytes = range.offset_bytes;
 	op->length_bytes = range.length_bytes;
-	if (range.length_bytes == 0)
+	if (range.length_bytes == 0) {
 		loop_op_complete(op, 0);
-	else
+	} else {
 		loop_op_carry(op);
+	}
 }
 
 void loop_discard(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
 		  loop_done_fn *done)
 {
-	op->done = done;
-	begin_range(loop, op, LOOP_OP_DISCARD, fd, range);
+	begin_range(loop, op, LOOP_OP_DISCARD, fd, range, done);
 }
 
 void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
 	       loop_done_fn *done)
 {
-	op->done = done;
-	begin_range(loop, op, LOOP_OP_ZERO, fd, range);
+	begin_range(loop, op, LOOP_OP_ZERO, fd, range, done);
 }

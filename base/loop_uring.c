@@ -208,10 +208,11 @@ static void prep_read(struct io_uring_sqe *sqe, struct loop_op *op)
 {
 	uint64_t at = (uint64_t)loop_op_position(op);
 
-	if (op->iov_count == 1)
+	if (op->iov_count == 1) {
 		io_uring_prep_read(sqe, op->fd, op->iov->iov_base, (unsigned)op->iov->iov_len, at);
-	else
+	} else {
 		io_uring_prep_readv(sqe, op->fd, op->iov, op->iov_count, at);
+	}
 	sqe->rw_flags = rw_flags(op);
 }
 
@@ -219,10 +220,11 @@ static void prep_write(struct io_uring_sqe *sqe, struct loop_op *op)
 {
 	uint64_t at = (uint64_t)loop_op_position(op);
 
-	if (op->iov_count == 1)
+	if (op->iov_count == 1) {
 		io_uring_prep_write(sqe, op->fd, op->iov->iov_base, (unsigned)op->iov->iov_len, at);
-	else
+	} else {
 		io_uring_prep_writev(sqe, op->fd, op->iov, op->iov_count, at);
+	}
 	sqe->rw_flags = rw_flags(op);
 }
 
@@ -263,10 +265,11 @@ static bool submit(struct loop *loop, struct loop_op *op)
 
 	if (sqe == NULL)
 		return false;
-	if ((op->flags & OP_POLL) != 0)
+	if ((op->flags & OP_POLL) != 0) {
 		io_uring_prep_poll_add(sqe, op->fd, poll_events(op));
-	else
+	} else {
 		preps[op->kind](sqe, op);
+	}
 	if ((op->flags & OP_WORKER) != 0)
 		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, op);
@@ -317,10 +320,11 @@ LOOP_ONLY static unsigned harvest(struct loop *loop)
 	{
 		struct loop_op *op = io_uring_cqe_get_data(cqe);
 
-		if (op == NULL)
+		if (op == NULL) {
 			uring->wake_armed = false;
-		else
+		} else {
 			on_result(op, cqe->res);
+		}
 		count++;
 	}
 	io_uring_cq_advance(&uring->ring, count);

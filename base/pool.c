@@ -89,12 +89,13 @@ void *pool_acquire(struct pool *pool)
 {
 	uint32_t index;
 
-	if (pool->free_count > 0)
+	if (pool->free_count > 0) {
 		index = pool->free[--pool->free_count];
-	else if (pool->fresh < pool->count)
+	} else if (pool->fresh < pool->count) {
 		index = pool->fresh++;
-	else
+	} else {
 		return NULL;
+	}
 	flip_busy(pool, index);
 	return pool->objects + index * pool->stride_bytes;
 }

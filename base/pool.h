@@ -37,8 +37,8 @@ int MUST_CHECK pool_init(struct pool *pool, uint32_t count, size_t object_bytes,
  * all zeros, or was cleared, is left alone. */
 void pool_clear(struct pool *pool, bool abandon);
 
-/* As pool_clear with `abandon`, but the objects stay mapped until the process ends, because somebody
- * (the kernel) may go on using them. */
+/* As pool_clear with `abandon`, but the objects stay mapped until the process ends, because
+ * somebody (the kernel) may go on using them. */
 void pool_leave_mapped(struct pool *pool);
 
 /* An object, or NULL when all are in use: the caller waits or refuses, it never aborts. */

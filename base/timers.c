@@ -61,10 +61,11 @@ static struct loop_timer *meld_chain(struct loop_timer *chain)
 /* Take a tree that is not the root out of its parent's chain. */
 static void detach(struct loop_timer *timer)
 {
-	if (timer->prev->child == timer)
+	if (timer->prev->child == timer) {
 		timer->prev->child = timer->sibling;
-	else
+	} else {
 		timer->prev->sibling = timer->sibling;
+	}
 	if (timer->sibling != NULL)
 		timer->sibling->prev = timer->prev;
 }

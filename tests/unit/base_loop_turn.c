@@ -303,6 +303,39 @@ TEST_ON_ENGINES(turn, stop_ends_a_sleeping_loop_and_names_are_known)
 	loop_free(loop, false);
 }
 
+/* Reading the kernel's log from its end waits until the kernel speaks: a disk that is stuck. */
+LOOP_ONLY static void end_beside_stuck_disk(enum loop_engine engine, int fd)
+{
+	struct loop *loop = test_loop(engine);
+	/* Static: the kernel may go on using them. */
+	static struct test_op stuck;
+	static char bytes[4096];
+	static struct iovec iov = {bytes, sizeof(bytes)};
+	struct loop_rw rw = {.fd = fd, .iov = &iov, .iov_count = 1};
+	struct timespec pause = {.tv_nsec = 50000000};
+	uint64_t stopped_ns;
+
+	loop_read(loop, &stuck.op, &rw, test_on_op);
+	cr_assert_eq(loop_start(loop), 0);
+	(void)nanosleep(&pause, NULL);
+	stopped_ns = clock_now_ns();
+	loop_stop(loop);
+	loop_join(loop);
+	loop_free(loop, true);
+	cr_assert_lt(clock_now_ns() - stopped_ns, CLOCK_NS_PER_S);
+	cr_assert_eq(stuck.done_count, 0);
+}
+
+TEST_ON_ENGINES(turn, loop_ends_beside_a_stuck_disk)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || lseek(fd, 0, SEEK_END) < 0)
+		cr_log_warn("skipped: no /dev/kmsg to be stuck on");
+	else
+		end_beside_stuck_disk(engine, fd);
+}
+
 /* -- Buffers --------------------------------------------------------------------------------- */
 
 TEST_ON_ENGINES(turn, buffers_are_bounded_aligned_and_counted)
