@@ -399,8 +399,7 @@ LOOP_ONLY static bool submit_batch(struct aio *aio)
 	int count = 0;
 	int res;
 
-	LIST_FOREACH(node, &aio->pending)
-	{
+	LIST_FOREACH (node, &aio->pending) {
 		if (count == BATCH)
 			break;
 		prep_control_block(aio, &aio->blocks[count],

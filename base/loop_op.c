@@ -120,9 +120,7 @@ LOOP_ONLY static enum op_next step_write(struct loop_op *op, int res)
 	return advance_and_go_on(op, res);
 }
 
-typedef enum op_next step_fn(struct loop_op *op, int res);
-
-static step_fn *const steps[] = {
+static enum op_next (*const steps[])(struct loop_op *op, int res) = {
 	[LOOP_OP_ACCEPT] = step_once,  [LOOP_OP_RECV] = step_recv,   [LOOP_OP_SEND] = step_send,
 	[LOOP_OP_READ] = step_read,    [LOOP_OP_WRITE] = step_write, [LOOP_OP_SYNC] = step_once,
 	[LOOP_OP_DISCARD] = step_once, [LOOP_OP_ZERO] = step_once,

@@ -316,8 +316,7 @@ LOOP_ONLY static unsigned harvest(struct loop *loop)
 	unsigned count = 0;
 	unsigned head;
 
-	io_uring_for_each_cqe(&uring->ring, head, cqe)
-	{
+	io_uring_for_each_cqe (&uring->ring, head, cqe) {
 		struct loop_op *op = io_uring_cqe_get_data(cqe);
 
 		if (op == NULL) {

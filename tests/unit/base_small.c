@@ -134,8 +134,7 @@ Test(list, keeps_order_and_lets_go)
 	list_remove(&nodes[1]);
 	cr_assert_not(list_is_linked(&nodes[1]));
 	cr_assert(list_is_linked(&nodes[2]));
-	LIST_FOREACH(node, &list)
-	{
+	LIST_FOREACH (node, &list) {
 		static const unsigned order[] = {3, 0, 2};
 
 		cr_assert_eq(node, &nodes[order[seen++]]);
