@@ -89,9 +89,9 @@ struct login_policy {
 	int (*own_credentials)(void *context, const struct login_target *target,
 			       struct chap_credentials *out);
 	/*
-	 * Is this the challenge of any login that is open now, this one's included
-	 * (login_sent_challenge)? Who presents it to us wants it answered (RFC 7143 9.2.1).
-	 * NULL: only this login's own is recognised.
+	 * Is this the challenge of any other login that is open now (login_sent_challenge)? Who
+	 * presents it to us wants it answered (RFC 7143 9.2.1). NULL: only this login's own is
+	 * recognised.
 	 */
 	bool (*is_our_challenge)(void *context, const uint8_t *bytes, size_t len_bytes);
 	chap_random_fn *random;

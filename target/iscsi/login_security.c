@@ -19,10 +19,6 @@
 	(KEY_BIT(KEY_AUTH_METHOD) | KEY_BIT(KEY_CHAP_A) | KEY_BIT(KEY_CHAP_N) | \
 	 KEY_BIT(KEY_CHAP_R) | KEY_BIT(KEY_CHAP_I) | KEY_BIT(KEY_CHAP_C))
 
-typedef enum pdu_login_status security_step_fn(struct login *login,
-					       const struct negotiate_text *text,
-					       struct text_writer *answer);
-
 static enum pdu_login_status authentication_failed(struct login *login, const char *reason)
 {
 	return login_fail(login, PDU_LOGIN_AUTHENTICATION_FAILURE, reason);
@@ -109,10 +105,12 @@ bool login_sent_challenge(const struct login *login, const uint8_t *bytes, size_
 /* Somebody who returns a challenge of ours wants us to answer it for him. */
 static bool is_reflected(const struct login *login, const struct counter_challenge *counter)
 {
-	if (login->policy->is_our_challenge)
-		return login->policy->is_our_challenge(login->context, counter->bytes,
-						       counter->len_bytes);
-	return login_sent_challenge(login, counter->bytes, counter->len_bytes);
+	const struct login_policy *policy = login->policy;
+
+	if (login_sent_challenge(login, counter->bytes, counter->len_bytes))
+		return true;
+	return policy->is_our_challenge &&
+	       policy->is_our_challenge(login->context, counter->bytes, counter->len_bytes);
 }
 
 /*
@@ -221,7 +219,8 @@ static enum pdu_login_status security_challenged(struct login *login,
 /* What each standing expects: any of `keys`, none of the other security keys. */
 struct security_row {
 	uint64_t keys;
-	security_step_fn *step;
+	enum pdu_login_status (*step)(struct login *login, const struct negotiate_text *text,
+				      struct text_writer *answer);
 };
 
 /* clang-format off */
