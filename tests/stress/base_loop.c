@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define LOOPS 3u
+#define READERS 4u /* Of each loop: as many as there are helper threads. */
 #define TOKENS 16u
 #define RUN_MS 1500u
 #define PATIENCE_MS 60000u /* Sanitizers on a busy machine are slow, but not for ever. */
@@ -95,7 +96,7 @@ struct stage {
 	struct loop_timer end_timer;
 	struct loop_timer patience;
 	struct token tokens[TOKENS];
-	struct reader readers[LOOPS];
+	struct reader readers[LOOPS * READERS];
 	struct talker senders[LOOPS];
 	struct talker receivers[LOOPS];
 	struct circuit circuit;
@@ -366,7 +367,7 @@ static struct loop *make_loop(const char *name, enum loop_engine engine, unsigne
 				     .engine = engine,
 				     .index = index,
 				     .ring_entries = 64,
-				     .buffer_count = 4};
+				     .buffer_count = READERS + 1};
 	struct loop *loop;
 	int res = loop_create(&config, &loop);
 
@@ -397,7 +398,7 @@ static void enter(struct stage *stage, struct actor *actor, struct loop *loop, u
 	stage->away++;
 }
 
-static void start_loop_actors(struct stage *stage, unsigned i, uint32_t *seed)
+static void start_talkers(struct stage *stage, unsigned i, uint32_t *seed)
 {
 	struct loop *loop = stage->group.loops[i];
 	struct loop *next = stage->group.loops[(i + 1) % LOOPS];
@@ -405,20 +406,29 @@ static void start_loop_actors(struct stage *stage, unsigned i, uint32_t *seed)
 	int res = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
 
 	assert(res == 0);
-	enter(stage, &stage->readers[i].actor, loop, seed);
 	enter(stage, &stage->senders[i].actor, loop, seed);
 	enter(stage, &stage->receivers[i].actor, next, seed);
 	stage->senders[i].fd = fds[0];
 	stage->receivers[i].fd = fds[1];
-	loop_post(loop, &stage->readers[i].start, on_start_reader);
 	loop_post(loop, &stage->senders[i].start, on_start_sender);
 	loop_post(next, &stage->receivers[i].start, on_start_receiver);
+}
+
+static void start_readers(struct stage *stage, uint32_t *seed)
+{
+	for (unsigned i = 0; i < LOOPS * READERS; i++) {
+		struct reader *reader = &stage->readers[i];
+
+		enter(stage, &reader->actor, stage->group.loops[i % LOOPS], seed);
+		loop_post(reader->actor.loop, &reader->start, on_start_reader);
+	}
 }
 
 static void start_actors(struct stage *stage, uint32_t seed)
 {
 	for (unsigned i = 0; i < LOOPS; i++)
-		start_loop_actors(stage, i, &seed);
+		start_talkers(stage, i, &seed);
+	start_readers(stage, &seed);
 	for (unsigned i = 0; i < TOKENS; i++) {
 		struct token *token = &stage->tokens[i];
 
@@ -441,9 +451,10 @@ static void end_stage(struct stage *stage, const char *engine_name)
 		loop_stop(stage->group.loops[i]);
 		loop_join(stage->group.loops[i]);
 		assert(stage->senders[i].moved_bytes == stage->receivers[i].moved_bytes);
-		reads += stage->readers[i].reads;
 		loop_free(stage->group.loops[i], false);
 	}
+	for (unsigned i = 0; i < LOOPS * READERS; i++)
+		reads += stage->readers[i].reads;
 	for (unsigned i = 0; i < TOKENS; i++)
 		hops += stage->tokens[i].hops;
 	loop_free(stage->control, false);
