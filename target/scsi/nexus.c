@@ -58,6 +58,13 @@ void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum s
 	nexus->pending[lu->slot] |= UA_BIT(ua);
 }
 
+void scsi_nexus_raise_all(struct scsi_nexus *nexus, enum scsi_ua ua)
+{
+	assert(ua < SCSI_UA_COUNT);
+	for (unsigned i = 0; i < nexus->slot_count; i++)
+		nexus->pending[i] |= UA_BIT(ua);
+}
+
 enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus, const struct scsi_lu *lu)
 {
 	unsigned pending;
