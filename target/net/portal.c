@@ -60,7 +60,7 @@ struct open_advice {
 };
 
 static const struct open_advice open_advice[] = {
-	{EADDRINUSE, "another program listens there already (`ss -ltnp` shows which one): "
+	{EADDRINUSE, "the address is in use by another program (`ss -ltnp` shows which one): "
 		     "stop it, or choose another port"},
 	{EADDRNOTAVAIL, "no interface of this machine has that address: correct it, or start after "
 			"the network is up"},
@@ -149,8 +149,7 @@ static const char *refusal(const struct portal_set *set, const struct sockaddr_s
 
 	if (set->guest_count >= set->limits.guests_max)
 		return "too many connections that have not logged in";
-	LIST_FOREACH(node, &set->guests)
-	{
+	LIST_FOREACH (node, &set->guests) {
 		const struct portal_guest *guest = CONTAINER_OF(node, struct portal_guest, link);
 
 		same += address_same_source(&guest->peer, peer) ? 1 : 0;

@@ -1,0 +1,383 @@
+/*
+ * The daemon's parts; see build.h. Each step makes one kind of part and leaves what it made in the
+ * runtime, so that runtime_free can take down whatever there is.
+ *
+ * Runs on the control thread.
+ */
+#include "target/ctl/build.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
+
+static struct conf_place place(const struct conf *conf, int line)
+{
+	return (struct conf_place){conf->file, line};
+}
+
+/* -- Limits and loops -- */
+
+static int build_limits(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct conf_limits *limits = &runtime->conf->limits;
+
+	(void)errors;
+	runtime->server.limits = (struct iscsi_limits){
+		.sessions_max = limits->sessions,
+		.queue_depth_max = limits->queue_depth,
+		.login_timeout_ms = limits->login_timeout_ms,
+		.write_stall_timeout_ms = limits->write_stall_timeout_ms,
+		.nop_interval_ms = limits->nop_interval_ms,
+		.nop_timeout_ms = limits->nop_timeout_ms,
+		.data_out_timeout_ms = limits->data_out_timeout_ms,
+		.logins_max = limits->connections_before_login,
+		.logins_per_source_max = limits->connections_before_login_per_source,
+	};
+	return 0;
+}
+
+static int build_data_loop(struct runtime *runtime, unsigned index)
+{
+	struct loop_group *group = &runtime->server.group;
+	char name[16];
+	const struct loop_config config = {
+		.name = name,
+		.engine = runtime->conf->engine,
+		.index = index,
+		.buffer_count = runtime->sizing.buffers_per_loop,
+	};
+	int res;
+
+	(void)snprintf(name, sizeof(name), "loop%u", index);
+	res = loop_create(&config, &group->loops[index]);
+	if (res != 0)
+		return res;
+	group->count++;
+	return iscsi_loop_create(group->loops[index], &runtime->server);
+}
+
+static int build_loops(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct loop_config control = {
+		.name = "control",
+		.engine = runtime->conf->engine,
+		.index = runtime->sizing.loops,
+		.buffer_count = runtime->sizing.buffers_control,
+	};
+	int res = loop_create(&control, &runtime->server.control);
+
+	(void)errors;
+	for (unsigned i = 0; res == 0 && i < runtime->sizing.loops; i++)
+		res = build_data_loop(runtime, i);
+	return res;
+}
+
+/* -- Portals -- */
+
+static int build_logins(struct runtime *runtime, struct conf_errors *errors)
+{
+	struct iscsi_server *server = &runtime->server;
+	const struct portal_limits limits = {
+		.guests_max = server->limits.logins_max,
+		.guests_per_source_max = server->limits.logins_per_source_max,
+	};
+	int res = registry_create(server, &server->registry);
+
+	(void)errors;
+	if (res == 0)
+		res = login_service_create(server, &runtime->logins);
+	if (res == 0)
+		res = portal_set_create(server->control, &limits, login_service_arrival,
+					runtime->logins, &runtime->portal_set);
+	if (res == 0)
+		login_service_set_portals(runtime->logins, runtime->portal_set);
+	return res;
+}
+
+/* What is wrong goes to `errors` alone: the next portal is tried all the same. */
+static void build_portal(struct runtime *runtime, const struct conf_portal *from,
+			 struct iscsi_portal *to, struct conf_errors *errors)
+{
+	char why[PORTAL_WHY_BYTES];
+	int res = conf_address_to_sockaddr(&from->address, &to->address);
+
+	if (res < 0) {
+		conf_errors_add(
+			errors, place(runtime->conf, from->line),
+			"portal: there is no interface %s on this machine; correct its name",
+			from->address.zone);
+		return;
+	}
+	if (portal_set_open(runtime->portal_set, &to->address, why) != 0) {
+		conf_errors_add(errors, place(runtime->conf, from->line), "%s", why);
+		return;
+	}
+	to->tag = from->tag;
+	to->advertise = from->advertise.name;
+	to->advertise_port =
+		from->advertise.port != 0 ? from->advertise.port : address_port(&to->address);
+}
+
+static int build_portals(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct conf *conf = runtime->conf;
+	size_t before = errors->count;
+
+	if (conf->portal_count > PORTALS_MAX)
+		return -E2BIG;
+	runtime->portals = calloc(conf->portal_count + 1, sizeof(*runtime->portals));
+	if (!runtime->portals)
+		return -ENOMEM;
+	for (size_t i = 0; i < conf->portal_count; i++)
+		build_portal(runtime, &conf->portals[i], &runtime->portals[i], errors);
+	runtime->server.portals = runtime->portals;
+	runtime->server.portal_count = (unsigned)conf->portal_count;
+	return errors->count == before ? 0 : -EINVAL;
+}
+
+/* -- LUNs -- */
+
+int build_state_dir(const struct conf *conf, struct conf_errors *errors)
+{
+	if (mkdir(conf->state_dir, 0700) != 0 && errno != EEXIST) {
+		conf_errors_add(errors, place(conf, 0),
+				"state-dir %s cannot be made: %s; make it, or name another",
+				conf->state_dir, strerrordesc_np(errno));
+		return -EINVAL;
+	}
+	if (access(conf->state_dir, R_OK | W_OK | X_OK) != 0) {
+		conf_errors_add(errors, place(conf, 0),
+				"state-dir %s cannot be used: %s; it must be a folder of the user "
+				"that ringsand runs as",
+				conf->state_dir, strerrordesc_np(errno));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static const char *const lun_types[] = {
+	[CONF_LUN_RAW] = "raw",
+	[CONF_LUN_NULL] = "null",
+	[CONF_LUN_FAULT] = "fault",
+};
+
+static struct lun_spec lun_spec_of(const struct conf *conf, const struct conf_lun *from)
+{
+	return (struct lun_spec){
+		.type = lun_types[from->type],
+		.path = from->image,
+		.size_bytes = from->size_bytes,
+		.logical_block_bytes = from->block_size,
+		.physical_block_bytes = from->physical_block_size,
+		.allocation_unit_bytes = from->allocation_unit,
+		.page_cache = from->cache == CONF_CACHE_PAGE,
+		.write_cache = from->write_cache,
+		.read_only = from->read_only,
+		.fault_control = from->fault_control,
+		.identity = from->identity,
+		.serial = from->serial,
+		.company_id = conf->company_id,
+		.state_dir = conf->state_dir,
+	};
+}
+
+static int build_lun(struct runtime *runtime, struct scsi_target *target, const char *target_name,
+		     const struct conf_lun *from)
+{
+	struct lun_spec spec = lun_spec_of(runtime->conf, from);
+	char name[CONF_ISCSI_NAME_BYTES_MAX + sizeof(" lun 65535")];
+	struct scsi_lu_spec lu = {
+		.vendor = from->vendor, .product = from->product, .revision = from->revision};
+	int res;
+
+	(void)snprintf(name, sizeof(name), "%s lun %u", target_name, (unsigned)from->number);
+	spec.name = name;
+	res = lun_open(&spec, &runtime->server.group, &lu.lun);
+	if (res != 0)
+		return res;
+	runtime->luns[runtime->lun_count++] = lu.lun;
+	return scsi_target_add_lu(target, from->number, &lu);
+}
+
+/* -- Targets -- */
+
+/* False if a user is not in the secrets file, which the parser has made sure of. */
+static bool add_user(struct runtime *runtime, const char *name)
+{
+	const struct conf_user *user = conf_user_find(runtime->conf, name);
+
+	if (!user)
+		return false;
+	runtime->users[runtime->user_count++] = (struct iscsi_user){
+		.name = user->name,
+		.secret = user->secret,
+		.secret_bytes = (uint32_t)user->secret_bytes,
+	};
+	return true;
+}
+
+static int build_auth(struct runtime *runtime, const struct conf_auth *from, struct iscsi_auth *to,
+		      struct conf_errors *errors)
+{
+	bool ok = true;
+
+	to->users = &runtime->users[runtime->user_count];
+	to->user_count = from->users.count;
+	for (size_t i = 0; i < from->users.count; i++)
+		ok = add_user(runtime, from->users.items[i]) && ok;
+	if (from->mutual) {
+		to->mutual = &runtime->users[runtime->user_count];
+		ok = add_user(runtime, from->mutual) && ok;
+	}
+	if (ok)
+		return 0;
+	conf_errors_add(errors, place(runtime->conf, from->line),
+			"auth: a user is not in the secrets file; add it there");
+	return -EINVAL;
+}
+
+static bool permits(const void *rules, const char *initiator_name,
+		    const struct sockaddr_storage *peer)
+{
+	return conf_access_permits(rules, initiator_name, (const struct sockaddr *)peer);
+}
+
+static int build_luns(struct runtime *runtime, const struct conf_target *from,
+		      struct scsi_target *scsi)
+{
+	int res = 0;
+
+	for (size_t i = 0; res == 0 && i < from->lun_count; i++)
+		res = build_lun(runtime, scsi, from->name, &from->luns[i]);
+	return res;
+}
+
+static int build_target(struct runtime *runtime, const struct conf_target *from,
+			struct iscsi_target *to, struct conf_errors *errors)
+{
+	int res = scsi_target_create(from->name, &to->scsi);
+
+	if (res != 0)
+		return res;
+	to->name = from->name;
+	to->alias = from->alias;
+	to->permits = permits;
+	to->rules = from;
+	to->tags = from->portal_groups.items;
+	to->tag_count = from->portal_groups.count;
+	res = build_auth(runtime, &from->auth, &to->auth, errors);
+	return res == 0 ? build_luns(runtime, from, to->scsi) : res;
+}
+
+static size_t count_auth(const struct conf_auth *auth)
+{
+	return auth->users.count + (auth->mutual ? 1 : 0);
+}
+
+/* The arrays that the steps after this one fill, one element larger than needed so that none is
+ * empty. */
+static int allocate_tables(struct runtime *runtime)
+{
+	const struct conf *conf = runtime->conf;
+	size_t users = count_auth(&conf->discovery_auth);
+	size_t luns = 0;
+
+	for (size_t i = 0; i < conf->target_count; i++) {
+		users += count_auth(&conf->targets[i].auth);
+		luns += conf->targets[i].lun_count;
+	}
+	runtime->users = calloc(users + 1, sizeof(*runtime->users));
+	runtime->luns = calloc(luns + 1, sizeof(*runtime->luns));
+	runtime->targets = calloc(conf->target_count + 1, sizeof(*runtime->targets));
+	runtime->server.targets = calloc(conf->target_count + 1, sizeof(*runtime->server.targets));
+	return runtime->users && runtime->luns && runtime->targets && runtime->server.targets
+		       ? 0
+		       : -ENOMEM;
+}
+
+static int build_targets(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct conf *conf = runtime->conf;
+	int res = allocate_tables(runtime);
+
+	if (res == 0)
+		res = build_state_dir(conf, errors);
+	if (res == 0)
+		res = build_auth(runtime, &conf->discovery_auth, &runtime->server.discovery_auth,
+				 errors);
+	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
+		runtime->server.targets[i] = &runtime->targets[i];
+		runtime->server.target_count++;
+		res = build_target(runtime, &conf->targets[i], &runtime->targets[i], errors);
+	}
+	if (res == 0)
+		lun_check_identities(runtime->luns, runtime->lun_count);
+	return res;
+}
+
+/* -- All of it -- */
+
+static build_step_fn *const steps[] = {
+	build_limits, build_loops, build_logins, build_portals, build_targets,
+};
+
+int runtime_build(const struct conf *conf, const struct sizing *sizing, struct conf_errors *errors,
+		  struct runtime **out)
+{
+	struct runtime *runtime = calloc(1, sizeof(*runtime));
+	int res = 0;
+
+	if (!runtime)
+		return -ENOMEM;
+	runtime->conf = conf;
+	runtime->sizing = *sizing;
+	for (size_t i = 0; res == 0 && i < ARRAY_SIZE(steps); i++)
+		res = steps[i](runtime, errors);
+	if (res != 0) {
+		if (res != -EINVAL)
+			log_error("ctl", "cannot start: %s", strerrordesc_np(-res));
+		runtime_free(runtime);
+		return res;
+	}
+	*out = runtime;
+	return 0;
+}
+
+static void free_loops(struct iscsi_server *server)
+{
+	for (unsigned i = 0; i < server->group.count; i++) {
+		iscsi_loop_free(server->group.loops[i], false);
+		loop_free(server->group.loops[i], false);
+	}
+	if (server->control)
+		loop_free(server->control, false);
+}
+
+void runtime_free(struct runtime *runtime)
+{
+	if (!runtime)
+		return;
+	portal_set_free(runtime->portal_set);
+	login_service_free(runtime->logins, false);
+	registry_free(runtime->server.registry, false);
+	for (unsigned i = 0; i < runtime->server.target_count; i++) {
+		if (runtime->targets[i].scsi)
+			scsi_target_free(runtime->targets[i].scsi);
+	}
+	for (size_t i = 0; i < runtime->lun_count; i++)
+		lun_close(runtime->luns[i]);
+	free_loops(&runtime->server);
+	free(runtime->server.targets);
+	free(runtime->targets);
+	free(runtime->portals);
+	free(runtime->users);
+	free(runtime->luns);
+	free(runtime);
+}
