@@ -223,12 +223,13 @@ static bool framer_step(struct framer *framer)
 {
 	if (framer->error || framer->paused)
 		return false;
-	if (framer->have_bytes == framer->need_bytes)
+	if (framer->have_bytes == framer->need_bytes) {
 		framer_done[framer->state](framer);
-	else if (framer->receive_at < framer->receive_end)
+	} else if (framer->receive_at < framer->receive_end) {
 		framer_take(framer);
-	else
+	} else {
 		return false;
+	}
 	framer_invariants(framer);
 	return true;
 }
@@ -294,21 +295,4 @@ void framer_received(struct framer *framer, size_t len_bytes)
 	framer->receive_at = 0;
 	framer->receive_end = (uint32_t)len_bytes;
 	framer_run(framer);
-}
-
-struct framer_slice framer_leftover(const struct framer *framer)
-{
-	return (struct framer_slice){framer->receive + framer->receive_at,
-				     framer->receive_end - framer->receive_at};
-}
-
-void framer_preload(struct framer *framer, struct framer_slice leftover)
-{
-	assert(framer_is_between_pdus(framer) && framer->receive_at == framer->receive_end);
-	assert(leftover.len_bytes <= framer->receive_size_bytes);
-	if (leftover.len_bytes > 0)
-		memcpy(framer->receive, leftover.bytes, leftover.len_bytes);
-	framer->receive_at = 0;
-	framer->receive_end = leftover.len_bytes;
-	framer_pause(framer);
 }

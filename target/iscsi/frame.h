@@ -141,14 +141,6 @@ void framer_resume(struct framer *framer);
 /* From a callback or between calls: stop for good. `error` is a constant string. */
 void framer_stop(struct framer *framer, const char *error);
 
-/*
- * Bytes that came but were not looked at, while paused: those that a framer with another receive
- * area is to go on with. framer_preload gives them to a framer at a PDU boundary whose area is
- * large enough and empty, copies them and pauses it; framer_resume then goes on.
- */
-struct framer_slice framer_leftover(const struct framer *framer);
-void framer_preload(struct framer *framer, struct framer_slice leftover);
-
 static inline bool framer_is_paused(const struct framer *framer)
 {
 	return framer->paused;

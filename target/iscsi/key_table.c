@@ -14,9 +14,9 @@
 
 /* Declarations of names: in whichever stage login begins. */
 #define DECLARED(key, who, when) \
-	{ .name = key, .type = KEY_TEXT, .senders = who, .phases = when }
+	{ .name = (key), .type = KEY_TEXT, .senders = (who), .phases = (when) }
 #define CHAP(key) \
-	{ .name = key, .type = KEY_TEXT, .senders = KEY_BY_BOTH, .phases = KEY_IN_SECURITY }
+	{ .name = (key), .type = KEY_TEXT, .senders = KEY_BY_BOTH, .phases = KEY_IN_SECURITY }
 
 const struct key_row key_table[KEY_COUNT] = {
 	[KEY_SESSION_TYPE] = DECLARED("SessionType", KEY_BY_INITIATOR, KEY_IN_LOGIN),

@@ -91,15 +91,17 @@ static enum pdu_login_status login_check_header(struct login *login)
 	const struct pdu_login_request *request = &login->request;
 	enum pdu_login_status status = PDU_LOGIN_SUCCESS;
 
-	if (login->request_count == 1)
+	if (login->request_count == 1) {
 		status = login_check_first(login);
-	else if (login->request_count > LOGIN_REQUESTS_MAX)
+	} else if (login->request_count > LOGIN_REQUESTS_MAX) {
 		status = login_fail(login, PDU_LOGIN_INITIATOR_ERROR, "over 64 login requests");
+	}
 	if (status != PDU_LOGIN_SUCCESS)
 		return status;
-	if (!login_is_same(login))
+	if (!login_is_same(login)) {
 		return login_fail(login, PDU_LOGIN_INITIATOR_ERROR,
 				  "ISID, TSIH or CID changed during login");
+	}
 	if (request->csg != login->stage)
 		return login_fail(login, PDU_LOGIN_INITIATOR_ERROR, "not the current stage");
 	if (request->transit && request->cont)
@@ -223,9 +225,10 @@ enum login_step login_refuse(struct login *login, enum pdu_login_status status, 
 	assert(login_has_begun(login) && !login->over && status != PDU_LOGIN_SUCCESS);
 	login_answer_begin(login, &answer);
 	/* RFC 7143 11.13.5: a redirection names the address to go to. */
-	if (status >> 8 == PDU_LOGIN_MOVED_TEMPORARILY >> 8 && login->target.redirect_address)
+	if (status >> 8 == PDU_LOGIN_MOVED_TEMPORARILY >> 8 && login->target.redirect_address) {
 		text_put(&answer, key_table[KEY_TARGET_ADDRESS].name,
 			 login->target.redirect_address);
+	}
 	login_set_answer(login, &answer);
 	(void)login_next_piece(login);
 	response.sns.max_cmd_sn = login->result.cmd_sn;
@@ -267,13 +270,14 @@ static enum pdu_login_status login_session_type(struct login *login, const char 
 {
 	struct login_result *result = &login->result;
 
-	if (!value || strcmp(value, "Normal") == 0)
+	if (!value || strcmp(value, "Normal") == 0) {
 		result->session_type = LOGIN_NORMAL;
-	else if (strcmp(value, "Discovery") == 0)
+	} else if (strcmp(value, "Discovery") == 0) {
 		result->session_type = LOGIN_DISCOVERY;
-	else
+	} else {
 		return login_fail(login, PDU_LOGIN_SESSION_TYPE_NOT_SUPPORTED,
 				  "unknown session type");
+	}
 	login->negotiation.discovery = result->session_type == LOGIN_DISCOVERY;
 	return PDU_LOGIN_SUCCESS;
 }
@@ -323,9 +327,10 @@ static enum pdu_login_status login_find_target(struct login *login)
 		return login_fail(login, status, "refused by the access rules or the target");
 	result->target = login->target.target;
 	result->portal_group_tag = login->target.portal_group_tag;
-	if (login->stage != PDU_STAGE_SECURITY && login->target.chap_required)
+	if (login->stage != PDU_STAGE_SECURITY && login->target.chap_required) {
 		return login_fail(login, PDU_LOGIN_AUTHENTICATION_FAILURE,
 				  "security stage skipped where CHAP is required");
+	}
 	return PDU_LOGIN_SUCCESS;
 }
 
@@ -346,9 +351,10 @@ static enum pdu_login_status login_names(struct login *login, const struct negot
 	const char *const *value = text->value;
 	enum pdu_login_status status = login_session_type(login, value[KEY_SESSION_TYPE]);
 
-	if (status == PDU_LOGIN_SUCCESS)
+	if (status == PDU_LOGIN_SUCCESS) {
 		status = login_initiator_name(login, value[KEY_INITIATOR_NAME],
 					      value[KEY_INITIATOR_ALIAS]);
+	}
 	if (status == PDU_LOGIN_SUCCESS)
 		status = login_target_name(login, value[KEY_TARGET_NAME]);
 	if (status == PDU_LOGIN_SUCCESS)
@@ -415,9 +421,10 @@ static enum login_step login_act(struct login *login)
 
 	if (status != PDU_LOGIN_SUCCESS)
 		return login_refuse(login, status, login->reason);
-	if (login_shuns_security(login))
+	if (login_shuns_security(login)) {
 		return login_refuse(login, PDU_LOGIN_AUTHENTICATION_FAILURE,
 				    "no AuthMethod where CHAP is required");
+	}
 	if (login->request.transit && login_stage_is_complete(login) &&
 	    login->answer_len_bytes <= LOGIN_LANDING_BYTES)
 		return login_transit(login);
@@ -451,8 +458,9 @@ enum login_step login_request(struct login *login, const uint8_t bhs[static PDU_
 	if (!login_has_more_answer(login))
 		return login_collect(login, data_len_bytes);
 	/* Our C bit: the initiator asks for the rest with empty requests, 11.10.2. */
-	if (data_len_bytes > 0 || login->request.cont)
+	if (data_len_bytes > 0 || login->request.cont) {
 		return login_refuse(login, PDU_LOGIN_INITIATOR_ERROR,
 				    "text before the end of ours");
+	}
 	return login_continue(login);
 }

@@ -129,17 +129,18 @@ static enum pdu_login_status answer_counter(struct login *login,
 		.challenge_len_bytes = counter->len_bytes,
 	};
 	struct chap_credentials ours;
-	struct chap_response response;
+	struct chap_response response = {0};
 	enum pdu_login_status status = PDU_LOGIN_SUCCESS;
 
 	memset(&ours, 0, sizeof(ours));
 	if (login->policy->own_credentials(login->context, &login->target, &ours) != 0 ||
-	    ours.secret.len_bytes == 0)
+	    ours.secret.len_bytes == 0) {
 		status = authentication_failed(login, "mutual CHAP asked for but not configured");
-	else if (chap_secret_equal(&ours.secret, secret))
+	} else if (chap_secret_equal(&ours.secret, secret)) {
 		status = authentication_failed(login, "the same CHAP secret in both directions");
-	else if (chap_respond(&question, &ours.secret, &response) != 0)
+	} else if (chap_respond(&question, &ours.secret, &response) != 0) {
 		status = login_fail(login, PDU_LOGIN_TARGET_ERROR, "libcrypto failed");
+	}
 	if (status == PDU_LOGIN_SUCCESS) {
 		text_put(answer, key_table[KEY_CHAP_N].name, ours.name);
 		text_put_binary(answer, key_table[KEY_CHAP_R].name, response.bytes,
@@ -186,10 +187,11 @@ static enum pdu_login_status security_prove(struct login *login, const struct ne
 	memset(&secret, 0, sizeof(secret));
 	known = login->policy->find_secret(login->context, &login->target, name, &secret) == 0;
 	assert(secret.len_bytes <= CHAP_SECRET_BYTES_MAX);
-	if (!chap_verify(&login->challenge, known ? &secret : NULL, given))
+	if (!chap_verify(&login->challenge, known ? &secret : NULL, given)) {
 		status = authentication_failed(login, "wrong CHAP name or secret");
-	else
+	} else {
 		status = security_mutual(login, text, &secret, answer);
+	}
 	chap_secret_wipe(&secret);
 	return status;
 }

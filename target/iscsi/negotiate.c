@@ -235,13 +235,14 @@ static void negotiate_key(struct negotiation *negotiation, enum key_id key, cons
 {
 	const struct key_row *row = &key_table[key];
 
-	if (row->irrelevant_in_discovery && negotiation->discovery)
+	if (row->irrelevant_in_discovery && negotiation->discovery) {
 		text_put(answer, row->name, word_irrelevant);
-	else if (negotiate_offer(row, negotiate_ours(negotiation, key), value,
-				 &negotiation->result[key]))
+	} else if (negotiate_offer(row, negotiate_ours(negotiation, key), value,
+				   &negotiation->result[key])) {
 		put_result(answer, row, negotiation->result[key]);
-	else
+	} else {
 		text_put(answer, row->name, word_reject);
+	}
 }
 
 static void answer_unknown(struct text_reader reader, struct text_writer *answer)
