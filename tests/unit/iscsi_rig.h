@@ -1,0 +1,517 @@
+/*
+ * A whole target without login for tests of the full feature phase: loops, one raw LUN of 8 MiB (or
+ * a fault LUN), sessions over socket pairs, and an initiator that speaks in single PDUs. Not a
+ * test.
+ *
+ * Tests run on their own thread and talk through the socket; what lives on loops is looked at only
+ * after they have ended. rig_end asserts that every slot and buffer came back.
+ */
+#ifndef TESTS_UNIT_ISCSI_RIG_H
+#define TESTS_UNIT_ISCSI_RIG_H
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "target/iscsi/conn.h"
+#include "target/iscsi/target.h"
+
+#include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RIG_LUN_BYTES (8u << 20)
+#define RIG_LOOPS 2u
+#define RIG_TARGET "iqn.2026-11.io.ringsan:rig"
+
+struct rig {
+	struct loop *control;
+	struct iscsi_server server;
+	struct iscsi_target target;
+	struct iscsi_target *targets[1];
+	struct iscsi_portal portal; /* A wildcard; sessions come to 127.0.0.1. */
+	struct lun *lun;
+	struct lun *spare;
+	char dir[64];
+	char image[96];
+	char faults[96];
+	atomic_uint ended;
+	unsigned closed; /* Peers that have ended. */
+};
+
+/* The initiator's side of one session. */
+struct peer {
+	struct rig *rig;
+	struct session *session;
+	int fd;
+	struct iscsi_params params;
+	uint32_t cmd_sn;
+	uint32_t exp_stat_sn;
+	uint32_t max_cmd_sn;
+	uint32_t next_itt;
+};
+
+struct rig_pdu {
+	uint8_t bhs[PDU_BHS_BYTES];
+	uint8_t data[1u << 18];
+	uint32_t data_len_bytes;
+	uint8_t opcode;
+};
+
+static const struct iscsi_params rig_params = {
+	.max_recv_data_segment_length = ISCSI_RECV_DATA_BYTES,
+	.max_send_data_segment_length = 8192,
+	.max_burst_length = 262144,
+	.first_burst_length = 65536,
+	.max_outstanding_r2t = 1,
+	.max_connections = 1,
+	.initial_r2t = true,
+	.immediate_data = true,
+	.data_pdu_in_order = true,
+	.data_sequence_in_order = true,
+};
+
+static inline struct loop *rig_loop(enum loop_engine engine, unsigned index, uint32_t buffers)
+{
+	struct loop_config config = {
+		.name = "rig", .engine = engine, .index = index, .buffer_count = buffers};
+	struct loop *loop;
+
+	cr_assert_eq(loop_create(&config, &loop), 0);
+	return loop;
+}
+
+static inline struct lun *rig_lun(struct rig *rig, const char *type, const char *name)
+{
+	char path[128];
+	struct lun_spec spec = {
+		.name = name,
+		.type = type,
+		.path = path,
+		.size_bytes = RIG_LUN_BYTES,
+		.logical_block_bytes = 512,
+		.physical_block_bytes = 4096,
+		.write_cache = true,
+		.fault_control = rig->faults,
+		.state_dir = rig->dir,
+	};
+	struct lun *lun;
+
+	snprintf(path, sizeof(path), "%s/%s", rig->dir, name);
+	cr_assert_eq(lun_open(&spec, &rig->server.group, &lun), 0);
+	cr_assert(lun_state(lun)->online, "%s", lun_state(lun)->offline_reason);
+	return lun;
+}
+
+/* Begin with a LUN 0 of `type` ("raw" or "fault") and a healthy raw LUN 1. */
+static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine engine,
+			     uint32_t buffers)
+{
+	*rig = (struct rig){0};
+	snprintf(rig->dir, sizeof(rig->dir), "/tmp/ringsan-rig-XXXXXX");
+	cr_assert_not_null(mkdtemp(rig->dir));
+	snprintf(rig->faults, sizeof(rig->faults), "%s/faults", rig->dir);
+	rig->server.limits = (struct iscsi_limits){
+		.sessions_max = 16,
+		.queue_depth_max = 64,
+		.write_stall_timeout_ms = 1000,
+		.nop_timeout_ms = 1000,
+		.data_out_timeout_ms = 1000,
+	};
+	rig->control = rig_loop(engine, RIG_LOOPS, 0);
+	rig->server.control = rig->control;
+	for (unsigned i = 0; i < RIG_LOOPS; i++) {
+		rig->server.group.loops[i] = rig_loop(engine, i, buffers);
+		rig->server.group.count = i + 1;
+		cr_assert_eq(iscsi_loop_create(rig->server.group.loops[i], &rig->server), 0);
+	}
+	rig->lun = rig_lun(rig, type, "lun0");
+	rig->spare = rig_lun(rig, "raw", "lun1");
+	rig->target.name = RIG_TARGET;
+	cr_assert_eq(scsi_target_create(RIG_TARGET, &rig->target.scsi), 0);
+	cr_assert_eq(
+		scsi_target_add_lu(rig->target.scsi, 0, &(struct scsi_lu_spec){.lun = rig->lun}),
+		0);
+	cr_assert_eq(
+		scsi_target_add_lu(rig->target.scsi, 1, &(struct scsi_lu_spec){.lun = rig->spare}),
+		0);
+	rig->portal.tag = 1;
+	rig->portal.address.ss_family = AF_INET;
+	rig->server.portals = &rig->portal;
+	rig->server.portal_count = 1;
+	rig->targets[0] = &rig->target;
+	rig->server.targets = rig->targets;
+	rig->server.target_count = 1;
+	cr_assert_eq(loop_start(rig->control), 0);
+	for (unsigned i = 0; i < RIG_LOOPS; i++)
+		cr_assert_eq(loop_start(rig->server.group.loops[i]), 0);
+}
+
+static inline void rig_on_ended(struct session *session, void *arg)
+{
+	struct rig *rig = arg;
+
+	session_free(session);
+	atomic_fetch_add(&rig->ended, 1);
+}
+
+static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
+			      const struct iscsi_params *params)
+{
+	static struct negotiation negotiation;
+	static uint8_t isid;
+	int fds[2];
+	struct scsi_nexus_spec nexus = {.target = rig->target.scsi,
+					.initiator_port_name = "iqn.rig:host,i,0x000000000001",
+					.relative_target_port = 1,
+					.portal_group_tag = 1};
+	struct session_spec spec = {
+		.server = &rig->server,
+		.loop = rig->server.group.loops[loop],
+		.initiator_name = "iqn.rig:host",
+		.target = &rig->target,
+		.target_name = RIG_TARGET,
+		.isid = {0, 0, 0, 0, 0, ++isid},
+		.tsih = 1,
+		.params = *params,
+		.negotiation = &negotiation,
+		.exp_cmd_sn = 100,
+		.stat_sn = 200,
+		.on_ended = rig_on_ended,
+		.arg = rig,
+	};
+
+	spec.local.ss_family = AF_INET;
+	((struct sockaddr_in *)&spec.local)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	negotiation_init(&negotiation, &negotiate_limits_default);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	spec.fd = fds[0];
+	cr_assert_eq(scsi_nexus_create(&nexus, &spec.nexus), 0);
+	*peer = (struct peer){.rig = rig,
+			      .fd = fds[1],
+			      .params = *params,
+			      .cmd_sn = 100,
+			      .exp_stat_sn = 200,
+			      .max_cmd_sn = 107,
+			      .next_itt = 1};
+	cr_assert_eq(session_create(&spec, &peer->session), 0);
+	session_start(peer->session);
+}
+
+static inline void rig_wait_ended(struct rig *rig, unsigned count)
+{
+	for (int i = 0; i < 1000 && atomic_load(&rig->ended) < count; i++)
+		usleep(10000);
+	cr_assert_geq(atomic_load(&rig->ended), count, "a session did not end");
+}
+
+/* All sessions must have ended. Asserts that nothing is left. */
+static inline void rig_end(struct rig *rig)
+{
+	char path[128];
+
+	for (unsigned i = 0; i < RIG_LOOPS; i++)
+		loop_stop(rig->server.group.loops[i]);
+	loop_stop(rig->control);
+	for (unsigned i = 0; i < RIG_LOOPS; i++)
+		loop_join(rig->server.group.loops[i]);
+	loop_join(rig->control);
+	for (unsigned i = 0; i < RIG_LOOPS; i++) {
+		iscsi_loop_free(rig->server.group.loops[i], false);
+		loop_free(rig->server.group.loops[i], false);
+	}
+	scsi_target_free(rig->target.scsi);
+	lun_close(rig->lun);
+	lun_close(rig->spare);
+	loop_free(rig->control, false);
+	snprintf(path, sizeof(path), "rm -rf '%s'", rig->dir);
+	cr_assert_eq(system(path), 0);
+}
+
+/* -- bytes -- */
+
+static inline void peer_write(struct peer *peer, const void *bytes, size_t count)
+{
+	const uint8_t *at = bytes;
+
+	while (count > 0) {
+		ssize_t n = send(peer->fd, at, count, MSG_NOSIGNAL);
+
+		cr_assert_gt(n, 0, "the target closed the connection");
+		at += n;
+		count -= (size_t)n;
+	}
+}
+
+/* False: the connection ended. Fails after 10 s of silence. */
+static inline bool peer_read(struct peer *peer, void *bytes, size_t count)
+{
+	uint8_t *at = bytes;
+
+	while (count > 0) {
+		struct pollfd ready = {.fd = peer->fd, .events = POLLIN};
+
+		cr_assert_eq(poll(&ready, 1, 10000), 1, "no answer for 10 s");
+		ssize_t n = recv(peer->fd, at, count, 0);
+
+		if (n <= 0)
+			return false;
+		at += n;
+		count -= (size_t)n;
+	}
+	return true;
+}
+
+static inline void peer_send(struct peer *peer, uint8_t bhs[PDU_BHS_BYTES], const void *data,
+			     uint32_t data_len_bytes)
+{
+	uint8_t digest[4];
+	static const uint8_t zero[4];
+	uint32_t pad = pdu_padded(data_len_bytes) - data_len_bytes;
+
+	put_be24(bhs + 5, data_len_bytes);
+	peer_write(peer, bhs, PDU_BHS_BYTES);
+	put_le32(digest, crc32c(0, bhs, PDU_BHS_BYTES));
+	if (peer->params.header_digest)
+		peer_write(peer, digest, 4);
+	peer_write(peer, data, data_len_bytes);
+	peer_write(peer, zero, pad);
+	put_le32(digest, crc32c(crc32c(0, data, data_len_bytes), zero, pad));
+	if (peer->params.data_digest && data_len_bytes > 0)
+		peer_write(peer, digest, 4);
+}
+
+/* RFC 7143 4.2.2: what every PDU of the target tells of its numbers. */
+static inline void peer_take_sns(struct peer *peer, const struct rig_pdu *pdu)
+{
+	uint32_t max = get_be32(pdu->bhs + 32);
+
+	cr_assert_geq((int32_t)(max - peer->max_cmd_sn), 0, "MaxCmdSN went back");
+	peer->max_cmd_sn = max;
+}
+
+/* Receive one PDU into *pdu; digests are checked. False: the connection ended. */
+static inline bool peer_receive(struct peer *peer, struct rig_pdu *pdu)
+{
+	uint8_t tail[8];
+	uint32_t pad;
+
+	if (!peer_read(peer, pdu->bhs, PDU_BHS_BYTES))
+		return false;
+	if (peer->params.header_digest) {
+		cr_assert(peer_read(peer, tail, 4));
+		cr_assert_eq(get_le32(tail), crc32c(0, pdu->bhs, PDU_BHS_BYTES));
+	}
+	pdu->opcode = pdu_opcode(pdu->bhs);
+	pdu->data_len_bytes = get_be24(pdu->bhs + 5);
+	cr_assert_leq(pdu->data_len_bytes, peer->params.max_send_data_segment_length);
+	cr_assert(peer_read(peer, pdu->data, pdu->data_len_bytes));
+	pad = pdu_padded(pdu->data_len_bytes) - pdu->data_len_bytes;
+	cr_assert(peer_read(peer, tail, pad));
+	if (peer->params.data_digest && pdu->data_len_bytes > 0) {
+		uint32_t crc = crc32c(crc32c(0, pdu->data, pdu->data_len_bytes), tail, pad);
+
+		cr_assert(peer_read(peer, tail, 4));
+		cr_assert_eq(get_le32(tail), crc);
+	}
+	peer_take_sns(peer, pdu);
+	return true;
+}
+
+static inline void peer_expect(struct peer *peer, struct rig_pdu *pdu, uint8_t opcode)
+{
+	cr_assert(peer_receive(peer, pdu), "closed instead of opcode 0x%02x", opcode);
+	cr_assert_eq(pdu->opcode, opcode, "got opcode 0x%02x, not 0x%02x", pdu->opcode, opcode);
+}
+
+/* Nothing more comes and the connection ends. */
+static inline void peer_expect_close(struct peer *peer)
+{
+	struct rig_pdu *pdu = malloc(sizeof(*pdu));
+
+	while (peer_receive(peer, pdu))
+		;
+	free(pdu);
+}
+
+/* -- commands -- */
+
+struct rig_command {
+	uint64_t lun;
+	uint8_t cdb[16];
+	uint32_t expected_bytes;
+	bool read, write, immediate;
+	bool not_final;
+	uint32_t immediate_bytes;
+	const void *data;
+};
+
+static inline uint32_t peer_command(struct peer *peer, const struct rig_command *command)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	struct pdu_scsi_command pdu = {
+		.lun = command->lun,
+		.itt = peer->next_itt++,
+		.expected_data_len_bytes = command->expected_bytes,
+		.cmd_sn = command->immediate ? peer->cmd_sn : peer->cmd_sn++,
+		.immediate = command->immediate,
+		.final = !command->not_final,
+		.read = command->read,
+		.write = command->write,
+		.attr = PDU_ATTR_SIMPLE,
+		.data_len_bytes = command->immediate_bytes,
+	};
+
+	memcpy(pdu.cdb, command->cdb, sizeof(pdu.cdb));
+	pdu_scsi_command_encode(&pdu, bhs);
+	peer_send(peer, bhs, command->data, command->immediate_bytes);
+	return pdu.itt;
+}
+
+static inline void rig_cdb10(uint8_t cdb[16], uint8_t opcode, uint32_t lba, uint16_t blocks)
+{
+	memset(cdb, 0, 16);
+	cdb[0] = opcode;
+	put_be32(cdb + 2, lba);
+	put_be16(cdb + 7, blocks);
+}
+
+struct rig_burst {
+	uint32_t itt, ttt;
+	uint32_t offset, length;
+	uint32_t segment; /* Data-Out PDUs are of this size at most. */
+};
+
+/* Send a sequence of Data-Out PDUs; the last has the F bit. */
+static inline void peer_data_out(struct peer *peer, struct rig_burst burst, const uint8_t *data)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	uint32_t sent = 0;
+	uint32_t data_sn = 0;
+
+	while (sent < burst.length) {
+		uint32_t left = burst.length - sent;
+		uint32_t length = left < burst.segment ? left : burst.segment;
+		struct pdu_data_out pdu = {
+			.itt = burst.itt,
+			.ttt = burst.ttt,
+			.data_sn = data_sn++,
+			.buffer_offset = burst.offset + sent,
+			.data_len_bytes = length,
+			.final = length == left,
+		};
+
+		pdu_data_out_encode(&pdu, bhs);
+		peer_send(peer, bhs, data + burst.offset + sent, length);
+		sent += length;
+	}
+}
+
+/* Serve R2Ts until the response comes. */
+static inline void peer_finish_write(struct peer *peer, const uint8_t *data,
+				     struct pdu_scsi_response *response)
+{
+	struct rig_pdu *pdu = malloc(sizeof(*pdu));
+
+	for (;;) {
+		struct pdu_r2t r2t;
+
+		cr_assert(peer_receive(peer, pdu));
+		if (pdu->opcode != PDU_R2T)
+			break;
+		pdu_r2t_decode(&r2t, pdu->bhs);
+		cr_assert_leq(r2t.desired_data_len_bytes, peer->params.max_burst_length);
+		peer_data_out(peer,
+			      (struct rig_burst){r2t.itt, r2t.ttt, r2t.buffer_offset,
+						 r2t.desired_data_len_bytes,
+						 peer->params.max_recv_data_segment_length},
+			      data);
+	}
+	cr_assert_eq(pdu->opcode, PDU_SCSI_RESPONSE, "got opcode 0x%02x", pdu->opcode);
+	pdu_scsi_response_decode(response, pdu->bhs);
+	if (pdu->data_len_bytes >= 2 + 14)
+		response->snack_tag = get_be16(pdu->data + 2 + 12); /* ASC, ASCQ for the caller. */
+	free(pdu);
+}
+
+/* What came of a command that reads. */
+struct rig_result {
+	uint8_t status;
+	uint8_t key;
+	uint16_t asc; /* ASC and ASCQ */
+	bool overflow, underflow;
+	uint32_t residual;
+	uint32_t bytes;
+};
+
+static inline void rig_take_sense(struct rig_result *result, const struct rig_pdu *pdu)
+{
+	if (pdu->data_len_bytes < 2 + 14)
+		return;
+	result->key = pdu->data[2 + 2] & 0x0f;
+	result->asc = get_be16(pdu->data + 2 + 12);
+}
+
+/* Collect Data-In until the status of `itt` comes; offsets must be in order. */
+static inline struct rig_result peer_finish_read(struct peer *peer, uint32_t itt, uint8_t *out)
+{
+	struct rig_pdu *pdu = malloc(sizeof(*pdu));
+	struct rig_result result = {0};
+	bool done = false;
+
+	while (!done) {
+		struct pdu_data_in in;
+		struct pdu_scsi_response response;
+
+		cr_assert(peer_receive(peer, pdu));
+		cr_assert_eq(get_be32(pdu->bhs + 16), itt, "opcode 0x%02x of another task",
+			     pdu->opcode);
+		if (pdu->opcode == PDU_DATA_IN) {
+			pdu_data_in_decode(&in, pdu->bhs);
+			cr_assert_eq(in.buffer_offset, result.bytes);
+			memcpy(out + result.bytes, pdu->data, pdu->data_len_bytes);
+			result.bytes += pdu->data_len_bytes;
+			done = in.has_status;
+			result.status = in.status;
+			result.overflow = in.overflow;
+			result.underflow = in.underflow;
+			result.residual = in.residual_count;
+			continue;
+		}
+		cr_assert_eq(pdu->opcode, PDU_SCSI_RESPONSE, "got opcode 0x%02x", pdu->opcode);
+		pdu_scsi_response_decode(&response, pdu->bhs);
+		done = true;
+		result.status = response.status;
+		result.overflow = response.overflow;
+		result.underflow = response.underflow;
+		result.residual = response.residual_count;
+		rig_take_sense(&result, pdu);
+	}
+	free(pdu);
+	return result;
+}
+
+/* The unit attention of a fresh nexus: TEST UNIT READY fails once. */
+static inline void peer_clear_attention(struct peer *peer, uint64_t lun)
+{
+	struct rig_command tur = {.lun = lun};
+	struct rig_result result = peer_finish_read(peer, peer_command(peer, &tur), NULL);
+
+	cr_assert_eq(result.status, SCSI_CHECK_CONDITION);
+	cr_assert_eq(result.asc, 0x2900);
+}
+
+/* End a session from the initiator's side and wait until the target has noticed. */
+static inline void peer_end(struct peer *peer)
+{
+	close(peer->fd);
+	rig_wait_ended(peer->rig, ++peer->rig->closed);
+}
+
+/* LUN 1 in flat or peripheral addressing: the number stands in the second byte. */
+#define RIG_LUN_1 0x0001000000000000ull
+
+#endif
