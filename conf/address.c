@@ -166,9 +166,10 @@ const char *conf_network_parse(const char *text, struct conf_network *out)
 	if (text[length] == '/' && !parse_decimal(text + length + 1, bits, &bits))
 		return "not a prefix length; 0 to 32 is right for IPv4, 0 to 128 for IPv6";
 	out->prefix_bits = (uint8_t)bits;
-	if (clear_host_bits(out))
+	if (clear_host_bits(out)) {
 		return "has bits set behind the prefix; write the network's own address, such as "
 		       "192.0.2.0/24, or a single host without a prefix";
+	}
 	return NULL;
 }
 
@@ -186,9 +187,10 @@ static const uint8_t *sockaddr_bytes(const struct sockaddr *address, int *family
 	const uint8_t *bytes;
 
 	*family = address->sa_family;
-	if (*family == AF_INET)
+	if (*family == AF_INET) {
 		return (const uint8_t *)&((const struct sockaddr_in *)(const void *)address)
 			->sin_addr;
+	}
 	if (*family != AF_INET6)
 		return NULL;
 	bytes = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
@@ -220,23 +222,27 @@ const char *conf_host_parse(const char *text, char name[CONF_HOST_NAME_MAX], uin
 	reason = split_port(text, name, &bracketed, port);
 	if (reason != NULL)
 		return reason;
-	if (text[strcspn(text, ":")] == '\0' || text[strlen(text) - 1] == ']')
+	if (text[strcspn(text, ":")] == '\0' || text[strlen(text) - 1] == ']') {
 		*port = 0;
-	else if (*port == 0)
+	} else if (*port == 0) {
 		return bad_port;
-	if (bracketed)
+	}
+	if (bracketed) {
 		reason = parse_ipv6(name, &address);
-	else if (name[strspn(name, DIGITS ".")] == '\0')
+	} else if (name[strspn(name, DIGITS ".")] == '\0') {
 		reason = inet_pton(AF_INET, name, address.bytes) == 1 ? NULL : bad_address;
-	else
+	} else {
 		return conf_host_name_is_valid(name) ? NULL
 						     : "not a host; write an address or a name";
-	if (reason == NULL && address.zone[0] != '\0')
+	}
+	if (reason == NULL && address.zone[0] != '\0') {
 		return "a link-local address means nothing to other hosts; write one they can "
 		       "reach";
-	if (reason == NULL && conf_address_is_wildcard(&address))
+	}
+	if (reason == NULL && conf_address_is_wildcard(&address)) {
 		return "a wildcard address cannot be announced; write the one that hosts connect "
 		       "to";
+	}
 	return reason;
 }
 

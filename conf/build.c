@@ -74,18 +74,20 @@ static void build_value(const struct builder *b, const struct conf_option *optio
 {
 	const char *reason;
 
-	if (setting->earlier_line != 0)
+	if (setting->earlier_line != 0) {
 		conf_errors_add(b->errors, at(b, setting->line),
 				"%s is given twice, first in line %d; leave one", option->name,
 				setting->earlier_line);
+	}
 	reason = conf_value_parse(option, setting->text, b->conf->memory, field);
 	if (reason == NULL)
 		return;
-	if (reason == conf_reason_range)
+	if (reason == conf_reason_range) {
 		report_range(b, option, setting);
-	else
+	} else {
 		conf_errors_add(b->errors, at(b, setting->line), "%s \"%.*s\": %s", option->name,
 				SHOWN_BYTES_MAX, setting->text, reason);
+	}
 	conf_value_stand_in(option, setting->text, b->conf->memory, field);
 }
 
@@ -98,9 +100,10 @@ static void build_list(const struct builder *b, const struct conf_option *option
 
 	if (items == NULL)
 		return;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		build_value(b, option, conf_node_setting(node, option, i),
 			    items + i * option->width);
+	}
 	memcpy(field, &items, sizeof(items));
 	memcpy(field + sizeof(items), &count, sizeof(count));
 }
@@ -127,9 +130,10 @@ static void build_options(const struct builder *b, enum conf_section_id id, stru
 {
 	const struct conf_section *section = &conf_sections[id];
 
-	for (size_t i = 0; i < section->option_count; i++)
+	for (size_t i = 0; i < section->option_count; i++) {
 		build_option(b, &section->options[i], node,
 			     (unsigned char *)into + section->options[i].offset);
+	}
 }
 
 /* How many child sections to build, and memory for them; what is beyond `max` is one error. */

@@ -39,10 +39,11 @@ static void check_portals(const struct checker *c)
 {
 	const struct conf_portal *portals = c->conf->portals;
 
-	if (c->conf->portal_count == 0)
+	if (c->conf->portal_count == 0) {
 		conf_errors_add(c->errors, at(c, 0),
 				"no portal to listen on; add portal \"127.0.0.1:3260\" { } or the "
 				"address of the storage network");
+	}
 	for (size_t i = 0; i < c->conf->portal_count; i++) {
 		for (size_t j = 0; j < i; j++) {
 			if (!collides(&portals[i].address, &portals[j].address))
@@ -61,13 +62,14 @@ static void check_limits(const struct checker *c)
 {
 	const struct conf_limits *limits = &c->conf->limits;
 
-	if (limits->connections_before_login_per_source > limits->connections_before_login)
+	if (limits->connections_before_login_per_source > limits->connections_before_login) {
 		conf_errors_add(
 			c->errors, at(c, 0),
 			"limits: connections-before-login-per-source is %u, above "
 			"connections-before-login, which is %u; lower the one or raise the other",
 			limits->connections_before_login_per_source,
 			limits->connections_before_login);
+	}
 }
 
 /* Something that may occur once in the file, and where it does. */
@@ -170,9 +172,10 @@ static void check_duplicates(const struct checker *c)
 	all = conf_memory_take(c->conf->memory, luns + targets, sizeof(*all));
 	if (all == NULL)
 		return;
-	for (size_t i = 0; i < targets; i++)
+	for (size_t i = 0; i < targets; i++) {
 		all[i] = (struct occurrence){c->conf->targets[i].name, NULL,
 					     c->conf->targets[i].line};
+	}
 	check_unique(c, all, targets, "target");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		check_unique(c, all, collect(c->conf, rows[i].key, all), rows[i].what);
@@ -194,41 +197,48 @@ static void check_lun_parts(const struct checker *c, const struct conf_lun *lun)
 	const struct type_needs *needs = &type_needs[lun->type];
 	struct conf_place place = at(c, lun->line);
 
-	if (needs->image && lun->image == NULL)
+	if (needs->image && lun->image == NULL) {
 		conf_errors_add(c->errors, place,
 				"lun %u has no image; add image = \"/path/to/file\"", lun->number);
-	if (!needs->image_allowed && lun->image != NULL)
+	}
+	if (!needs->image_allowed && lun->image != NULL) {
 		conf_errors_add(
 			c->errors, place,
 			"lun %u of type null has an image; leave it out, it would not be used",
 			lun->number);
-	if (needs->size && lun->image == NULL && lun->size_bytes == 0)
+	}
+	if (needs->size && lun->image == NULL && lun->size_bytes == 0) {
 		conf_errors_add(c->errors, place, "lun %u has no size; add one, such as size = 10G",
 				lun->number);
-	if (needs->fault_control && lun->fault_control == NULL)
+	}
+	if (needs->fault_control && lun->fault_control == NULL) {
 		conf_errors_add(c->errors, place,
 				"lun %u of type fault has no fault-control; add the file that "
 				"commands it",
 				lun->number);
-	if (!needs->fault_control && lun->fault_control != NULL)
+	}
+	if (!needs->fault_control && lun->fault_control != NULL) {
 		conf_errors_add(
 			c->errors, place,
 			"lun %u has a fault-control, which belongs to type fault; leave it out",
 			lun->number);
+	}
 }
 
 static void check_lun_sizes(const struct checker *c, const struct conf_lun *lun)
 {
 	struct conf_place place = at(c, lun->line);
 
-	if (lun->size_bytes % lun->block_size != 0)
+	if (lun->size_bytes % lun->block_size != 0) {
 		conf_errors_add(c->errors, place,
 				"lun %u: size is not a multiple of block-size; round it to one",
 				lun->number);
-	if (lun->physical_block_size < lun->block_size)
+	}
+	if (lun->physical_block_size < lun->block_size) {
 		conf_errors_add(c->errors, place,
 				"lun %u: physical-block-size is below block-size; make them equal",
 				lun->number);
+	}
 }
 
 static void check_luns(const struct checker *c, const struct conf_target *target)
@@ -237,10 +247,11 @@ static void check_luns(const struct checker *c, const struct conf_target *target
 		const struct conf_lun *lun = &target->luns[i];
 
 		/* They are sorted; a number that was refused is UINT16_MAX. */
-		if (i > 0 && lun->number == lun[-1].number && lun->number <= CONF_LUN_NUMBER_MAX)
+		if (i > 0 && lun->number == lun[-1].number && lun->number <= CONF_LUN_NUMBER_MAX) {
 			conf_errors_add(c->errors, at(c, lun->line),
 					"lun %u is in line %d already; give one another number",
 					lun->number, lun[-1].line);
+		}
 		check_lun_parts(c, lun);
 		check_lun_sizes(c, lun);
 	}
@@ -261,11 +272,12 @@ static void check_groups(const struct checker *c, const struct conf_target *targ
 		uint16_t tag = target->portal_groups.items[i];
 
 		/* 0 stands for one that was refused. */
-		if (tag != 0 && !group_exists(c->conf, tag))
+		if (tag != 0 && !group_exists(c->conf, tag)) {
 			conf_errors_add(c->errors, at(c, target->line),
 					"portal-groups names tag %u, which no portal has; give a "
 					"portal tag = %u",
 					tag, tag);
+		}
 	}
 }
 
@@ -296,10 +308,11 @@ static void check_access_rules(const struct checker *c, const struct conf_target
 	for (size_t i = 0; i < target->access_count; i++) {
 		const struct conf_access *rule = &target->access[i];
 
-		if (rule->initiators.count == 0 && rule->networks.count == 0)
+		if (rule->initiators.count == 0 && rule->networks.count == 0) {
 			conf_errors_add(c->errors, at(c, rule->line),
 					"access rule names nobody; add initiators or networks "
 					"(initiators = \"*\" admits every host)");
+		}
 	}
 }
 
@@ -307,16 +320,18 @@ static void check_auth(const struct checker *c, const struct conf_auth *auth, co
 {
 	bool named = auth->users.count > 0 || auth->mutual != NULL;
 
-	if (auth->line != 0 && auth->users.count == 0)
+	if (auth->line != 0 && auth->users.count == 0) {
 		conf_errors_add(
 			c->errors, at(c, auth->line),
 			"%s names no users, so nobody need prove anything; add users = { ... }",
 			section);
-	if (named && c->conf->secrets_file == NULL)
+	}
+	if (named && c->conf->secrets_file == NULL) {
 		conf_errors_add(c->errors, at(c, auth->line),
 				"%s names users, but there is no secrets file; add secrets = "
 				"\"/etc/ringsan/secrets\"",
 				section);
+	}
 }
 
 void conf_check(const struct conf *conf, struct conf_errors *errors)

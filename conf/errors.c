@@ -18,11 +18,12 @@ void conf_errors_add(struct conf_errors *errors, struct conf_place place, const 
 	}
 	errors->count++;
 	error->line = place.line;
-	if (place.line > 0)
+	if (place.line > 0) {
 		used = snprintf(error->text, sizeof(error->text), "%s:%d: ", place.file,
 				place.line);
-	else
+	} else {
 		used = snprintf(error->text, sizeof(error->text), "%s: ", place.file);
+	}
 	if (used < 0 || (size_t)used >= sizeof(error->text))
 		return;
 	va_start(args, format);

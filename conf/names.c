@@ -58,12 +58,14 @@ static bool begins_with_domain(const char *text)
 
 static const char *check_iqn(const char *rest)
 {
-	if (!begins_with_date(rest))
+	if (!begins_with_date(rest)) {
 		return "no date after iqn.; write iqn.YYYY-MM.DOMAIN:NAME, such as "
 		       "iqn.2026-11.io.ringsan:disk1";
-	if (!begins_with_domain(rest + 8))
+	}
+	if (!begins_with_domain(rest + 8)) {
 		return "no reversed domain name after the date; write iqn.YYYY-MM.DOMAIN:NAME, "
 		       "such as iqn.2026-11.io.ringsan:disk1";
+	}
 	return NULL;
 }
 
@@ -99,9 +101,10 @@ const char *conf_check_pattern(const char *pattern)
 {
 	size_t literal = strcspn(pattern, "*?");
 
-	if (!consists_of(pattern, NAME_CHARACTERS "*?"))
+	if (!consists_of(pattern, NAME_CHARACTERS "*?")) {
 		return "not a pattern of iSCSI names; letters, digits, '-', '.', ':', '*' and '?' "
 		       "are right";
+	}
 	for (size_t i = 0; i < sizeof(name_types) / sizeof(name_types[0]); i++) {
 		if (strncmp(pattern, name_types[i], literal < 4 ? literal : 4) == 0 &&
 		    (literal >= 4 || pattern[literal] != '\0'))
@@ -114,9 +117,10 @@ const char *conf_check_pattern(const char *pattern)
 const char *conf_check_identity(const char *identity)
 {
 	if (!has_length(identity, 36) || strncmp(identity, "naa.6", 5) != 0 ||
-	    !consists_of(identity + 4, HEX))
+	    !consists_of(identity + 4, HEX)) {
 		return "not an identity; write naa.6 and 31 hexadecimal digits, or leave it out to "
 		       "have one made";
+	}
 	return NULL;
 }
 
@@ -220,7 +224,9 @@ bool conf_host_name_is_valid(const char *name)
 
 static char fold(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+	if (c >= 'A' && c <= 'Z')
+		c = (char)(c - 'A' + 'a');
+	return c;
 }
 
 bool conf_pattern_matches(const char *pattern, const char *name)

@@ -63,9 +63,9 @@ static const struct conf_option root_options[] = {
 static const struct conf_option limits_options[] = {
 	/* 8 MiB hold one session's floor on each of a few loops. */
 	{ .name = "memory", .type = CONF_SIZE, FIELD(struct conf_limits, memory_bytes),
-	  .initial = "256M", .min = 8 * MIB, .max = TIB },
+	  .initial = "512M", .min = 8 * MIB, .max = TIB },
 	{ .name = "sessions", .type = CONF_NUMBER, FIELD(struct conf_limits, sessions),
-	  .initial = "1024", .min = 1, .max = 65535 },
+	  .initial = "256", .min = 1, .max = 65535 },
 	/* A session starts with a floor of eight commands. */
 	{ .name = "queue-depth", .type = CONF_NUMBER, FIELD(struct conf_limits, queue_depth),
 	  .initial = "256", .min = 8, .max = 4096 },

@@ -86,10 +86,11 @@ static int parse(const struct conf_text *text, bool with_files, struct conf **ou
 		result = -ENOMEM;
 out:
 	conf_syntax_free(syntax);
-	if (result != 0)
+	if (result != 0) {
 		conf_free(conf);
-	else
+	} else {
 		*out = conf;
+	}
 	return result;
 }
 
@@ -128,7 +129,8 @@ int conf_load(const char *path, struct conf **out, struct conf_errors *errors)
 	*out = NULL;
 	if (content == NULL) {
 		conf_errors_add(errors, (struct conf_place){.file = path},
-				"cannot be read: %s; name the file with -c", strerror(errno));
+				"cannot be read: %s; name the file with -c",
+				strerrordesc_np(errno));
 		return -EINVAL;
 	}
 	text.text = content;

@@ -108,14 +108,15 @@ static const char *punctuation(struct scanner *s)
 	const char *reason = NULL;
 	char c = *s->at;
 
-	if (c == '{')
+	if (c == '{') {
 		reason = open_brace(s);
-	else if (c == '}')
+	} else if (c == '}') {
 		reason = close_brace(s);
-	else if (c == '+' && s->at[1] == '=')
+	} else if (c == '+' && s->at[1] == '=') {
 		advance(s);
-	else if (c != '=' && c != ',')
+	} else if (c != '=' && c != ',') {
 		return quote_it;
+	}
 	s->after_equals = *s->at == '=';
 	if (reason == NULL)
 		advance(s);
@@ -202,14 +203,16 @@ static const char *step_double_quotes(struct scanner *s)
 		advance(s);
 		return NULL;
 	}
-	if (*s->at == '$' && s->at[1] == '{')
+	if (*s->at == '$' && s->at[1] == '{') {
 		return "a variable, but none are replaced in this file; write the value, or use "
 		       "single quotes for the characters themselves";
+	}
 	if (*s->at != '\\')
 		return count_byte(s);
-	if (s->at[1] != '"' && s->at[1] != '\\')
+	if (s->at[1] != '"' && s->at[1] != '\\') {
 		return "an escape that is not \\\" or \\\\; use single quotes for a backslash "
 		       "itself";
+	}
 	advance(s);
 	return count_byte(s);
 }
@@ -270,19 +273,20 @@ static void refuse(struct scanner *s, const char *reason, int line)
 /* The text has ended: in the middle of something? */
 static void check_end(struct scanner *s)
 {
-	if (s->state == IN_DOUBLE_QUOTES || s->state == IN_SINGLE_QUOTES)
+	if (s->state == IN_DOUBLE_QUOTES || s->state == IN_SINGLE_QUOTES) {
 		refuse(s, "a string that does not end on its line; close the quote", s->line);
-	else if (s->state == IN_BLOCK_COMMENT)
+	} else if (s->state == IN_BLOCK_COMMENT) {
 		refuse(s, "a comment that does not end; close it with */", s->token_line);
-	else if (s->depth > 0)
+	} else if (s->depth > 0) {
 		refuse(s, "an opening brace that is never closed; add the '}'",
 		       s->open[s->depth - 1].line);
+	}
 }
 
-/* Start of the line that `at` is on. */
-static char *line_start(char *text, char *at)
+/* Where the line begins that `at` is on. */
+static size_t line_start(const char *text, size_t at)
 {
-	while (at > text && at[-1] != '\n')
+	while (at > 0 && text[at - 1] != '\n')
 		at--;
 	return at;
 }
@@ -298,17 +302,19 @@ int conf_scan_text(char *text, size_t length, struct conf_scan *out)
 	if (out->section_lines == NULL)
 		return -ENOMEM;
 	while (s.at < end && reason == NULL) {
-		if (*s.at == '\0')
+		if (*s.at == '\0') {
 			reason = "a zero byte; this is not a text file";
-		else
+		} else {
 			reason = steps[s.state](&s);
+		}
 	}
-	if (reason != NULL)
+	if (reason != NULL) {
 		refuse(&s, reason, s.line);
-	else
+	} else {
 		check_end(&s);
+	}
 	if (reason != NULL || s.state == IN_DOUBLE_QUOTES || s.state == IN_SINGLE_QUOTES)
-		*line_start(text, s.at) = '\0';
+		text[line_start(text, (size_t)(s.at - text))] = '\0';
 	return 0;
 }
 

@@ -70,7 +70,7 @@ char *conf_secrets_read(struct conf *conf, size_t *length, struct conf_errors *e
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		conf_errors_add(errors, place, "cannot be read: %s; create it with mode 600",
-				strerror(errno));
+				strerrordesc_np(errno));
 		goto out;
 	}
 	reason = check_file(&st);
@@ -84,7 +84,7 @@ char *conf_secrets_read(struct conf *conf, size_t *length, struct conf_errors *e
 	n = read_all(fd, text, (size_t)st.st_size);
 	if (n < 0) {
 		conf_errors_add(errors, place, "cannot be read: %s; check the disk",
-				strerror((int)-n));
+				strerrordesc_np((int)-n));
 		text = NULL;
 		goto out;
 	}
@@ -123,11 +123,12 @@ static void add_user(const struct secrets *s, const struct conf_user *user)
 
 	if (reason != NULL)
 		conf_errors_add(s->errors, place, "user %s %s", user->name, reason);
-	if (earlier != NULL)
+	if (earlier != NULL) {
 		conf_errors_add(s->errors, place, "user %s is in line %d already; leave one",
 				user->name, earlier->line);
-	else
+	} else {
 		s->conf->users[s->conf->user_count++] = *user;
+	}
 }
 
 /* One line without its end. Nothing of it is shown before it is known to be a name: it may be a
@@ -158,10 +159,11 @@ static void parse_line(const struct secrets *s, char *line, char *end)
 	user.name = line;
 	user.secret = (const uint8_t *)secret;
 	user.secret_bytes = (size_t)(end - secret);
-	if (s->conf->user_count == USERS_MAX)
+	if (s->conf->user_count == USERS_MAX) {
 		conf_errors_add(s->errors, place, "more than 4096 users; remove some");
-	else
+	} else {
 		add_user(s, &user);
+	}
 }
 
 void conf_secrets_parse(struct conf *conf, char *text, size_t length, const char *file,
@@ -175,11 +177,11 @@ void conf_secrets_parse(struct conf *conf, char *text, size_t length, const char
 		return;
 	while (text < end) {
 		char *newline = memchr(text, '\n', (size_t)(end - text));
-		char *line_end = newline == NULL ? end : newline;
+		char *stop = newline == NULL ? end : newline;
 
 		s.line++;
-		parse_line(&s, text, line_end);
-		text = line_end + 1;
+		parse_line(&s, text, stop);
+		text = stop + 1;
 	}
 }
 
@@ -197,23 +199,25 @@ static void check_auth_users(const struct conf *conf, const struct conf_auth *au
 
 	if (auth->mutual != NULL) {
 		mutual = conf_user_find(conf, auth->mutual);
-		if (mutual == NULL)
+		if (mutual == NULL) {
 			conf_errors_add(errors, place,
 					"mutual user %s is not in %s; add the line there",
 					auth->mutual, conf->secrets_file);
+		}
 	}
 	for (size_t i = 0; i < auth->users.count; i++) {
 		const struct conf_user *user = conf_user_find(conf, auth->users.items[i]);
 
-		if (user == NULL)
+		if (user == NULL) {
 			conf_errors_add(errors, place, "user %s is not in %s; add the line there",
 					auth->users.items[i], conf->secrets_file);
-		/* RFC 7143 9.2.1: or the peer could have us answer our own challenge. */
-		else if (mutual != NULL && same_secret(user, mutual))
+			/* RFC 7143 9.2.1: or the peer could have us answer our own challenge. */
+		} else if (mutual != NULL && same_secret(user, mutual)) {
 			conf_errors_add(
 				errors, place,
 				"user %s has the secret of mutual user %s; give each its own",
 				user->name, mutual->name);
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ static struct conf_syntax *parsing;
 static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
 	size_t bytes = strlen(text) + 1;
+	struct conf_setting **out = result;
 	struct conf_setting *setting;
 
 	if (opt->nvalues > CONF_LIST_MAX) {
@@ -59,7 +60,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 	setting->earlier_line = opt->nvalues == 1 ? (int)opt->def.number : 0;
 	memcpy(setting->text, text, bytes);
 	opt->def.number = cfg->line;
-	memcpy(result, &setting, sizeof(setting));
+	*out = setting;
 	return 0;
 }
 
@@ -71,7 +72,8 @@ static int on_section_end(cfg_t *cfg UNUSED, cfg_opt_t *opt)
 	size_t number = parsing->sections_ended++;
 	char *marked;
 
-	/* The end of the file ends sections, too, for libConfuse; the scanner has noted the error. */
+	/* The end of the file ends sections, too, for libConfuse; the scanner has noted the error.
+	 */
 	if (number >= parsing->scan.section_count)
 		return 0;
 	/* One that may occur once is the same object the second time. */
@@ -99,22 +101,23 @@ static void report_unknown(const cfg_t *cfg, struct conf_place place, const char
 
 	while (home < CONF_SECTION_COUNT && conf_option_find(home, name) == NULL)
 		home++;
-	if (home == CONF_SECTION_ROOT)
+	if (home == CONF_SECTION_ROOT) {
 		conf_errors_add(
 			parsing->errors, place,
 			"'%s' does not belong in section '%s'; it stands outside all sections",
 			name, inside);
-	else if (home < CONF_SECTION_COUNT)
+	} else if (home < CONF_SECTION_COUNT) {
 		conf_errors_add(parsing->errors, place,
 				"'%s' does not belong here; it stands in section '%s'", name,
 				conf_sections[home].name);
-	else if (nearest != NULL)
+	} else if (nearest != NULL) {
 		conf_errors_add(parsing->errors, place, "unknown option '%s'; did you mean '%s'?",
 				name, nearest);
-	else
+	} else {
 		conf_errors_add(parsing->errors, place,
 				"unknown option '%s'; see ringsan.conf(5) for those there are",
 				name);
+	}
 }
 
 /* What libConfuse says, by its formats, and what we say: before its one argument and behind. */
@@ -243,10 +246,11 @@ int conf_syntax_parse(const struct conf_text *text, struct conf_errors *errors,
 	if (result == 0)
 		result = run(syntax);
 out:
-	if (result == -ENOMEM)
+	if (result == -ENOMEM) {
 		conf_syntax_free(syntax);
-	else
+	} else {
 		*out = syntax;
+	}
 	return result;
 }
 

@@ -124,10 +124,11 @@ static const char *size_parse(const struct value *value, const char *text)
 		return reason;
 	if (*text != '\0') {
 		letter = strchr(size_letters, *text);
-		if (letter != NULL)
+		if (letter != NULL) {
 			power = (unsigned)(letter - size_letters) + 1;
-		else if ((letter = strchr(size_letters_small, *text)) != NULL)
+		} else if ((letter = strchr(size_letters_small, *text)) != NULL) {
 			power = (unsigned)(letter - size_letters_small) + 1;
+		}
 		if (letter == NULL || text[1] != '\0')
 			return reason;
 	}
@@ -143,12 +144,13 @@ static const char *duration_parse(const struct value *value, const char *text)
 
 	if (!take_digits(&text, &number))
 		return "not a duration; write seconds such as 15s, or milliseconds such as 500ms";
-	if (*text == '\0' || strcmp(text, "s") == 0)
+	if (*text == '\0' || strcmp(text, "s") == 0) {
 		unit_ms = 1000;
-	else if (strcmp(text, "ms") == 0)
+	} else if (strcmp(text, "ms") == 0) {
 		unit_ms = 1;
-	else
+	} else {
 		return "not a duration; write seconds such as 15s, or milliseconds such as 500ms";
+	}
 	if (!checked_mul(number, unit_ms, &number))
 		return conf_reason_range;
 	return store_checked(value, number);
@@ -245,12 +247,14 @@ static void normalise_path(char *path)
 	char *to = path;
 
 	for (const char *from = path; *from != '\0';) {
-		if (from[0] == '/' && from[1] == '/')
+		if (from[0] == '/' && from[1] == '/') {
 			from++;
-		else if (from[0] == '/' && from[1] == '.' && (from[2] == '/' || from[2] == '\0'))
+		} else if (from[0] == '/' && from[1] == '.' &&
+			   (from[2] == '/' || from[2] == '\0')) {
 			from += 2;
-		else
+		} else {
 			*to++ = *from++;
+		}
 	}
 	if (to == path)
 		*to++ = '/';
@@ -262,9 +266,10 @@ static const char *path_parse(const struct value *value, const char *text)
 	const char *reason;
 	char *path;
 
-	if (text[0] != '/')
+	if (text[0] != '/') {
 		return "not an absolute path; begin it with '/', since a daemon has no folder of "
 		       "its own";
+	}
 	reason = text_parse(value, text);
 	if (reason == NULL) {
 		memcpy(&path, value->field, sizeof(path));
@@ -472,6 +477,8 @@ const char *conf_value_parse(const struct conf_option *option, const char *text,
 {
 	const struct value value = {.option = option, .memory = memory, .field = field};
 
+	/* Reasons are constant strings; none points into the value. */
+	/* cppcheck-suppress returnDanglingLifetime */
 	return type_rows[option->type].parse(&value, text);
 }
 

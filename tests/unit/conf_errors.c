@@ -39,7 +39,7 @@ static const struct error_case cases[] = {
 	 "f:2: 'image' does not belong here; it stands in section 'lun'"},
 	{"belongs to the root", LIMITS("engine = auto"),
 	 "f:3: 'engine' does not belong in section 'limits'; it stands outside all sections"},
-	{"unknown inside", LUN("sise = 1G"), "f:5: unknown option 'sise'; did you mean 'size'?"},
+	{"unknown inside", LUN("sizf = 1G"), "f:5: unknown option 'sizf'; did you mean 'size'?"},
 	{"no equals sign", "loops 4\n", "f:1: no '=' after 'loops'; write NAME = VALUE"},
 	{"no brace", "limits\nloops = 4\n",
 	 "f:2: no '{' for section 'limits'; write it behind the section's name and title"},

@@ -42,8 +42,8 @@ Test(conf_options, defaults)
 				       "log-level = info\n"
 				       "company-id = 52-53-4E\n"
 				       "limits {\n"
-				       "\tmemory = 256M\n"
-				       "\tsessions = 1024\n"
+				       "\tmemory = 512M\n"
+				       "\tsessions = 256\n"
 				       "\tqueue-depth = 256\n"
 				       "\tconnections-before-login = 64\n"
 				       "\tconnections-before-login-per-source = 16\n"
@@ -76,7 +76,7 @@ Test(conf_options, defaults)
 	char *text = conf_dump(conf);
 
 	cr_expect_str_eq(text, expected, "%s", text);
-	cr_expect_eq(conf->limits.memory_bytes, 256u << 20);
+	cr_expect_eq(conf->limits.memory_bytes, 512u << 20);
 	cr_expect_eq(conf->limits.login_timeout_ms, 15000);
 	cr_expect_eq(conf->company_id, 0x52534e);
 	cr_expect_eq(conf->engine, LOOP_ENGINE_AUTO);
