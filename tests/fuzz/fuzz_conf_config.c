@@ -3,7 +3,7 @@
  * equals parse(x). What is refused must be explained. Bytes behind the first zero byte are the
  * secrets file.
  *
- * Corpus: tests/fuzz/corpus/conf_text; dictionary: tests/fuzz/fuzz_conf_text.dict.
+ * Corpus: tests/fuzz/corpus/config; dictionary: tests/fuzz/fuzz_conf_config.dict.
  */
 #include "conf/parse.h"
 
