@@ -48,18 +48,18 @@ static const char *describe_stranger(const uint8_t *bytes, uint32_t count)
 		if (count >= len && memcmp(bytes, strangers[i].prefix, len) == 0)
 			return strangers[i].words;
 	}
-	return row->name ? "an iSCSI PDU that is no login request came first"
-			 : "not iSCSI: the first byte is no opcode";
+	return row->name && !row->from_target ? "an iSCSI PDU that is no login request came first"
+					      : "not iSCSI: the first byte is no request's opcode";
 }
 
 /* -- The end -- */
 
-/* What is not worth a line at the usual level: a monitoring probe that connects and goes away. */
+/* Nothing to look into: a monitoring probe, or a port scanner, that connects and goes away. */
 static const char *const nothing_said = "closed by the peer before it said anything";
 
 static LOOP_ONLY void login_conn_finish(struct login_conn *conn)
 {
-	enum log_level level = conn->why == nothing_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN;
+	enum log_level level = conn->why == nothing_said ? LOG_LEVEL_INFO : LOG_LEVEL_WARN;
 	const char *name = login_result(&conn->login)->initiator_name;
 
 	log_limited(&closed_limit, level, "iscsi", "%s%s%s: login: %s", conn->peer_text,

@@ -187,19 +187,19 @@ static LOOP_ONLY void portal_arrival(struct portal *portal, int fd)
 	char text[ADDRESS_TEXT_MAX];
 	const char *why;
 
-	/* A peer that is gone before it was looked at is nobody's concern. */
-	if (set->stopped || prepare(&arrival) != 0) {
+	if (set->stopped) {
 		(void)close(fd);
 		return;
 	}
-	why = refusal(set, &arrival.peer);
-	if (why) {
-		address_format(&arrival.peer, text);
-		log_limited(&refused_limit, LOG_LEVEL_WARN, "net", "%s: closed: %s", text, why);
-		(void)close(fd);
+	why = prepare(&arrival) == 0 ? refusal(set, &arrival.peer)
+				     : "the peer was gone before it was looked at";
+	if (!why) {
+		set->on_arrival(set->context, &arrival);
 		return;
 	}
-	set->on_arrival(set->context, &arrival);
+	address_format(&arrival.peer, text);
+	log_limited(&refused_limit, LOG_LEVEL_WARN, "net", "%s: closed: %s", text, why);
+	(void)close(fd);
 }
 
 static LOOP_ONLY void on_back_off_over(struct loop_timer *timer)
