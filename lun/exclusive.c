@@ -119,8 +119,7 @@ static bool exclusive_is_behind(const struct lun_exclusive *exclusive)
 
 void exclusive_try_grants(struct lun_lane *lane)
 {
-	LIST_FOREACH(node, &lane->granting)
-	{
+	LIST_FOREACH (node, &lane->granting) {
 		struct lun_exclusive *exclusive = CONTAINER_OF(node, struct lun_exclusive, link);
 
 		if (exclusive_is_behind(exclusive))
@@ -136,8 +135,7 @@ void exclusive_try_grants(struct lun_lane *lane)
 static bool lane_has_overlapping_write(const struct lun_lane *lane,
 				       const struct lun_exclusive *exclusive)
 {
-	LIST_FOREACH(node, &lane->writes)
-	{
+	LIST_FOREACH (node, &lane->writes) {
 		struct lun_io *io = CONTAINER_OF(node, struct lun_io, link);
 
 		if (byte_range_overlaps(lun_io_range(io), exclusive_range(exclusive)))
@@ -149,8 +147,7 @@ static bool lane_has_overlapping_write(const struct lun_lane *lane,
 static bool lane_has_earlier_waiter(const struct lun_lane *lane,
 				    const struct lun_exclusive *exclusive)
 {
-	LIST_FOREACH(node, &lane->waiting)
-	{
+	LIST_FOREACH (node, &lane->waiting) {
 		struct lun_io *io = CONTAINER_OF(node, struct lun_io, link);
 
 		if (lun_op_writes(io->op) && !io->exclusive && io->ticket < exclusive->ticket &&

@@ -110,6 +110,15 @@ static int record_make(const struct lun *lun, const struct lun_spec *spec, struc
 	return naa_make(spec->company_id ? spec->company_id : LUN_COMPANY_ID, out->naa);
 }
 
+static void record_announce(const struct lun *lun, const struct lun_record *record)
+{
+	char naa[2 * LUN_NAA_BYTES + 1];
+
+	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
+		snprintf(naa + 2 * i, 3, "%02x", record->naa[i]);
+	log_info("lun", "%s: new identity naa.%s", lun->name, naa);
+}
+
 static int record_make_and_keep(const struct lun *lun, const struct lun_spec *spec,
 				struct lun_record *out, char *why)
 {
@@ -119,8 +128,7 @@ static int record_make_and_keep(const struct lun *lun, const struct lun_spec *sp
 	if (!res)
 		res = identity_save(&place, out, why);
 	if (!res)
-		log_info("lun", "%s: new identity naa.%02x%02x%02x%02x...", lun->name, out->naa[0],
-			 out->naa[1], out->naa[2], out->naa[3]);
+		record_announce(lun, out);
 	return res;
 }
 

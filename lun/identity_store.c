@@ -28,7 +28,8 @@
 #define ATTRIBUTE "user.ringsan.identity"
 /* "1 naa=<32 digits> block=4294967295 unit=4294967295" and some room. */
 #define RECORD_TEXT_BYTES 96u
-#define KEY_BYTES 1536u
+#define KEY_BYTES 1024u
+#define FILE_TEXT_BYTES (RECORD_TEXT_BYTES + KEY_BYTES + 1)
 
 /* -- The record as text -- */
 
@@ -113,19 +114,23 @@ static bool device_key(const char *path, char *out)
 	return true;
 }
 
-static void place_key(const struct identity_place *place, char *out)
+static int image_key(const char *path, char *out)
 {
-	char *whole;
+	char *whole = realpath(path, NULL);
+	int res = snprintf(out, KEY_BYTES, "image %s", whole ? whole : path);
 
-	if (!place->path) {
-		snprintf(out, KEY_BYTES, "lun %s", place->name);
-		return;
-	}
-	if (device_key(place->path, out))
-		return;
-	whole = realpath(place->path, NULL);
-	snprintf(out, KEY_BYTES, "image %s", whole ? whole : place->path);
 	free(whole);
+	return res < 0 || (unsigned)res >= KEY_BYTES ? -ENAMETOOLONG : 0;
+}
+
+static int place_key(const struct identity_place *place, char *out)
+{
+	int res;
+
+	if (place->path)
+		return device_key(place->path, out) ? 0 : image_key(place->path, out);
+	res = snprintf(out, KEY_BYTES, "lun %s", place->name);
+	return res < 0 || (unsigned)res >= KEY_BYTES ? -ENAMETOOLONG : 0;
 }
 
 /* FNV-1a, 64 bits. The key is in the file too, so a collision is noticed. */
@@ -138,10 +143,14 @@ static uint64_t key_hash(const char *key)
 	return hash;
 }
 
-static int file_path(const struct identity_place *place, const char *key, char *out, size_t room)
+/* The key and the file that it leads to. */
+static int file_find(const struct identity_place *place, char *key, char *path, size_t room)
 {
-	int res = snprintf(out, room, "%s/identity-%016" PRIx64, place->state_dir, key_hash(key));
+	int res = place_key(place, key);
 
+	if (res)
+		return res;
+	res = snprintf(path, room, "%s/identity-%016" PRIx64, place->state_dir, key_hash(key));
 	return res < 0 || (size_t)res >= room ? -ENAMETOOLONG : 0;
 }
 
@@ -160,13 +169,12 @@ static int file_load(const struct identity_place *place, struct lun_record *out,
 {
 	char key[KEY_BYTES];
 	char path[FILES_PATH_MAX / 2];
-	char text[KEY_BYTES / 2];
+	char text[FILE_TEXT_BYTES];
 	int res;
 
 	if (!place->state_dir)
 		return -ENOENT;
-	place_key(place, key);
-	res = file_path(place, key, path, sizeof(path));
+	res = file_find(place, key, path, sizeof(path));
 	if (!res)
 		res = files_read_text(path, text, sizeof(text));
 	if (res == -ENOENT)
@@ -183,21 +191,16 @@ static int file_write(const struct identity_place *place, const struct lun_recor
 {
 	char key[KEY_BYTES];
 	char path[FILES_PATH_MAX / 2];
-	char text[KEY_BYTES / 2];
-	int used;
-	int res;
+	char line[RECORD_TEXT_BYTES];
+	char text[FILE_TEXT_BYTES];
+	int res = file_find(place, key, path, sizeof(path));
 
-	place_key(place, key);
-	if (strlen(key) + RECORD_TEXT_BYTES >= sizeof(text))
-		return -ENAMETOOLONG;
-	res = file_path(place, key, path, sizeof(path));
 	if (res)
 		return res;
 	if (mkdir(place->state_dir, 0700) && errno != EEXIST)
 		return -errno;
-	record_print(record, text);
-	used = (int)strlen(text);
-	snprintf(text + used, sizeof(text) - (size_t)used, "\n%s", key);
+	record_print(record, line);
+	snprintf(text, sizeof(text), "%s\n%s", line, key);
 	return files_write_text(path, text);
 }
 

@@ -174,12 +174,10 @@ static void fault_on_tick(struct loop_timer *timer)
 	uint64_t soonest_ns = HELD_FOREVER;
 
 	loop_role_assume();
-	LIST_FOREACH(node, &lane->held)
-	{
+	LIST_FOREACH (node, &lane->held) {
 		fault_reconsider(lane, CONTAINER_OF(node, struct lun_io, image_link), generation);
 	}
-	LIST_FOREACH(node, &lane->held)
-	{
+	LIST_FOREACH (node, &lane->held) {
 		struct lun_io *io = CONTAINER_OF(node, struct lun_io, image_link);
 
 		if (io->image_word[WORD_DUE_NS] < soonest_ns)

@@ -233,8 +233,7 @@ void lun_io_submit_exclusive(struct lun_exclusive *exclusive, struct lun_io *io)
 
 void lane_rescan(struct lun_lane *lane)
 {
-	LIST_FOREACH(node, &lane->waiting)
-	{
+	LIST_FOREACH (node, &lane->waiting) {
 		struct lun_io *io = CONTAINER_OF(node, struct lun_io, link);
 
 		if (!io_must_wait(io)) {
