@@ -218,24 +218,31 @@ static enum pdu_login_status security_challenged(struct login *login,
 	return PDU_LOGIN_SUCCESS;
 }
 
-/* What each standing expects: any of `keys`, none of the other security keys. */
+/*
+ * What each standing expects: any of `keys`, none of the other security keys. In the midst of CHAP
+ * a text without them is refused as well (RFC 7143 9.2: keys not according to the step definition).
+ */
 struct security_row {
 	uint64_t keys;
+	bool needed;
 	enum pdu_login_status (*step)(struct login *login, const struct negotiate_text *text,
 				      struct text_writer *answer);
 };
 
 /* clang-format off */
 static const struct security_row security_rows[] = {
-	[LOGIN_SECURITY_OPEN] = { KEY_BIT(KEY_AUTH_METHOD), security_open },
-	[LOGIN_SECURITY_NONE] = { 0, NULL },
-	[LOGIN_SECURITY_CHAP] = { KEY_BIT(KEY_CHAP_A), security_chap },
-	[LOGIN_SECURITY_CHALLENGED] = {
-		KEY_BIT(KEY_CHAP_N) | KEY_BIT(KEY_CHAP_R) | KEY_BIT(KEY_CHAP_I) |
-			KEY_BIT(KEY_CHAP_C),
-		security_challenged,
+	[LOGIN_SECURITY_OPEN] = { .keys = KEY_BIT(KEY_AUTH_METHOD), .step = security_open },
+	[LOGIN_SECURITY_CHAP] = {
+		.keys = KEY_BIT(KEY_CHAP_A), .needed = true, .step = security_chap,
 	},
-	[LOGIN_SECURITY_DONE] = { 0, NULL },
+	[LOGIN_SECURITY_CHALLENGED] = {
+		.keys = KEY_BIT(KEY_CHAP_N) | KEY_BIT(KEY_CHAP_R) | KEY_BIT(KEY_CHAP_I) |
+			KEY_BIT(KEY_CHAP_C),
+		.needed = true, .step = security_challenged,
+	},
+	/* Nothing more to say. */
+	[LOGIN_SECURITY_NONE] = { .keys = 0 },
+	[LOGIN_SECURITY_DONE] = { .keys = 0 },
 };
 /* clang-format on */
 
@@ -258,5 +265,7 @@ enum pdu_login_status login_security_text(struct login *login, const struct nego
 
 	if (keys & ~row->keys)
 		return protocol_failed(login, "security key out of order");
+	if (!keys && row->needed)
+		return protocol_failed(login, "the key of this CHAP step is missing");
 	return keys ? row->step(login, text, answer) : PDU_LOGIN_SUCCESS;
 }
