@@ -26,9 +26,10 @@ static int run_and_report(const struct bench_options *options)
 		return EXIT_FAILED;
 	err = options->json ? bench_report_json(result, stdout)
 			    : bench_report_table(result, stdout);
-	if (err)
+	if (err) {
 		(void)fprintf(stderr, "ringsan bench: cannot write the report: %s\n",
-			      strerror(-err));
+			      strerrordesc_np(-err));
+	}
 	if (err || result->io_errors > 0 || result->verify_errors > 0)
 		status = EXIT_FAILED;
 	free(result);

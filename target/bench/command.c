@@ -59,10 +59,11 @@ void bench_sense_decode(struct bench_sense *out, const uint8_t *segment, uint32_
 	if (sense_bytes > segment_bytes - 2)
 		sense_bytes = segment_bytes - 2;
 	/* Response codes 70h, 71h: fixed format; 72h, 73h: descriptor format. */
-	if ((sense[0] & 0x7e) == 0x72 && sense_bytes >= 4)
+	if ((sense[0] & 0x7e) == 0x72 && sense_bytes >= 4) {
 		*out = (struct bench_sense){sense[1] & 0x0f, sense[2], sense[3]};
-	else if ((sense[0] & 0x7e) == 0x70 && sense_bytes >= 14)
+	} else if ((sense[0] & 0x7e) == 0x70 && sense_bytes >= 14) {
 		*out = (struct bench_sense){sense[2] & 0x0f, sense[12], sense[13]};
+	}
 }
 
 struct status_row {
@@ -96,9 +97,10 @@ void bench_status_describe(uint8_t status, const struct bench_sense *sense, char
 		if (status_rows[i].status == status)
 			name = status_rows[i].name;
 	}
-	if (status == STATUS_CHECK_CONDITION)
+	if (status == STATUS_CHECK_CONDITION) {
 		(void)snprintf(out, size_bytes, "%s, sense %X/%02X/%02X (%s)", name, sense->key,
 			       sense->asc, sense->ascq, sense_keys[sense->key & 0x0f]);
-	else
+	} else {
 		(void)snprintf(out, size_bytes, "%s (%02Xh)", name, status);
+	}
 }

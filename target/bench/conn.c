@@ -35,6 +35,7 @@ int bench_conn_fail(struct bench_conn *conn, int err, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	(void)vsnprintf(conn->error, sizeof(conn->error), format, args);
 	va_end(args);
 	return err;
@@ -65,7 +66,7 @@ int bench_conn_init(struct bench_conn *conn, const struct bench_options *options
 	/* RFC 7143 11.12.5: type 10b is random, in the 24 bits behind it; the rest is ours. */
 	conn->isid[0] = 0x80;
 	if (getrandom(conn->isid + 1, 3, 0) != 3)
-		return bench_conn_fail(conn, -EIO, "no random numbers: %s", strerror(errno));
+		return bench_conn_fail(conn, -EIO, "no random numbers: %s", strerrordesc_np(errno));
 	put_be16(conn->isid + 4, (uint16_t)index);
 	return 0;
 }
@@ -122,16 +123,18 @@ int bench_conn_connect(struct bench_conn *conn)
 
 	(void)snprintf(port, sizeof(port), "%u", url->port);
 	err = getaddrinfo(url->host, port, &hints, &list);
-	if (err)
+	if (err) {
 		return bench_conn_fail(conn, -EHOSTUNREACH, "cannot resolve %s: %s", url->host,
 				       gai_strerror(err));
+	}
 	err = -EHOSTUNREACH;
 	for (const struct addrinfo *at = list; at && err < 0; at = at->ai_next)
 		err = connect_address(at, conn->options->timeout_ms);
 	freeaddrinfo(list);
-	if (err < 0)
+	if (err < 0) {
 		return bench_conn_fail(conn, err, "cannot connect to %s port %u: %s", url->host,
-				       url->port, strerror(-err));
+				       url->port, strerrordesc_np(-err));
+	}
 	conn->fd = err;
 	return 0;
 }
@@ -149,7 +152,8 @@ unsigned bench_pdu_vector(const struct iscsi_params *params, struct bench_pdu_ro
 	iov[count++].iov_len = PDU_BHS_BYTES + (params->header_digest ? PDU_DIGEST_BYTES : 0);
 	if (data_bytes == 0)
 		return count;
-	iov[count].iov_base = (void *)(uintptr_t)data; /* sendmsg only reads it. */
+	/* sendmsg only reads it. NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	iov[count].iov_base = (void *)(uintptr_t)data;
 	iov[count++].iov_len = data_bytes;
 	memset(room->tail, 0, pad_bytes);
 	if (params->data_digest) {
@@ -182,7 +186,7 @@ static int send_pdu(struct bench_conn *conn, const uint8_t *bhs, const void *dat
 		total += iov[i].iov_len;
 	sent = sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
 	if (sent < 0)
-		return bench_conn_fail(conn, -errno, "cannot send: %s", strerror(errno));
+		return bench_conn_fail(conn, -errno, "cannot send: %s", strerrordesc_np(errno));
 	if ((size_t)sent != total)
 		return bench_conn_fail(conn, -ETIMEDOUT, "cannot send: the target takes nothing");
 	return 0;
@@ -273,21 +277,24 @@ static int receive(struct bench_conn *conn, uint64_t deadline_ns)
 	unsigned count = framer_want(&conn->framer, iov, FRAMER_IOV_MIN);
 	ssize_t received;
 
-	if (count == 0)
+	if (count == 0) {
 		return bench_conn_fail(conn, -EPROTO, "protocol error: %s",
 				       framer_error(&conn->framer));
+	}
 	if (now_ns >= deadline_ns ||
-	    poll(&ready, 1, (int)((deadline_ns - now_ns) / CLOCK_NS_PER_MS) + 1) == 0)
+	    poll(&ready, 1, (int)((deadline_ns - now_ns) / CLOCK_NS_PER_MS) + 1) == 0) {
 		return bench_conn_fail(conn, -ETIMEDOUT, "no answer within %llu ms",
 				       (unsigned long long)conn->options->timeout_ms);
+	}
 	received = readv(conn->fd, iov, (int)count);
 	if (received == 0)
 		return bench_conn_fail(conn, -ECONNRESET, "the target closed the connection");
-	if (received < 0)
+	if (received < 0) {
 		return errno == EINTR || errno == EAGAIN
 			       ? 0
 			       : bench_conn_fail(conn, -errno, "cannot receive: %s",
-						 strerror(errno));
+						 strerrordesc_np(errno));
+	}
 	framer_received(&conn->framer, (size_t)received);
 	return 0;
 }
@@ -306,11 +313,12 @@ int bench_conn_exchange(struct bench_conn *conn, const uint8_t *bhs, const void 
 	assert(data_bytes <= CONN_DATA_BYTES_MAX);
 	conn->answered = false;
 	conn->answer_bytes = 0;
-	if (!conn->framer.ops)
+	if (!conn->framer.ops) {
 		framer_init(&conn->framer, &exchange_ops, &config,
 			    (struct framer_slice){conn->receive, conn->receive_bytes});
-	else
+	} else {
 		framer_reconfigure(&conn->framer, &exchange_ops, &config);
+	}
 	err = send_pdu(conn, bhs, data, data_bytes);
 	framer_resume(&conn->framer);
 	while (!err && !conn->answered)

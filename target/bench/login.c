@@ -90,17 +90,19 @@ static int exchange(struct login *login, uint32_t text_bytes, uint8_t next_stage
 	err = bench_conn_exchange(conn, bhs, login->request, text_bytes);
 	if (err)
 		return err;
-	if (pdu_opcode(conn->answer_bhs) != PDU_LOGIN_RESPONSE)
+	if (pdu_opcode(conn->answer_bhs) != PDU_LOGIN_RESPONSE) {
 		return bench_conn_fail(conn, -EPROTO,
 				       "protocol error: opcode %02xh instead of a login "
 				       "response",
 				       pdu_opcode(conn->answer_bhs));
+	}
 	pdu_login_response_decode(&login->response, conn->answer_bhs);
 	if (login->response.status != PDU_LOGIN_SUCCESS)
 		return fail_status(conn, login->response.status);
-	if (login->response.csg != login->stage)
+	if (login->response.csg != login->stage) {
 		return bench_conn_fail(conn, -EPROTO,
 				       "protocol error: a login response of another stage");
+	}
 	conn->exp_stat_sn = login->response.sns.stat_sn + 1;
 	return 0;
 }
@@ -109,9 +111,10 @@ static int append_text(struct login *login)
 {
 	struct bench_conn *conn = login->conn;
 
-	if (conn->answer_bytes > sizeof(login->text) - login->text_bytes)
+	if (conn->answer_bytes > sizeof(login->text) - login->text_bytes) {
 		return bench_conn_fail(conn, -EPROTO, "the login text is longer than %u bytes",
 				       LOGIN_TEXT_BYTES_MAX);
+	}
 	memcpy(login->text + login->text_bytes, conn->answer, conn->answer_bytes);
 	login->text_bytes += conn->answer_bytes;
 	return 0;
@@ -173,6 +176,11 @@ static int put_chap_response(struct login *login, struct text_writer *writer)
 	    text_number(algorithm_text, &algorithm) || algorithm > UINT8_MAX ||
 	    text_number(identifier_text, &identifier) || identifier > UINT8_MAX)
 		return bench_conn_fail(conn, -EPROTO, "the target's CHAP challenge is incomplete");
+	/* Only what was offered: the number goes to a table. */
+	if (algorithm != CHAP_SHA256 && algorithm != CHAP_MD5) {
+		return bench_conn_fail(conn, -EPROTO, "the target chose CHAP algorithm %u",
+				       (unsigned)algorithm);
+	}
 	len_bytes = text_binary(challenge_text, challenge, sizeof(challenge));
 	if (len_bytes <= 0)
 		return bench_conn_fail(conn, -EPROTO, "the target's CHAP challenge is malformed");
@@ -182,9 +190,10 @@ static int put_chap_response(struct login *login, struct text_writer *writer)
 	memcpy(secret.bytes, url->secret, secret.len_bytes);
 	err = chap_respond(&question, &secret, &response);
 	chap_secret_wipe(&secret);
-	if (err)
+	if (err) {
 		return bench_conn_fail(conn, err, "CHAP algorithm %u is not available here",
 				       (unsigned)algorithm);
+	}
 	text_put(writer, "CHAP_N", url->user);
 	text_put_binary(writer, "CHAP_R", response.bytes, response.len_bytes);
 	return 0;
@@ -225,9 +234,10 @@ static int security_stage(struct login *login)
 	if (err)
 		return err;
 	method = answered(login, "AuthMethod");
-	if (method && strcmp(method, with_chap ? "CHAP" : "None") != 0)
+	if (method && strcmp(method, with_chap ? "CHAP" : "None") != 0) {
 		return bench_conn_fail(conn, -EACCES, "the target answers AuthMethod=%.32s",
 				       method);
+	}
 	if (with_chap)
 		err = chap(login);
 	if (!err && !login->response.transit)
@@ -261,7 +271,8 @@ static void put_offers(const struct bench_options *options, struct text_writer *
 
 /* Where the outcome of a key goes. */
 enum outcome_type {
-	OUTCOME_NONE, /* Agreed by what was offered, or of no interest. */
+	OUTCOME_ABSENT, /* Not offered: a declaration, or the target's own idea. */
+	OUTCOME_FIXED,  /* Offered with the one value that cannot be changed. */
 	OUTCOME_NUMBER,
 	OUTCOME_YES_NO,
 	OUTCOME_DIGEST,
@@ -277,6 +288,12 @@ struct outcome {
 		OUTCOME_##kind, offsetof(struct iscsi_params, field) \
 	}
 static const struct outcome outcomes[KEY_COUNT] = {
+	[KEY_MAX_CONNECTIONS] = {OUTCOME_FIXED, 0},
+	[KEY_ERROR_RECOVERY_LEVEL] = {OUTCOME_FIXED, 0},
+	[KEY_DEFAULT_TIME2WAIT] = {OUTCOME_FIXED, 0},
+	[KEY_DEFAULT_TIME2RETAIN] = {OUTCOME_FIXED, 0},
+	[KEY_DATA_PDU_IN_ORDER] = {OUTCOME_FIXED, 0},
+	[KEY_DATA_SEQUENCE_IN_ORDER] = {OUTCOME_FIXED, 0},
 	[KEY_HEADER_DIGEST] = OUTCOME(DIGEST, header_digest),
 	[KEY_DATA_DIGEST] = OUTCOME(DIGEST, data_digest),
 	[KEY_INITIAL_R2T] = OUTCOME(YES_NO, initial_r2t),
@@ -301,7 +318,7 @@ static bool take_outcome(struct iscsi_params *params, enum key_id id, const char
 	void *field = (char *)params + outcome->offset;
 	uint64_t number;
 
-	if (outcome->type == OUTCOME_NONE || is_no_value(value))
+	if (outcome->type <= OUTCOME_FIXED || is_no_value(value))
 		return true;
 	if (outcome->type == OUTCOME_NUMBER) {
 		if (text_number(value, &number) || number < key_table[id].min ||
@@ -315,6 +332,17 @@ static bool take_outcome(struct iscsi_params *params, enum key_id id, const char
 	       strcmp(value, outcome->type == OUTCOME_DIGEST ? "None" : "No") == 0;
 }
 
+/* What to say to a key that nobody offered: NULL where it is a declaration and needs no answer. */
+static const char *reply_to(enum key_id id)
+{
+	if (id == KEY_COUNT)
+		return "NotUnderstood";
+	if (outcomes[id].type != OUTCOME_ABSENT || key_table[id].type == KEY_TEXT ||
+	    key_table[id].type == KEY_NUMBER)
+		return NULL;
+	return "Reject";
+}
+
 /* The whole answer into params; keys that nobody offered are answered in `replies`. */
 static int take_answers(struct login *login, struct iscsi_params *params,
 			struct text_writer *replies)
@@ -325,18 +353,16 @@ static int take_answers(struct login *login, struct iscsi_params *params,
 	text_reader_init(&reader, login->text, login->text_bytes);
 	while (text_next(&reader, &pair)) {
 		enum key_id id = key_find(pair.key, pair.key_len_bytes);
-		const char *reply = NULL;
+		const char *reply = reply_to(id);
 
-		if (id == KEY_COUNT)
-			reply = "NotUnderstood";
-		else if (key_table[id].type == KEY_TYPE_NONE || key_table[id].type == KEY_OBSOLETE)
-			reply = "Reject";
-		else if (!take_outcome(params, id, pair.value))
+		if (!reply && !take_outcome(params, id, pair.value)) {
 			return bench_conn_fail(login->conn, -EPROTO,
 					       "the target answers %.*s=%.32s",
 					       (int)pair.key_len_bytes, pair.key, pair.value);
+		}
 		if (reply && !is_no_value(pair.value)) {
 			pair.value = reply;
+			pair.value_len_bytes = (uint32_t)strlen(reply);
 			text_put_pair(replies, &pair);
 		}
 	}
@@ -356,9 +382,10 @@ static void default_params(const struct bench_options *options, struct iscsi_par
 		.max_connections = 1,
 	};
 	for (enum key_id id = 0; id < KEY_COUNT; id++) {
-		if (outcomes[id].type == OUTCOME_NUMBER)
+		if (outcomes[id].type == OUTCOME_NUMBER) {
 			*(uint32_t *)(void *)((char *)out + outcomes[id].offset) =
 				key_table[id].default_value;
+		}
 	}
 }
 
@@ -368,12 +395,14 @@ static int check_params(struct bench_conn *conn, struct iscsi_params *params)
 	const struct bench_options *options = conn->options;
 
 	if (params->header_digest != ((options->digests & BENCH_DIGEST_HEADER) != 0) ||
-	    params->data_digest != ((options->digests & BENCH_DIGEST_DATA) != 0))
+	    params->data_digest != ((options->digests & BENCH_DIGEST_DATA) != 0)) {
 		return bench_conn_fail(conn, -ENOTSUP,
 				       "the target does not agree to these digests");
-	if (params->max_outstanding_r2t > BENCH_R2T_MAX)
+	}
+	if (params->max_outstanding_r2t > BENCH_R2T_MAX) {
 		return bench_conn_fail(conn, -EPROTO, "the target raises MaxOutstandingR2T to %u",
 				       params->max_outstanding_r2t);
+	}
 	if (params->first_burst_length > params->max_burst_length)
 		params->first_burst_length = params->max_burst_length;
 	return 0;

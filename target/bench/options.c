@@ -28,6 +28,7 @@ static int PRINTF_LIKE(2, 3) complain(const struct complaint *to, const char *fo
 	va_list args;
 
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	(void)vsnprintf(to->text, to->size_bytes, format, args);
 	va_end(args);
 	return -EINVAL;
@@ -44,9 +45,10 @@ typedef int value_fn(const struct option_row *row, const char *value, struct ben
 static int in_bounds(const struct option_row *row, const char *value, uint64_t number,
 		     const struct complaint *error)
 {
-	if (number < row->min || number > row->max)
+	if (number < row->min || number > row->max) {
 		return complain(error, "--%s: '%s' is not between %" PRIu64 " and %" PRIu64,
 				row->name, value, row->min, row->max);
+	}
 	return 0;
 }
 
@@ -68,9 +70,10 @@ static int take_unit(const struct option_row *row, const char *value, uint64_t *
 	uint64_t number;
 	int err = parsers[row->kind](value, &number);
 
-	if (err)
+	if (err) {
 		return complain(error, "--%s: '%s' is not %s", row->name, value,
 				examples[row->kind]);
+	}
 	err = in_bounds(row, value, number, error);
 	if (!err)
 		*field = number;
@@ -127,9 +130,10 @@ static int take_text(const struct option_row *row, const char *value, struct ben
 static int take_cpus(const struct option_row *row, const char *value, struct bench_options *to,
 		     const struct complaint *error)
 {
-	if (units_parse_cpus(value, field_of(row, to)))
+	if (units_parse_cpus(value, field_of(row, to))) {
 		return complain(error, "--%s: '%s' is no list of CPUs, as in 1 or 0-3,8", row->name,
 				value);
+	}
 	return 0;
 }
 
@@ -151,7 +155,6 @@ static void make_getopt_tables(struct getopt_tables *tables)
 	char *letter = tables->letters;
 
 	_Static_assert(OPTION_ROWS_MAX > 32, "room for the table and more");
-	memset(tables, 0, sizeof(*tables));
 	/* A leading colon: a missing value is told apart from an unknown option. */
 	*letter++ = ':';
 	for (size_t i = 0; i < bench_option_count && i < OPTION_ROWS_MAX; i++) {
@@ -183,12 +186,13 @@ static const struct option_row *row_of(int answer)
 /* All options; then optind is the first operand. */
 static int walk(struct bench_options *to, int argc, char **argv, const struct complaint *error)
 {
-	struct getopt_tables tables;
+	struct getopt_tables tables = {0};
 	int answer;
 
 	make_getopt_tables(&tables);
 	opterr = 0;
 	optind = 0;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet. */
 	while ((answer = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
 		const struct option_row *row;
 		int err;
@@ -213,16 +217,19 @@ static int secret_from_file(struct bench_options *to, const struct complaint *er
 	FILE *file = fopen(to->secret_file, "re");
 	int err = 0;
 
-	if (!file)
-		return complain(error, "--secret-file: %s: %s", to->secret_file, strerror(errno));
+	if (!file) {
+		return complain(error, "--secret-file: %s: %s", to->secret_file,
+				strerrordesc_np(errno));
+	}
 	if (!fgets(line, sizeof(line), file))
 		line[0] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
-	if (line[0] == '\0' || strlen(line) > BENCH_SECRET_BYTES_MAX)
+	if (line[0] == '\0' || strlen(line) > BENCH_SECRET_BYTES_MAX) {
 		err = complain(error, "--secret-file: %s: its first line must have 1 to %u bytes",
 			       to->secret_file, BENCH_SECRET_BYTES_MAX);
-	else
-		strcpy(to->url.secret, line);
+	} else {
+		memcpy(to->url.secret, line, strlen(line) + 1);
+	}
 	explicit_bzero(line, sizeof(line));
 	(void)fclose(file);
 	return err;
@@ -230,27 +237,31 @@ static int secret_from_file(struct bench_options *to, const struct complaint *er
 
 static int find_secret(struct bench_options *to, const struct complaint *error)
 {
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet. */
 	const char *variable = getenv("RINGSAN_CHAP_SECRET");
 
 	if (to->url.user[0] == '\0') {
-		if (to->secret_file)
+		if (to->secret_file) {
 			return complain(error, "--secret-file needs a user in the URL: "
 					       "iscsi://user@host/...");
+		}
 		return 0;
 	}
 	if (to->secret_file)
 		return secret_from_file(to, error);
 	if (variable && variable[0] != '\0') {
-		if (strlen(variable) > BENCH_SECRET_BYTES_MAX)
+		if (strlen(variable) > BENCH_SECRET_BYTES_MAX) {
 			return complain(error, "RINGSAN_CHAP_SECRET is longer than %u bytes",
 					BENCH_SECRET_BYTES_MAX);
-		strcpy(to->url.secret, variable);
+		}
+		memcpy(to->url.secret, variable, strlen(variable) + 1);
 	}
-	if (to->url.secret[0] == '\0')
+	if (to->url.secret[0] == '\0') {
 		return complain(error,
 				"user '%s' needs a secret: set RINGSAN_CHAP_SECRET or give "
 				"--secret-file",
 				to->url.user);
+	}
 	return 0;
 }
 
@@ -274,16 +285,19 @@ static int check_together(const struct bench_options *options, const struct comp
 		return complain(error, "--block-size: must be a multiple of 512");
 	if (options->offset_bytes % 512 != 0 || options->size_bytes % 512 != 0)
 		return complain(error, "--offset and --size: must be multiples of 512");
-	if (options->first_burst_bytes > options->max_burst_bytes)
+	if (options->first_burst_bytes > options->max_burst_bytes) {
 		return complain(error, "--first-burst: must not exceed --max-burst "
 				       "(RFC 7143 13.14)");
-	if (strlen(options->initiator_name) > BENCH_NAME_BYTES_MAX)
+	}
+	if (strlen(options->initiator_name) > BENCH_NAME_BYTES_MAX) {
 		return complain(error, "--initiator-name: longer than %u bytes",
 				BENCH_NAME_BYTES_MAX);
+	}
 	if (options->verify && options->sessions * options->queue_depth * options->block_bytes >
-				       BENCH_BUFFERS_BYTES_MAX)
+				       BENCH_BUFFERS_BYTES_MAX) {
 		return complain(error, "--verify: sessions x queue depth x block size must not "
 				       "exceed 1 GiB");
+	}
 	return 0;
 }
 
@@ -298,6 +312,7 @@ static uint64_t default_threads(const struct bench_options *options)
 	return cpus > 0 ? cpus : 1;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the message is written there. */
 int bench_options_parse(struct bench_options *out, int argc, char **argv, char *error,
 			size_t error_bytes)
 {
@@ -331,10 +346,11 @@ static void help_row(FILE *to, const struct option_row *row)
 		(void)snprintf(letter, sizeof(letter), "-%c,", row->letter);
 	(void)snprintf(left, sizeof(left), "%s --%s%s%s", letter, row->name,
 		       row->value_name ? "=" : "", row->value_name ? row->value_name : "");
-	if (strlen(left) > 28)
+	if (strlen(left) > 28) {
 		(void)fprintf(to, "  %s\n  %-28s %s\n", left, "", row->help);
-	else
+	} else {
 		(void)fprintf(to, "  %-28s %s\n", left, row->help);
+	}
 }
 
 void bench_options_help(FILE *to)

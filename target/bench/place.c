@@ -87,9 +87,10 @@ uint64_t place_next(struct place *place)
 
 	if (place->config.random && !place->generations)
 		return random_below(place, place->config.region_units);
-	if (place->config.random)
+	if (place->config.random) {
 		return take(place,
 			    skip_busy(place, random_below(place, place->config.slice_units)));
+	}
 	index = skip_busy(place, place->cursor);
 	place->cursor = index + 1 < place->config.slice_units ? index + 1 : 0;
 	return take(place, index);

@@ -26,6 +26,7 @@ static void PRINTF_LIKE(2, 3) fault(struct bench_session *session, const char *f
 	if (framer_error(&session->conn.framer))
 		return;
 	va_start(args, format);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	(void)vsnprintf(session->conn.error, sizeof(session->conn.error), format, args);
 	va_end(args);
 	framer_stop(&session->conn.framer, "see conn.error");
@@ -112,10 +113,11 @@ static void take_status(struct bench_session *session, struct bench_task *task, 
 {
 	const char *reason = status == 0 ? good_fault(session, task, has_residual) : NULL;
 
-	if (reason)
+	if (reason) {
 		bench_session_task_failed(session, task, reason);
-	else
+	} else {
 		bench_session_answered(session, task, status, 0);
+	}
 }
 
 static void data_in_end(struct bench_session *session)
@@ -147,18 +149,27 @@ static void response_end(struct bench_session *session)
 	task = find_task(session, pdu.itt, "SCSI Response");
 	if (!task)
 		return;
-	if (pdu.response != PDU_COMMAND_COMPLETED)
+	if (pdu.response != PDU_COMMAND_COMPLETED) {
 		bench_session_task_failed(session, task, "the target failed to carry it out");
-	else if (pdu.data_len_bytes > 0)
+	} else if (pdu.data_len_bytes > 0) {
 		bench_session_answered(session, task, pdu.status,
 				       pdu.data_len_bytes < SESSION_NOTE_BYTES
 					       ? pdu.data_len_bytes
 					       : SESSION_NOTE_BYTES);
-	else
+	} else {
 		take_status(session, task, pdu.status, pdu.underflow || pdu.overflow);
+	}
 }
 
 /* ---- R2T ---- */
+
+/* R2Ts whose data has not all been sent; the unsolicited burst is none of them. */
+static uint32_t outstanding_r2ts(const struct bench_task *task)
+{
+	if (task->burst_count > 0 && task->bursts[task->burst_first].ttt == PDU_TAG_RESERVED)
+		return task->burst_count - 1;
+	return task->burst_count;
+}
 
 /* NULL, or why this R2T cannot be served. */
 static const char *r2t_fault(const struct bench_session *session, const struct bench_task *task,
@@ -179,7 +190,7 @@ static const char *r2t_fault(const struct bench_session *session, const struct b
 	if (pdu->buffer_offset > block_bytes ||
 	    pdu->desired_data_len_bytes > block_bytes - pdu->buffer_offset)
 		return "R2T beyond the end of the write";
-	if (task->burst_count >= TASK_BURSTS_MAX)
+	if (outstanding_r2ts(task) >= params->max_outstanding_r2t)
 		return "more R2Ts than MaxOutstandingR2T";
 	return NULL;
 }
@@ -272,10 +283,11 @@ static void async_end(struct bench_session *session)
 	/* A SCSI event also shows as a unit attention, which is handled there. */
 	if (pdu.async_event == PDU_ASYNC_SCSI_EVENT)
 		return;
-	if (pdu.async_event < ARRAY_SIZE(async_events))
+	if (pdu.async_event < ARRAY_SIZE(async_events)) {
 		fault(session, "the target %s", async_events[pdu.async_event]);
-	else
+	} else {
 		fault(session, "the target sent unknown asynchronous event %u", pdu.async_event);
+	}
 }
 
 /* ---- The table ---- */
@@ -326,9 +338,10 @@ static struct framer_slice on_landing(struct framer *framer, uint32_t offset_byt
 	struct bench_session *session = CONTAINER_OF(framer, struct bench_session, conn.framer);
 	const struct bench_task *task = session->landing;
 
-	if (!task)
+	if (!task) {
 		return (struct framer_slice){session->note + offset_bytes,
 					     SESSION_NOTE_BYTES - offset_bytes};
+	}
 	offset_bytes += task->received_bytes;
 	assert(offset_bytes < session->job->options->block_bytes);
 	return (struct framer_slice){task->buffer + offset_bytes,
@@ -339,10 +352,11 @@ static void on_end(struct framer *framer, bool data_digest_ok)
 {
 	struct bench_session *session = CONTAINER_OF(framer, struct bench_session, conn.framer);
 
-	if (data_digest_ok)
+	if (data_digest_ok) {
 		receive_table[framer->pdu.opcode].on_end(session);
-	else
+	} else {
 		fault(session, "a data digest is wrong");
+	}
 }
 
 static const struct framer_ops session_ops = {
@@ -382,17 +396,19 @@ int bench_session_receive(struct bench_session *session, int flags)
 		received = recvmsg(session->conn.fd, &msg, flags);
 		if (received == 0)
 			return lost(session, -ECONNRESET, "the target closed it");
-		if (received < 0)
+		if (received < 0) {
 			return errno == EAGAIN || errno == EINTR
 				       ? 0
-				       : lost(session, -errno, strerror(errno));
+				       : lost(session, -errno, strerrordesc_np(errno));
+		}
 		session->now_ns = clock_now_ns();
 		framer_received(framer, (size_t)received);
 	}
 	if (!framer_error(framer))
 		return 0;
-	if (session->conn.error[0] == '\0')
+	if (session->conn.error[0] == '\0') {
 		(void)bench_conn_fail(&session->conn, -EPROTO, "protocol error: %s",
 				      framer_error(framer));
+	}
 	return -EPROTO;
 }

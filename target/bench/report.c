@@ -119,9 +119,10 @@ static void print_row(const struct bench_result *result, const struct row *row, 
 	(void)fprintf(to, "%-6s %10.0f %9.1f %9.1f", row->name, rate,
 		      rate * (double)result->options->block_bytes / (1 << 20),
 		      us(histogram_mean_ns(row->latency)));
-	for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++) {
 		(void)fprintf(to, " %9.1f",
 			      us(histogram_percentile_ns(row->latency, percentiles[i].per_mille)));
+	}
 	(void)fprintf(to, " %9.1f\n", us(row->latency->max_ns));
 }
 
@@ -134,14 +135,16 @@ static void print_cpu(const struct bench_result *result, const char *name, uint6
 
 static void print_counts(const struct bench_result *result, FILE *to)
 {
-	if (result->task_set_full + result->busy + result->unit_attentions > 0)
+	if (result->task_set_full + result->busy + result->unit_attentions > 0) {
 		(void)fprintf(to,
 			      "retried     %" PRIu64 " TASK SET FULL, %" PRIu64 " BUSY, %" PRIu64
 			      " unit attentions\n",
 			      result->task_set_full, result->busy, result->unit_attentions);
-	if (result->options->verify)
+	}
+	if (result->options->verify) {
 		(void)fprintf(to, "verified    %" PRIu64 " blocks of %u bytes, %" PRIu64 " wrong\n",
 			      result->blocks_verified, STAMP_BYTES, result->verify_errors);
+	}
 	(void)fprintf(to, "errors      %" PRIu64 "\n", result->io_errors);
 }
 

@@ -46,6 +46,7 @@ void bench_complain(struct bench_job *job, const char *format, ...)
 		(void)fputs(job->on_terminal ? "\r\033[Kringsan bench: " : "ringsan bench: ",
 			    stderr);
 		va_start(args, format);
+		/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 		(void)vfprintf(stderr, format, args);
 		va_end(args);
 		(void)fputc('\n', stderr);
@@ -76,10 +77,11 @@ static int probe(struct bench_job *job)
 		err = bench_conn_wait_ready(conn);
 	if (!err)
 		err = bench_conn_read_capacity(conn, &job->capacity);
-	if (err)
+	if (err) {
 		bench_complain(job, "%s", conn->error);
-	else
+	} else {
 		bench_conn_logout(conn);
+	}
 	bench_conn_release(conn);
 	free(conn);
 	return err;
@@ -101,9 +103,10 @@ static int lay_out(struct bench_job *job)
 	uint64_t slice_units;
 
 	if (options->offset_bytes % lun_block_bytes != 0 ||
-	    options->block_bytes % lun_block_bytes != 0)
+	    options->block_bytes % lun_block_bytes != 0) {
 		return bad_region(job, "--offset and --block-size must be multiples of the LUN's "
 				       "block size");
+	}
 	if (options->offset_bytes > end || options->size_bytes > end - options->offset_bytes)
 		return bad_region(job, "--offset and --size reach beyond the end of the LUN");
 	if (options->size_bytes > 0)
@@ -114,13 +117,15 @@ static int lay_out(struct bench_job *job)
 	slice_units = job->region_units / options->sessions;
 	if (slice_units == 0)
 		return bad_region(job, "the region has less than one I/O for each session");
-	if (options->verify && slice_units < options->queue_depth)
+	if (options->verify && slice_units < options->queue_depth) {
 		return bad_region(job, "--verify needs a region of at least sessions x queue depth "
 				       "x block size");
-	if (options->verify && job->region_units > BENCH_UNITS_VERIFIED_MAX)
+	}
+	if (options->verify && job->region_units > BENCH_UNITS_VERIFIED_MAX) {
 		return bad_region(job,
 				  "--verify keeps four bytes for each I/O of the region, which "
 				  "is too large: use --size or a larger --block-size");
+	}
 	return 0;
 }
 
@@ -324,9 +329,10 @@ static int measure(struct run *run)
 	result->client_cpu_ns = after.client_cpu_ns - before.client_cpu_ns;
 	result->has_target_cpu = before.target_cpu_ns > 0 && after.target_cpu_ns > 0;
 	result->target_cpu_ns = after.target_cpu_ns - before.target_cpu_ns;
-	if (!err && run->job.options->target_pid > 0 && !result->has_target_cpu)
+	if (!err && run->job.options->target_pid > 0 && !result->has_target_cpu) {
 		bench_complain(&run->job, "process %" PRIu64 " has no CPU clock: is it running?",
 			       run->job.options->target_pid);
+	}
 	return err;
 }
 

@@ -51,9 +51,10 @@ static struct unasked unasked_of(const struct bench_session *session)
 		min_u32(params->first_burst_length, (uint32_t)session->job->options->block_bytes);
 	struct unasked unasked = {0};
 
-	if (params->immediate_data)
+	if (params->immediate_data) {
 		unasked.immediate_bytes =
 			min_u32(first_burst, params->max_send_data_segment_length);
+	}
 	if (!params->initial_r2t)
 		unasked.following_bytes = first_burst - unasked.immediate_bytes;
 	return unasked;
@@ -83,12 +84,13 @@ static void build_command(struct bench_session *session, struct bench_task *task
 	pdu_scsi_command_encode(&pdu, room->head);
 	append(session, room, payload(session, task), unasked.immediate_bytes);
 	task->command_due = false;
-	if (unasked.following_bytes > 0)
+	if (unasked.following_bytes > 0) {
 		task->bursts[task->burst_count++] = (struct bench_burst){
 			.ttt = PDU_TAG_RESERVED,
 			.offset_bytes = unasked.immediate_bytes,
 			.left_bytes = unasked.following_bytes,
 		};
+	}
 }
 
 static void build_data_out(struct bench_session *session, struct bench_task *task)
@@ -152,10 +154,11 @@ static void build_batch(struct bench_session *session)
 			CONTAINER_OF(list_first(&session->ready), struct bench_task, link);
 
 		task->batch_serial = batch->serial;
-		if (task->command_due)
+		if (task->command_due) {
 			build_command(session, task);
-		else
+		} else {
 			build_data_out(session, task);
+		}
 		if (task->burst_count == 0)
 			bench_session_move(session, task, TASK_WAITING);
 	}
@@ -195,7 +198,7 @@ static int send_batch(struct bench_session *session)
 	if (errno == EINTR)
 		return 0;
 	return bench_conn_fail(&session->conn, -errno, "connection lost while sending: %s",
-			       strerror(errno));
+			       strerrordesc_np(errno));
 }
 
 int bench_session_flush(struct bench_session *session)

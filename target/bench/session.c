@@ -142,8 +142,7 @@ static void issue_again(struct bench_session *session)
 {
 	if (list_is_empty(&session->backoff) || session->now_ns < session->retry_ns)
 		return;
-	LIST_FOREACH(node, &session->backoff)
-	{
+	LIST_FOREACH (node, &session->backoff) {
 		if (bench_window_open(&session->conn.window) == 0)
 			return;
 		make_ready(session, CONTAINER_OF(node, struct bench_task, link));
@@ -180,8 +179,8 @@ static void release_task(struct bench_session *session, struct bench_task *task)
 
 void bench_session_batch_sent(struct bench_session *session)
 {
-	LIST_FOREACH(node, &session->lingering)
-	bench_session_move(session, CONTAINER_OF(node, struct bench_task, link), TASK_FREE);
+	LIST_FOREACH (node, &session->lingering)
+		bench_session_move(session, CONTAINER_OF(node, struct bench_task, link), TASK_FREE);
 }
 
 /* One line per I/O that was not as it should be, and one count per block. */
@@ -228,10 +227,11 @@ static void forget_unit(struct bench_session *session, struct bench_task *task, 
 {
 	if (!task->buffer)
 		return;
-	if (task->write)
+	if (task->write) {
 		place_written(&session->place, task->unit, good);
-	else
+	} else {
 		place_read(&session->place, task->unit);
+	}
 }
 
 static void task_good(struct bench_session *session, struct bench_task *task)

@@ -39,9 +39,10 @@ static int command_outcome(struct bench_conn *conn, struct outcome *out)
 		conn->exp_stat_sn = response.sns.stat_sn + 1;
 		bench_window_update(&conn->window, response.sns.exp_cmd_sn,
 				    response.sns.max_cmd_sn);
-		if (response.response != PDU_COMMAND_COMPLETED)
+		if (response.response != PDU_COMMAND_COMPLETED) {
 			return bench_conn_fail(conn, -EIO,
 					       "the target failed to carry out a command");
+		}
 		out->status = response.status;
 		if (response.data_len_bytes > 0)
 			bench_sense_decode(&out->sense, conn->answer, conn->answer_bytes);
@@ -70,9 +71,10 @@ static int command(struct bench_conn *conn, const uint8_t *cdb, uint32_t expecte
 	};
 	int err;
 
-	if (bench_window_open(&conn->window) == 0)
+	if (bench_window_open(&conn->window) == 0) {
 		return bench_conn_fail(conn, -EPROTO,
 				       "the target leaves no room in its command window");
+	}
 	memcpy(pdu.cdb, cdb, sizeof(pdu.cdb));
 	pdu_scsi_command_encode(&pdu, bhs);
 	conn->window.cmd_sn++;
@@ -100,7 +102,7 @@ int bench_conn_wait_ready(struct bench_conn *conn)
 {
 	const struct timespec pause = {.tv_nsec = READY_PAUSE_MS * (long)CLOCK_NS_PER_MS};
 	uint64_t deadline_ns = clock_now_ns() + conn->options->timeout_ms * CLOCK_NS_PER_MS;
-	struct outcome outcome;
+	struct outcome outcome = {0};
 	uint8_t cdb[PDU_CDB_BYTES];
 
 	bench_cdb_test_unit_ready(cdb);
@@ -119,7 +121,7 @@ int bench_conn_wait_ready(struct bench_conn *conn)
 
 int bench_conn_read_capacity(struct bench_conn *conn, struct bench_capacity *out)
 {
-	struct outcome outcome;
+	struct outcome outcome = {0};
 	uint8_t cdb[PDU_CDB_BYTES];
 	uint64_t last_lba;
 	int err;
@@ -130,17 +132,19 @@ int bench_conn_read_capacity(struct bench_conn *conn, struct bench_capacity *out
 		return err;
 	if (outcome.status != STATUS_GOOD)
 		return fail_outcome(conn, "READ CAPACITY(16)", &outcome);
-	if (conn->answer_bytes < 12)
+	if (conn->answer_bytes < 12) {
 		return bench_conn_fail(conn, -EPROTO, "READ CAPACITY(16) returned %u bytes",
 				       conn->answer_bytes);
+	}
 	last_lba = get_be64(conn->answer);
 	out->block_bytes = get_be32(conn->answer + 8);
 	if (out->block_bytes == 0 || out->block_bytes % 512 != 0 || last_lba == UINT64_MAX ||
-	    __builtin_mul_overflow(last_lba + 1, (uint64_t)out->block_bytes, &out->bytes))
+	    __builtin_mul_overflow(last_lba + 1, (uint64_t)out->block_bytes, &out->bytes)) {
 		return bench_conn_fail(conn, -EPROTO,
 				       "the LUN claims blocks of %u bytes, the last one "
 				       "%llu",
 				       out->block_bytes, (unsigned long long)last_lba);
+	}
 	return 0;
 }
 

@@ -28,7 +28,7 @@ static const struct suffix duration_suffixes[] = {
 	{"", 1000},
 	{"ms", 1},
 	{"s", 1000},
-	{"m", 60 * 1000},
+	{"m", 60000},
 };
 
 /* Digits at *text; *text moves behind them. */
@@ -94,7 +94,7 @@ int units_parse_duration(const char *text, uint64_t *out_ms)
 /* One item, "3" or "0-3", at *text. */
 static int take_cpu_range(const char **text, struct units_cpus *out)
 {
-	uint64_t first;
+	uint64_t first = 0;
 	uint64_t last;
 	int err = take_digits(text, &first);
 

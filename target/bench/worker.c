@@ -44,12 +44,12 @@ static int watch(struct bench_worker *worker, struct bench_session *session, uin
 	if (epoll_ctl(worker->epoll_fd, how, session->conn.fd, &event) == 0)
 		return 0;
 	return bench_conn_fail(&session->conn, -errno, "cannot watch the socket: %s",
-			       strerror(errno));
+			       strerrordesc_np(errno));
 }
 
 static int open_session(struct bench_worker *worker, struct bench_session *session)
 {
-	const struct timeval tick = {.tv_usec = TICK_MS * 1000};
+	const struct timeval tick = {.tv_usec = TICK_MS * 1000L};
 	int err = bench_conn_connect(&session->conn);
 
 	if (!err)
@@ -96,9 +96,10 @@ static int serve(struct bench_worker *worker, struct bench_session *session, boo
 	session->now_ns = clock_now_ns();
 	*ended &= bench_session_issue(session);
 	err = bench_session_flush(session);
-	if (!err && session->send_blocked != was_blocked)
+	if (!err && session->send_blocked != was_blocked) {
 		err = watch(worker, session, session->send_blocked ? EPOLLIN | EPOLLOUT : EPOLLIN,
 			    EPOLL_CTL_MOD);
+	}
 	return err;
 }
 
@@ -205,9 +206,10 @@ static void run_phases(struct bench_worker *worker)
 			err = look_at_all(worker);
 			timeout_ms = tick_ms(worker);
 		}
-		if (!err)
+		if (!err) {
 			err = worker->epoll_fd < 0 ? wait_for_one(worker, timeout_ms)
 						   : wait_for_many(worker, timeout_ms);
+		}
 	}
 }
 
@@ -219,9 +221,10 @@ static void pin(const struct bench_worker *worker)
 		return;
 	CPU_ZERO(&set);
 	CPU_SET((unsigned)worker->cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) != 0)
+	if (sched_setaffinity(0, sizeof(set), &set) != 0) {
 		bench_complain(worker->job, "cannot run on CPU %d: %s", worker->cpu,
-			       strerror(errno));
+			       strerrordesc_np(errno));
+	}
 }
 
 static void *worker_main(void *arg)
@@ -274,7 +277,7 @@ int bench_worker_start(struct bench_worker *worker)
 	if (!err)
 		err = -pthread_create(&worker->thread, NULL, worker_main, worker);
 	if (err) {
-		bench_complain(worker->job, "cannot start a worker: %s", strerror(-err));
+		bench_complain(worker->job, "cannot start a worker: %s", strerrordesc_np(-err));
 		bench_worker_release(worker);
 	}
 	return err;
