@@ -188,6 +188,6 @@ void scsi_cmd_abort(struct scsi_cmd *cmd)
 		scsi_cmd_set_status(cmd, SCSI_TASK_ABORTED);
 	if (cmd->running)
 		lun_io_abandon(&cmd->io);
-	LIST_FOREACH(node, &cmd->pieces)
-	lun_io_abandon(&CONTAINER_OF(node, struct scsi_piece, link)->io);
+	LIST_FOREACH (node, &cmd->pieces)
+		lun_io_abandon(&CONTAINER_OF(node, struct scsi_piece, link)->io);
 }

@@ -170,7 +170,8 @@ bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number)
 
 enum scsi_sense scsi_lu_readiness(const struct scsi_lu *lu)
 {
-	if (!lun_state(lu->lun)->online)
+	/* Without a block there is no last one that READ CAPACITY could name. */
+	if (!lun_state(lu->lun)->online || scsi_lu_block_count(lu) == 0)
 		return SENSE_NOT_READY_MANUAL_INTERVENTION;
 	if (lun_is_overrun(lu->lun))
 		return SENSE_NOT_READY_OPERATION_IN_PROGRESS;

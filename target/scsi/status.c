@@ -6,22 +6,28 @@
  */
 #include "target/scsi/op_table.h"
 
-/* Why a command would fail now, for REQUEST SENSE to tell; a unit attention is told only once. */
-LOOP_ONLY static enum scsi_sense take_reason(struct scsi_cmd *cmd)
+/* An answer cut shorter than this has not told the additional sense code of fixed format. */
+#define SENSE_TOLD_BYTES 14u
+
+/* Why a command would fail now. A unit attention is told once, but not lost in too short an answer.
+ */
+LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd)
 {
 	enum scsi_sense reason;
 
 	if (cmd->lu == NULL)
 		return SENSE_LOGICAL_UNIT_NOT_SUPPORTED;
-	reason = scsi_nexus_take(cmd->nexus, cmd->lu);
-	return reason != SENSE_NONE ? reason : scsi_lu_readiness(cmd->lu);
+	reason = scsi_nexus_pending(cmd->nexus, cmd->lu);
+	if (reason == SENSE_NONE)
+		return scsi_lu_readiness(cmd->lu);
+	return cmd->data_bytes < SENSE_TOLD_BYTES ? reason : scsi_nexus_take(cmd->nexus, cmd->lu);
 }
 
 /* SPC-4 6.39: the status is GOOD, what would be sense data is the answer. */
 LOOP_ONLY void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	bool descriptors = (cmd->cdb[1] & 0x01) != 0;
-	struct scsi_sense_data data = {.reason = take_reason(cmd)};
+	struct scsi_sense_data data = {.reason = find_reason(cmd)};
 	uint8_t sense[SENSE_DESCRIPTOR_MAX];
 	uint8_t length;
 

@@ -1,0 +1,164 @@
+/*
+ * MODE SENSE: headers, block descriptors and pages, every page control, every allocation length.
+ */
+#include <criterion/criterion.h>
+
+#include "scsi_fake.h"
+
+static struct rig rig;
+
+enum {
+	DBD = 0x08,
+	LLBAA = 0x10,
+};
+
+static const uint8_t caching[20] = {0x08, 18, 0x04};
+static const uint8_t control[12] = {0x0A, 10, 0x20, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0};
+static const uint8_t exceptions[12] = {0x1C, 10, 0x08};
+
+static void sense_6(uint8_t byte1, uint8_t page, uint8_t subpage, uint8_t allocation)
+{
+	rig_do(&rig, CDB(0x1A, byte1, page, subpage, allocation), NULL, 0);
+}
+
+static void sense_10(uint8_t byte1, uint8_t page, uint8_t subpage, uint16_t allocation)
+{
+	rig_do(&rig,
+	       CDB(0x5A, byte1, page, subpage, 0, 0, 0, (uint8_t)(allocation >> 8),
+		   (uint8_t)allocation),
+	       NULL, 0);
+}
+
+static void append(uint8_t *to, size_t *length, const uint8_t *bytes, size_t count)
+{
+	memcpy(to + *length, bytes, count);
+	*length += count;
+}
+
+Test(scsi_mode, all_pages_at_every_length)
+{
+	static const uint8_t header[] = {3 + 8 + 44, 0, 0x10, 8};
+	static const uint8_t descriptor[] = {0, 0, 0x10, 0, 0, 0, 2, 0};
+	uint8_t golden[64];
+	size_t length = 0;
+
+	append(golden, &length, header, sizeof(header));
+	append(golden, &length, descriptor, sizeof(descriptor));
+	append(golden, &length, caching, sizeof(caching));
+	append(golden, &length, control, sizeof(control));
+	append(golden, &length, exceptions, sizeof(exceptions));
+	rig_init(&rig);
+	for (size_t n = 0; n <= length + 8; n++)
+		for (unsigned subpage = 0; subpage < 256; subpage += 255) {
+			sense_6(0, 0x3F, (uint8_t)subpage, (uint8_t)n);
+			cr_assert(rig_sense(&rig) == 0);
+			cr_assert(rig.cmd.data_bytes == (n < length ? n : length));
+			cr_assert(memcmp(rig.buffer, golden, (size_t)rig.cmd.data_bytes) == 0);
+		}
+	rig_clear(&rig);
+}
+
+Test(scsi_mode, long_form_at_every_length)
+{
+	static const uint8_t header[] = {0, 6 + 16 + 20, 0, 0x10, 1, 0, 0, 16};
+	static const uint8_t descriptor[16] = {[6] = 0x10, [14] = 2};
+	uint8_t golden[64];
+	size_t length = 0;
+
+	append(golden, &length, header, sizeof(header));
+	append(golden, &length, descriptor, sizeof(descriptor));
+	append(golden, &length, caching, sizeof(caching));
+	rig_init(&rig);
+	for (size_t n = 0; n <= length + 8; n++) {
+		sense_10(LLBAA, 0x08, 0, (uint16_t)n);
+		cr_assert(rig_sense(&rig) == 0);
+		cr_assert(rig.cmd.data_bytes == (n < length ? n : length));
+		cr_assert(memcmp(rig.buffer, golden, (size_t)rig.cmd.data_bytes) == 0);
+	}
+	rig_clear(&rig);
+}
+
+Test(scsi_mode, short_block_descriptor_of_a_large_unit)
+{
+	static const uint8_t golden[] = {0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 2, 0};
+
+	rig_init(&rig);
+	rig.lun.state.size_bytes = UINT64_C(3) << 41;
+	sense_10(0, 0x08, 0, 255);
+	cr_expect(rig.buffer[4] == 0 && get_be16(rig.buffer + 6) == 8);
+	cr_expect(memcmp(rig.buffer + 8, golden, sizeof(golden)) == 0);
+	rig_clear(&rig);
+}
+
+/* Each page alone: current, changeable (nothing is), default, saved (refused). */
+Test(scsi_mode, every_page_control)
+{
+	static const struct {
+		const uint8_t *bytes;
+		size_t length;
+	} pages[] = {
+		{caching, sizeof(caching)},
+		{control, sizeof(control)},
+		{exceptions, sizeof(exceptions)},
+	};
+
+	rig_init(&rig);
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		for (uint8_t pc = 0; pc < 4; pc++) {
+			const uint8_t *page = pages[i].bytes;
+			uint8_t golden[20] = {page[0], page[1]};
+
+			sense_6(DBD, (uint8_t)(pc << 6 | page[0]), 0, 255);
+			if (pc == 3) {
+				cr_expect(rig_sense(&rig) == NO_SAVING);
+				continue;
+			}
+			if (pc != 1)
+				memcpy(golden, page, pages[i].length);
+			cr_expect(rig_sense(&rig) == 0);
+			cr_expect(rig.buffer[0] == 3 + pages[i].length && rig.buffer[3] == 0);
+			cr_expect(rig.cmd.data_bytes == 4 + pages[i].length);
+			cr_expect(memcmp(rig.buffer + 4, golden, pages[i].length) == 0);
+		}
+	rig_clear(&rig);
+}
+
+Test(scsi_mode, truth_of_the_unit)
+{
+	rig_init(&rig);
+	rig.lun.limits.write_cache = false;
+	rig.lun.state.read_only = true;
+	sense_6(DBD, 0x08, 0, 255);
+	cr_expect(rig.buffer[2] == 0x90); /* WP, DPOFUA */
+	cr_expect(rig.buffer[4 + 2] == 0x00);
+	sense_10(DBD, 0x08, 0, 255);
+	cr_expect(rig.buffer[3] == 0x90 && rig.buffer[8 + 2] == 0x00);
+	rig_clear(&rig);
+}
+
+Test(scsi_mode, every_page_and_subpage_code)
+{
+	rig_init(&rig);
+	for (unsigned page = 0; page < 0x40; page++)
+		for (unsigned subpage = 0; subpage < 256; subpage++) {
+			bool there =
+				(page == 0x08 || page == 0x0A || page == 0x1C || page == 0x3F) &&
+				(subpage == 0 || subpage == 255);
+
+			sense_6(0, (uint8_t)page, (uint8_t)subpage, 255);
+			cr_assert(rig_sense(&rig) == (there ? 0 : INVALID_FIELD));
+			if (!there)
+				cr_assert(rig_field(&rig) ==
+					  (subpage == 0 || subpage == 255 ? 0x205 : 0x307));
+		}
+	rig_clear(&rig);
+}
+
+Test(scsi_mode, offline)
+{
+	rig_init(&rig);
+	rig.lun.state = (struct lun_state){.online = false};
+	sense_6(0, 0x3F, 0, 255);
+	cr_expect(rig_sense(&rig) == 0 && get_be32(rig.buffer + 4) == 0);
+	rig_clear(&rig);
+}
