@@ -3,7 +3,7 @@
  */
 #include <criterion/criterion.h>
 
-#include "scsi_fake.h"
+#include "tests/unit/scsi_fake.h"
 
 #define NAA 0x65, 0x25, 0x34, 0xE0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 

@@ -3,8 +3,8 @@
  */
 #include <criterion/criterion.h>
 
-#include "scsi_fake.h"
 #include "target/scsi/op_table.h"
+#include "tests/unit/scsi_fake.h"
 
 static struct rig rig;
 static uint8_t data[8 * LOOP_BUFFER_BYTES];

@@ -4,8 +4,8 @@
  */
 #include <criterion/criterion.h>
 
-#include "scsi_fake.h"
 #include "target/scsi/op_table.h"
+#include "tests/unit/scsi_fake.h"
 
 static struct rig rig;
 

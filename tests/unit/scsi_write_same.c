@@ -3,7 +3,7 @@
  */
 #include <criterion/criterion.h>
 
-#include "scsi_fake.h"
+#include "tests/unit/scsi_fake.h"
 
 static struct rig rig;
 static uint8_t block[4096];
