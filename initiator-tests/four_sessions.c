@@ -31,7 +31,8 @@ struct block {
 	uint64_t number;
 	uint64_t generation;
 	uint64_t owner;
-	uint64_t filler[(BLOCK / 8) - 3];
+	uint64_t run; /* The seed: what an earlier run left is told apart. */
+	uint64_t filler[(BLOCK / 8) - 4];
 };
 _Static_assert(sizeof(struct block) == BLOCK, "a block is a block");
 
@@ -64,7 +65,7 @@ struct session {
 static struct piece pieces[PIECES];
 static struct session sessions[SESSIONS];
 static uint64_t started, wanted, finished, final_piece[SESSIONS];
-static uint64_t random_state;
+static uint64_t run_id, random_state;
 static bool failed;
 
 /* xorshift64: the order is the seed's alone. */
@@ -89,25 +90,19 @@ static void fill(unsigned char *data, const struct piece *piece, uint64_t owner)
 		block.number = (uint64_t)piece_index(piece) * PIECE_BLOCKS + i;
 		block.generation = piece->generation_written;
 		block.owner = owner;
+		block.run = run_id;
 		for (unsigned j = 0; j < sizeof(block.filler) / 8; j++)
 			block.filler[j] = block.number * 0x9e3779b97f4a7c15u + block.generation + j;
 		memcpy(data + (size_t)i * BLOCK, &block, BLOCK);
 	}
 }
 
-static bool is_zero(const struct block *block)
-{
-	static const struct block zero;
-
-	return memcmp(block, &zero, BLOCK) == 0;
-}
-
 /* Each block is wholly of one generation, not older than what was acknowledged before the read. */
 static const char *block_fault(const struct block *block, uint64_t number, uint64_t least,
 			       uint64_t most)
 {
-	if (is_zero(block))
-		return least == 0 ? NULL : "zero after a write";
+	if (block->run != run_id)
+		return least == 0 ? NULL : "of an earlier run";
 	if (block->number != number)
 		return "of another place";
 	if (block->owner != (number / PIECE_BLOCKS) % SESSIONS)
@@ -155,7 +150,9 @@ static void on_done(struct iscsi_context *iscsi, int status, void *command_data,
 	struct operation *operation = private_data;
 	struct scsi_task *task = command_data;
 
-	if (status != SCSI_STATUS_GOOD) {
+	if (status == SCSI_STATUS_CANCELLED) {
+		failed = true;
+	} else if (status != SCSI_STATUS_GOOD) {
 		printf("session %u: %s of piece %u ended in status %d: %s\n",
 		       operation->session->index, operation->is_write ? "write" : "read",
 		       piece_index(operation->piece), status, iscsi_get_error(iscsi));
@@ -334,7 +331,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	wanted = strtoull(argv[2], NULL, 10);
-	random_state = strtoull(argv[3], NULL, 10) | 1;
+	run_id = strtoull(argv[3], NULL, 10);
+	random_state = run_id | 1;
 	printf("seed %s\n", argv[3]);
 	for (unsigned i = 0; i < SESSIONS; i++) {
 		sessions[i].index = i;

@@ -52,13 +52,17 @@ start_ringsand
 case_equal 'kept without the state-dir, by the image itself' "$x $y $x_serial" \
 	"$(naa 0) $(naa 1) $(serial 0)"
 
-# A file system may take no attributes: then the state-dir alone knows.
+case_match 'by an attribute of it' '^user\.ringsan' "$(getfattr --absolute-names -m - "$dir/a/x.img" 2>/dev/null)"
+
+# A disk without an image is known by the state-dir.
 stop_ringsand
-attribute=$(getfattr --absolute-names -m - "$dir/a/x.img" 2>/dev/null | grep ringsan | head -n 1)
-case_match 'the image carries its identity' ringsan "$attribute"
-[ -z "$attribute" ] || setfattr -x "$attribute" "$dir/a/x.img"
+configure <<C
+target "$iqn" { lun 0 { type = null size = 1G } }
+C
 start_ringsand
-case_equal 'kept without the attribute, by the state-dir' "$x" "$(naa 0)"
+null=$(naa 0)
+restart_ringsand
+case_equal 'a disk without an image keeps its identity, too' "$null" "$(naa 0)"
 
 # A copy, attributes and all, beside its original.
 stop_ringsand

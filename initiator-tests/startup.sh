@@ -123,8 +123,8 @@ for bad in 1:missing 2:short 3:locked 5:folder 6:no/such; do
 	lun=${bad%:*} what=${bad#*:}
 	case_equal "$what image: NOT READY" 'status=02 sense=02/04/03 residual=0' \
 		"$(raw_command "$(url "$lun")" 000000000000 2>&1 | head -n 1)"
-	case_match "$what image: still answers INQUIRY" '^Peripheral Qualifier:CONNECTED$' \
-		"$(limited iscsi-inq "$(url "$lun")" 2>&1)"
+	case_match "$what image: still answers INQUIRY, as a connected disk" '^0000' \
+		"$(raw_command "$(url "$lun")" 12000000ff00 in=255 | tail -n 1)"
 	case_match "$what image: the log says why" "lun $lun.*$what|$what.*lun $lun" "$(log_since 0)"
 done
 if [ -n "$readonly_lun" ]; then
@@ -141,7 +141,7 @@ configure <<C
 target "$iqn" { lun 0 { image = "$dir/short.img" read-only = yes } }
 C
 start_or_end
-case_run 'read-only = yes: reads' qemu_io 0 'read -P 0 0 1M'
+case_run 'read-only = yes: reads' limited qemu-io -r -f raw -c 'read -P 0 0 1M' "$(url)"
 case_equal 'read-only = yes: a write is DATA PROTECT' 'status=02 sense=07/27/00 residual=512' \
 	"$(raw_command "$(url)" 2a000000000000000100 "out=$(printf '%01024d' 0)" | head -n 1)"
 case_match 'read-only = yes: the WP bit' '^.{4}[89]0' "$(raw_command "$(url)" 1a083f00ff00 in=255 | tail -n 1)"
