@@ -30,8 +30,7 @@ void task_landed(struct task *task, uint64_t at_bytes, uint32_t length_bytes)
 {
 	uint64_t end = at_bytes + length_bytes;
 
-	LIST_FOREACH(node, &task->windows)
-	{
+	LIST_FOREACH (node, &task->windows) {
 		struct window *window = CONTAINER_OF(node, struct window, link);
 		uint64_t window_end = window->offset_bytes + window->length_bytes;
 		uint64_t from = at_bytes > window->offset_bytes ? at_bytes : window->offset_bytes;
@@ -198,8 +197,7 @@ LOOP_ONLY static void on_written(struct scsi_piece *piece)
 
 LOOP_ONLY static void submit_complete(struct task *task)
 {
-	LIST_FOREACH(node, &task->windows)
-	{
+	LIST_FOREACH (node, &task->windows) {
 		struct window *window = CONTAINER_OF(node, struct window, link);
 
 		if (!window->in_device && window->done_bytes == window->length_bytes)
@@ -278,6 +276,22 @@ static const char *check_unsolicited(const struct task *task, const struct pdu_d
 	return NULL;
 }
 
+/*
+ * RFC 7143 7.9: data that break their sequence end the command, and the command alone. What else of
+ * them is on its way finds no R2T and is dropped.
+ */
+LOOP_ONLY static void fail_data(struct conn *conn, struct task *task, const char *why)
+{
+	char name[CONN_NAME_BYTES];
+
+	log_info("iscsi", "%s: command failed: %s", conn_name(conn, name), why);
+	scsi_cmd_fail_data_phase(&task->cmd);
+	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
+		task->r2ts[i].active = false;
+	task->unsolicited_due = false;
+	task_settle(task);
+}
+
 enum framer_verdict data_out_on_header(struct conn *conn)
 {
 	struct pdu_data_out pdu;
@@ -292,8 +306,8 @@ enum framer_verdict data_out_on_header(struct conn *conn)
 		return rx_ignore(conn);
 	why = r2t != NULL ? check_solicited(r2t, &pdu) : check_unsolicited(task, &pdu);
 	if (why != NULL) {
-		conn_close(conn, why);
-		return FRAMER_STOP;
+		fail_data(conn, task, why);
+		return rx_ignore(conn);
 	}
 	conn->rx.task = task;
 	conn->rx.r2t = r2t;

@@ -162,6 +162,9 @@ LOOP_ONLY void scsi_cmd_abort(struct scsi_cmd *cmd);
 /* End a command with a status that has no sense data (TASK SET FULL, BUSY). */
 void scsi_cmd_set_status(struct scsi_cmd *cmd, enum scsi_status status);
 
+/* End a command whose data broke the transport's rules: ABORTED COMMAND, DATA PHASE ERROR. */
+void scsi_cmd_fail_data_phase(struct scsi_cmd *cmd);
+
 /* -- Targets and logical units: built by the control thread before the loops run. -- */
 
 struct scsi_lu_spec {

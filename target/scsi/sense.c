@@ -93,6 +93,11 @@ bool scsi_cmd_fail(struct scsi_cmd *cmd, enum scsi_sense reason)
 	return scsi_cmd_fail_with(cmd, &(struct scsi_sense_data){.reason = reason});
 }
 
+void scsi_cmd_fail_data_phase(struct scsi_cmd *cmd)
+{
+	scsi_cmd_fail(cmd, SENSE_DATA_PHASE_ERROR);
+}
+
 bool scsi_cmd_fail_field(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit)
 {
 	return scsi_cmd_fail_with(cmd, &(struct scsi_sense_data){

@@ -47,6 +47,7 @@ const struct scsi_sense_row scsi_sense_table[SENSE_COUNT] = {
 		"space allocation failed write protect" },
 	[SENSE_NO_ADDITIONAL_ABORTED] = { SENSE_KEY_ABORTED_COMMAND, 0x00, 0x00,
 		"command aborted" },
+	[SENSE_DATA_PHASE_ERROR] = { SENSE_KEY_ABORTED_COMMAND, 0x4B, 0x00, "data phase error" },
 	[SENSE_MISCOMPARE_DURING_VERIFY] = { SENSE_KEY_MISCOMPARE, 0x1D, 0x00,
 		"miscompare during verify operation" },
 };

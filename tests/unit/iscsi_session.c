@@ -193,9 +193,11 @@ Test(session, malformed_requests_are_rejected_and_life_goes_on)
 	end();
 }
 
-Test(session, wrong_data_sn_ends_the_connection)
+Test(session, wrong_data_sn_fails_the_command_alone)
 {
+	static uint8_t data[4096];
 	struct rig_command command = {.write = true, .expected_bytes = 4096};
+	struct pdu_scsi_response response;
 	uint8_t bhs[PDU_BHS_BYTES];
 	struct pdu_r2t r2t;
 
@@ -209,8 +211,12 @@ Test(session, wrong_data_sn_ends_the_connection)
 		.itt = itt, .ttt = r2t.ttt, .data_sn = 27, .final = true, .data_len_bytes = 4096};
 
 	pdu_data_out_encode(&out, bhs);
-	peer_write(&peer, bhs, sizeof(bhs));
-	peer_expect_close(&peer);
+	peer_send(&peer, bhs, data, sizeof(data));
+	peer_send(&peer, bhs, data, sizeof(data));
+	peer_finish_write(&peer, data, &response);
+	cr_assert_eq(response.status, SCSI_CHECK_CONDITION);
+	cr_assert_eq(response.snack_tag, 0x4b00);
+	read_is_good(0);
 	end();
 }
 
