@@ -205,6 +205,9 @@ Test(scsi_sense, every_row_is_met)
 	data[3] = 1;
 	rig_do(&rig, CDB(0x2F, 0x02, [8] = 1), data, 512);
 	meet_last();
+	cr_assert(rig_prepare(&rig, CDB(0x2A, [8] = 1)));
+	scsi_cmd_fail_data_phase(&rig.cmd);
+	meet_last();
 	for (unsigned i = 0; i < SENSE_COUNT; i++)
 		cr_expect(met[i], "%s", scsi_sense_table[i].name);
 	rig_clear(&rig);
