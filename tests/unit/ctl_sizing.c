@@ -1,0 +1,125 @@
+/*
+ * How large the daemon becomes: the sums, and limits that contradict each other.
+ */
+#include "target/ctl/sizing.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "target/iscsi/server.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static char file[] = "f";
+
+static struct conf conf_of(uint64_t memory_mib, uint32_t sessions, uint32_t loops)
+{
+	return (struct conf){
+		.file = file,
+		.loops = loops,
+		.limits = {.memory_bytes = memory_mib * MIB,
+			   .sessions = sessions,
+			   .connections_before_login = 64},
+	};
+}
+
+static struct conf_errors *no_errors(void)
+{
+	static struct conf_errors errors;
+
+	errors.count = 0;
+	return &errors;
+}
+
+Test(ctl_sizing, loops)
+{
+	static const struct {
+		uint32_t configured;
+		unsigned cpus, loops;
+	} rows[] = {
+		{0, 1, 1}, {0, 8, 8}, {0, 1000, LOOPS_MAX}, {3, 8, 3}, {LOOPS_MAX, 1, LOOPS_MAX}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct conf conf = conf_of(4096, 1, rows[i].configured);
+		struct sizing sizing;
+
+		cr_assert(sizing_compute(&conf, rows[i].cpus, &sizing, no_errors()));
+		cr_expect_eq(sizing.loops, rows[i].loops, "row %zu", i);
+		cr_expect_eq(sizing.buffers_per_loop,
+			     4096 * MIB / LOOP_BUFFER_BYTES / rows[i].loops);
+		cr_expect_eq(sizing.buffers_control, 64);
+	}
+	cr_expect_geq(sizing_cpus(), 1);
+}
+
+/* What is called enough is enough, and one session more is not. */
+Test(ctl_sizing, memory_for_sessions)
+{
+	for (uint32_t loops = 1; loops <= LOOPS_MAX; loops++) {
+		struct conf conf = conf_of(512, 1, loops);
+		struct sizing sizing;
+
+		cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+		conf.limits.sessions = sizing.sessions_per_loop * loops;
+		cr_expect(sizing_compute(&conf, 1, &sizing, no_errors()), "%u loops", loops);
+		conf.limits.sessions++;
+		cr_expect_not(sizing_compute(&conf, 1, &sizing, no_errors()), "%u loops", loops);
+	}
+}
+
+/* The memory that the message asks for is enough. */
+Test(ctl_sizing, the_remedy_works)
+{
+	static const uint32_t sessions[] = {1, 7, 256, 257, 10000, 65535};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sessions); i++) {
+		for (uint32_t loops = 1; loops <= LOOPS_MAX; loops += 9) {
+			struct conf conf = conf_of(1, sessions[i], loops);
+			struct conf_errors *errors = no_errors();
+			struct sizing sizing;
+			const char *at;
+
+			cr_assert_not(sizing_compute(&conf, 1, &sizing, errors));
+			cr_assert_eq(errors->count, 1);
+			at = strstr(errors->items[0].text, "to at least ");
+			cr_assert_not_null(at, "%s", errors->items[0].text);
+			conf.limits.memory_bytes = strtoull(at + 12, NULL, 10) * MIB;
+			cr_expect(sizing_compute(&conf, 1, &sizing, no_errors()),
+				  "%u sessions, %u loops: %s", sessions[i], loops,
+				  errors->items[0].text);
+		}
+	}
+}
+
+/* As large as the configuration may ask: no sum wraps. */
+Test(ctl_sizing, the_largest)
+{
+	struct conf conf = conf_of(1 << 20, 65535, 1);
+	struct sizing sizing;
+
+	cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+	cr_expect_eq(sizing.buffers_per_loop, 16777216);
+	conf.limits.connections_before_login = 4096;
+	cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+	cr_expect_gt(sizing.descriptors, 65535 + 4096);
+}
+
+Test(ctl_sizing, too_few_files_are_said_so)
+{
+	struct conf conf = conf_of(512, 256, 1);
+	struct conf_errors *errors = no_errors();
+	const struct rlimit few = {.rlim_cur = 64, .rlim_max = 300};
+	struct rlimit now;
+	struct sizing sizing;
+
+	cr_assert(sizing_compute(&conf, 1, &sizing, errors));
+	cr_assert(sizing_raise_nofile(&conf, &sizing, errors));
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &now), 0);
+	cr_expect_eq(now.rlim_cur, now.rlim_max);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	cr_assert_not(sizing_raise_nofile(&conf, &sizing, errors));
+	cr_assert_eq(errors->count, 1);
+	cr_expect_not_null(strstr(errors->items[0].text, "LimitNOFILE"));
+}
