@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 
 #define COMPLAINTS_MAX 10u
 /* How often the main thread looks whether a phase has ended, and how often it shows progress. */
-#define LOOK_MS 2u
+#define LOOK_MS 5u
 #define PROGRESS_MS 500u
 
 /* Everything that one run owns. */
@@ -159,6 +160,31 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+/* The main thread keeps to the workers' CPUs, too, so that none of this runs beside the target. */
+static void keep_to_cpus(const struct units_cpus *cpus)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	for (unsigned i = 0; i < cpus->count; i++)
+		CPU_SET(cpus->cpus[i], &set);
+	/* A worker that cannot have its CPU says so. */
+	if (cpus->count > 0)
+		(void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* A wrong process is noticed before the run and not after it. */
+static int check_target_pid(struct bench_job *job)
+{
+	uint64_t pid = job->options->target_pid;
+	clockid_t clock;
+
+	if (pid == 0 || clock_getcpuclockid((pid_t)pid, &clock) == 0)
+		return 0;
+	bench_complain(job, "--target-pid: there is no process %" PRIu64, pid);
+	return -ESRCH;
+}
+
 static int start_workers(struct run *run)
 {
 	const struct bench_options *options = run->job.options;
@@ -215,11 +241,12 @@ static void show_progress(struct run *run, uint64_t now_ns, uint64_t phase_began
 {
 	const struct bench_options *options = run->job.options;
 	uint64_t ios = TOTAL(run, reads) + TOTAL(run, writes);
-	double seconds = (double)(now_ns - run->progress_ns) / (double)CLOCK_NS_PER_S;
-	double rate = (double)(ios - run->progress_ios) / seconds;
+	uint64_t passed_ns = now_ns - run->progress_ns;
+	double rate;
 
-	if (!run->progress || now_ns - run->progress_ns < PROGRESS_MS * CLOCK_NS_PER_MS)
+	if (!run->progress || passed_ns < PROGRESS_MS * CLOCK_NS_PER_MS)
 		return;
+	rate = (double)(ios - run->progress_ios) / ((double)passed_ns / (double)CLOCK_NS_PER_S);
 	pthread_mutex_lock(&run->job.complaint_lock);
 	(void)fprintf(
 		stderr, "%s%-12s %6.1f s  %9.0f IOPS  %8.1f MiB/s%s",
@@ -330,7 +357,7 @@ static int measure(struct run *run)
 	result->has_target_cpu = before.target_cpu_ns > 0 && after.target_cpu_ns > 0;
 	result->target_cpu_ns = after.target_cpu_ns - before.target_cpu_ns;
 	if (!err && run->job.options->target_pid > 0 && !result->has_target_cpu) {
-		bench_complain(&run->job, "process %" PRIu64 " has no CPU clock: is it running?",
+		bench_complain(&run->job, "process %" PRIu64 " has ended",
 			       run->job.options->target_pid);
 	}
 	return err;
@@ -397,8 +424,11 @@ static void release(struct run *run)
 
 static int carry_out(struct run *run)
 {
-	int err = probe(&run->job);
+	int err = check_target_pid(&run->job);
 
+	keep_to_cpus(&run->job.options->cpus);
+	if (!err)
+		err = probe(&run->job);
 	if (!err)
 		err = lay_out(&run->job);
 	if (err)

@@ -80,7 +80,8 @@ static void close_sessions(struct bench_worker *worker)
 	for (uint32_t i = 0; i < worker->session_count; i++) {
 		struct bench_session *session = &worker->sessions[i];
 
-		if (!worker->lost && bench_session_is_idle(session))
+		if (!worker->lost && bench_session_is_idle(session) &&
+		    framer_is_between_pdus(&session->conn.framer))
 			bench_conn_logout(&session->conn);
 	}
 }
