@@ -120,8 +120,8 @@ LOOP_ONLY static void on_feed(struct loop_msg *msg)
 	list_init(&starved);
 	list_splice(&starved, &home->starved);
 	feed_starved(&starved);
-	LIST_FOREACH(node, &home->blocked)
-	rx_unblock(CONTAINER_OF(node, struct conn, blocked_link));
+	LIST_FOREACH (node, &home->blocked)
+		rx_unblock(CONTAINER_OF(node, struct conn, blocked_link));
 }
 
 void iscsi_loop_feed(struct iscsi_loop *home)

@@ -95,8 +95,7 @@ LOOP_ONLY static void queue_window(struct window *window)
 /* Queue the windows that are ready and have no gap before them. */
 LOOP_ONLY static void queue_ready(struct task *task)
 {
-	LIST_FOREACH(node, &task->windows)
-	{
+	LIST_FOREACH (node, &task->windows) {
 		struct window *window = CONTAINER_OF(node, struct window, link);
 
 		if (window->queued)

@@ -146,16 +146,15 @@ enum cmd_sn_verdict session_judge_cmd_sn(const struct session *session, uint32_t
 		return is_before(session->max_cmd_sn, cmd_sn) ? CMD_SN_OUTSIDE : CMD_SN_DUE;
 	if (is_before(cmd_sn, session->exp_cmd_sn) || is_before(session->max_cmd_sn, cmd_sn))
 		return CMD_SN_OUTSIDE;
-	LIST_FOREACH(node, &session->held)
-	if (CONTAINER_OF(node, struct task, link)->request.cmd_sn == cmd_sn)
-		return CMD_SN_OUTSIDE;
+	LIST_FOREACH (node, &session->held)
+		if (CONTAINER_OF(node, struct task, link)->request.cmd_sn == cmd_sn)
+			return CMD_SN_OUTSIDE;
 	return CMD_SN_EARLY;
 }
 
 LOOP_ONLY static struct task *find_held(struct session *session)
 {
-	LIST_FOREACH(node, &session->held)
-	{
+	LIST_FOREACH (node, &session->held) {
 		struct task *task = CONTAINER_OF(node, struct task, link);
 
 		if (task->request.cmd_sn == session->exp_cmd_sn)
@@ -202,8 +201,7 @@ LOOP_ONLY static unsigned abort_in(struct list_node *tasks,
 {
 	unsigned count = 0;
 
-	LIST_FOREACH(node, tasks)
-	{
+	LIST_FOREACH (node, tasks) {
 		struct task *task = CONTAINER_OF(node, struct task, link);
 
 		if (pick != NULL && !pick(task, arg))

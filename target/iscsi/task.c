@@ -66,8 +66,7 @@ struct task *task_find(struct session *session, uint32_t itt)
 {
 	struct list_node *bucket = tag_bucket(session, itt);
 
-	LIST_FOREACH(node, bucket)
-	{
+	LIST_FOREACH (node, bucket) {
 		struct task *task = CONTAINER_OF(node, struct task, tag_link);
 
 		if (task->request.itt == itt)
@@ -399,8 +398,8 @@ void task_abort(struct task *task)
 		return;
 	list_remove(&task->wait_link);
 	task_leave(task);
-	LIST_FOREACH(node, &task->windows)
-	window_uncharge(CONTAINER_OF(node, struct window, link));
+	LIST_FOREACH (node, &task->windows)
+		window_uncharge(CONTAINER_OF(node, struct window, link));
 	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
 		task->r2ts[i].active = false;
 	task->unsolicited_due = false;

@@ -83,8 +83,7 @@ LOOP_ONLY static bool reset_on_loop(struct loop_round *round, struct loop *loop)
 {
 	const struct tmf_reset *reset = CONTAINER_OF(round, struct tmf_reset, round);
 
-	LIST_FOREACH(node, &iscsi_loop_of(loop)->sessions)
-	{
+	LIST_FOREACH (node, &iscsi_loop_of(loop)->sessions) {
 		struct session *session = CONTAINER_OF(node, struct session, link);
 
 		if (session->spec.target != reset->target)

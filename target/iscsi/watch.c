@@ -33,9 +33,9 @@ LOOP_ONLY static bool data_overdue(struct conn *conn)
 {
 	uint64_t now_ns = loop_now_ns(conn->loop);
 
-	LIST_FOREACH(node, &conn->session->tasks)
-	if (task_data_deadline_ns(CONTAINER_OF(node, struct task, link)) < now_ns)
-		return true;
+	LIST_FOREACH (node, &conn->session->tasks)
+		if (task_data_deadline_ns(CONTAINER_OF(node, struct task, link)) < now_ns)
+			return true;
 	return false;
 }
 

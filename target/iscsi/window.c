@@ -85,8 +85,7 @@ void window_release(struct window *window)
 
 struct window *window_find(const struct task *task, uint64_t at_bytes)
 {
-	LIST_FOREACH(node, &task->windows)
-	{
+	LIST_FOREACH (node, &task->windows) {
 		struct window *window = CONTAINER_OF(node, struct window, link);
 
 		if (at_bytes - window->offset_bytes < LOOP_BUFFER_BYTES)
@@ -117,8 +116,7 @@ void window_submit(struct window *window, scsi_piece_done_fn *done)
 
 void windows_release_idle(struct task *task)
 {
-	LIST_FOREACH(node, &task->windows)
-	{
+	LIST_FOREACH (node, &task->windows) {
 		struct window *window = CONTAINER_OF(node, struct window, link);
 
 		if (!window->in_device && !window->queued)
