@@ -71,8 +71,7 @@ static bool is_our_challenge(void *context, const uint8_t *bytes, size_t len_byt
 {
 	const struct login_conn *conn = context;
 
-	LIST_FOREACH(node, &conn->service->list)
-	{
+	LIST_FOREACH (node, &conn->service->list) {
 		const struct login_conn *other = CONTAINER_OF(node, struct login_conn, link);
 
 		if (login_sent_challenge(&other->login, bytes, len_bytes))

@@ -111,8 +111,7 @@ void login_service_arrival(void *context, const struct portal_arrival *arrival)
 void login_service_stop(struct login_service *service, void (*on_empty)(void *arg), void *arg)
 {
 	service->stopping = true;
-	LIST_FOREACH(node, &service->list)
-	{
+	LIST_FOREACH (node, &service->list) {
 		login_conn_close(CONTAINER_OF(node, struct login_conn, link), "the target ends");
 	}
 	service->on_empty = on_empty;

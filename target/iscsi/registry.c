@@ -196,8 +196,7 @@ void registry_close_all(struct registry *registry, enum session_close_reason rea
 {
 	registry->on_empty = on_empty;
 	registry->on_empty_arg = arg;
-	LIST_FOREACH(node, &registry->list)
-	{
+	LIST_FOREACH (node, &registry->list) {
 		registry_close(CONTAINER_OF(node, struct registry_entry, link), reason);
 	}
 	if (registry->count == 0)
@@ -219,8 +218,7 @@ bool registry_matches(const struct registry_entry *entry, const struct registry_
 struct registry_entry *registry_find(const struct registry *registry,
 				     const struct registry_key *key)
 {
-	LIST_FOREACH(node, &registry->list)
-	{
+	LIST_FOREACH (node, &registry->list) {
 		struct registry_entry *entry = CONTAINER_OF(node, struct registry_entry, link);
 
 		if (registry_matches(entry, key))
@@ -231,8 +229,7 @@ struct registry_entry *registry_find(const struct registry *registry,
 
 struct registry_entry *registry_find_tsih(const struct registry *registry, uint16_t tsih)
 {
-	LIST_FOREACH(node, &registry->list)
-	{
+	LIST_FOREACH (node, &registry->list) {
 		struct registry_entry *entry = CONTAINER_OF(node, struct registry_entry, link);
 
 		if (registry_spec(entry)->tsih == tsih)
