@@ -60,9 +60,10 @@ static bool check_usage(struct scsi_cmd *cmd)
 		unsigned extra = cmd->cdb[at] & ~(unsigned)scsi_op_usage(cmd->op, cmd->lu, at);
 
 		/* SPC-4 4.5.2.4.2: the leftmost bit of the field in error. */
-		if (extra != 0)
+		if (extra != 0) {
 			return scsi_cmd_fail_field(cmd, (uint16_t)at,
 						   (uint8_t)(31 - __builtin_clz(extra)));
+		}
 	}
 	return true;
 }
@@ -134,10 +135,11 @@ static bool refine(struct scsi_cmd *cmd)
 {
 	if (cmd->op->refine != NULL && !cmd->op->refine(cmd))
 		return false;
-	if (cmd->data == SCSI_DATA_NONE)
+	if (cmd->data == SCSI_DATA_NONE) {
 		cmd->data_bytes = 0;
-	else if (cmd->data_bytes == 0)
+	} else if (cmd->data_bytes == 0) {
 		cmd->data = SCSI_DATA_NONE;
+	}
 	return true;
 }
 

@@ -50,10 +50,11 @@ static void answer_standard(const struct scsi_cmd *cmd, struct byte_writer *writ
 
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
-	if ((cmd->cdb[1] & 0x01) != 0)
+	if ((cmd->cdb[1] & 0x01) != 0) {
 		scsi_vpd_answer(cmd, writer);
-	else if (cmd->cdb[2] != 0)
+	} else if (cmd->cdb[2] != 0) {
 		scsi_cmd_fail_field(cmd, 2, 7);
-	else
+	} else {
 		answer_standard(cmd, writer);
+	}
 }

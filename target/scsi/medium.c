@@ -36,13 +36,14 @@ LOOP_ONLY static void on_piece_done(struct lun_io *io, int res)
 	struct scsi_piece *piece = CONTAINER_OF(io, struct scsi_piece, io);
 	struct scsi_cmd *cmd = piece->cmd;
 
-	if (res < 0)
+	if (res < 0) {
 		scsi_cmd_fail_io(cmd, io->op, res);
-	else if (io->op == LUN_FLUSH && start_transfer(piece))
+	} else if (io->op == LUN_FLUSH && start_transfer(piece)) {
 		return;
-	else if (piece->scratch != NULL)
+	} else if (piece->scratch != NULL) {
 		scsi_verify_compare(cmd, piece->offset_bytes, piece->buffer, piece->scratch,
 				    piece->length_bytes);
+	}
 	end_piece(piece);
 }
 

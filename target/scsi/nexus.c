@@ -33,10 +33,10 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 	nexus->target = spec->target;
 	nexus->relative_target_port = spec->relative_target_port;
 	nexus->slot_count = slots;
-	snprintf(nexus->initiator_port_name, sizeof(nexus->initiator_port_name), "%s",
-		 spec->initiator_port_name);
-	snprintf(nexus->target_port_name, sizeof(nexus->target_port_name), "%s,t,0x%04x",
-		 spec->target->name, spec->portal_group_tag);
+	(void)snprintf(nexus->initiator_port_name, sizeof(nexus->initiator_port_name), "%s",
+		       spec->initiator_port_name);
+	(void)snprintf(nexus->target_port_name, sizeof(nexus->target_port_name), "%s,t,0x%04x",
+		       spec->target->name, spec->portal_group_tag);
 	memset(nexus->pending, UA_BIT(SCSI_UA_POWER_ON), slots);
 	*out = nexus;
 	return 0;
@@ -83,10 +83,11 @@ enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *
 	 * A host that hears of power on takes nothing for granted, so what came before is told
 	 * with it: libvirt and VirtualBox repeat their first command for 29h/00h only.
 	 */
-	if (reason == SENSE_POWER_ON)
+	if (reason == SENSE_POWER_ON) {
 		*pending = 0;
-	else
+	} else {
 		*pending &= (uint8_t)(*pending - 1u); /* The lowest bit, if there is one. */
+	}
 	return reason;
 }
 

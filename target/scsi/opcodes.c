@@ -60,9 +60,10 @@ static void answer_all(const struct scsi_cmd *cmd, struct byte_writer *writer)
 		count += scsi_op_supported(op, cmd->lu) ? 1 : 0;
 	byte_writer_be32(writer, count * each);
 	at = 0;
-	while ((op = scsi_op_next(&at)) != NULL)
+	while ((op = scsi_op_next(&at)) != NULL) {
 		if (scsi_op_supported(op, cmd->lu))
 			write_command(cmd, op, writer);
+	}
 }
 
 /* The usage map names opcode and service action and has a bit for each bit that is looked at. */
@@ -94,6 +95,16 @@ static void answer_one(const struct scsi_cmd *cmd, const struct scsi_op *op,
 	write_timeouts(cmd, writer);
 }
 
+/* False: the reporting option does not go with an opcode of this kind, SPC-4 table 246. */
+static bool option_suits(uint8_t options, bool has_actions, bool known)
+{
+	if (options == REPORT_OPCODE)
+		return !has_actions;
+	if (options == REPORT_ACTION)
+		return has_actions || !known;
+	return options == REPORT_ALL || options == REPORT_EITHER;
+}
+
 void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	uint8_t options = cmd->cdb[2] & 0x07;
@@ -102,17 +113,16 @@ void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer)
 	bool has_actions = scsi_op_has_actions(opcode);
 	const struct scsi_op *op = scsi_op_find_action(opcode, action);
 
+	if (!option_suits(options, has_actions, op != NULL)) {
+		scsi_cmd_fail_field(cmd, 2, 2);
+		return;
+	}
+	/* An opcode without service actions has nothing but service action 0. */
+	if (options == REPORT_EITHER && !has_actions && action != 0)
+		op = NULL;
 	if (options == REPORT_ALL) {
 		answer_all(cmd, writer);
-	} else if (options > REPORT_EITHER) {
-		scsi_cmd_fail_field(cmd, 2, 2);
-	} else if ((options == REPORT_OPCODE && has_actions) ||
-		   (options == REPORT_ACTION && !has_actions && op != NULL)) {
-		scsi_cmd_fail_field(cmd, 2, 2);
-	} else {
-		/* An opcode without service actions has nothing but service action 0. */
-		if (options == REPORT_EITHER && !has_actions && action != 0)
-			op = NULL;
-		answer_one(cmd, op, writer);
+		return;
 	}
+	answer_one(cmd, op, writer);
 }

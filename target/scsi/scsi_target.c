@@ -58,10 +58,11 @@ static unsigned lu_position(const struct scsi_target *target, uint16_t number)
 	while (low < high) {
 		unsigned middle = low + (high - low) / 2;
 
-		if (target->lus[middle]->number < number)
+		if (target->lus[middle]->number < number) {
 			low = middle + 1;
-		else
+		} else {
 			high = middle;
+		}
 	}
 	return low;
 }
@@ -74,11 +75,14 @@ static int identify(char *field, size_t size, const char *text, const char *othe
 
 	if (length > size)
 		return -EINVAL;
-	for (size_t i = 0; i < length; i++)
+	for (size_t i = 0; i < length; i++) {
 		if (from[i] < 0x20 || from[i] > 0x7E)
 			return -EINVAL;
-	memset(field, ' ', size);
-	memcpy(field, from, length);
+	}
+	for (size_t i = 0; i < size; i++)
+		field[i] = ' ';
+	for (size_t i = 0; i < length; i++)
+		field[i] = from[i];
 	return 0;
 }
 
@@ -98,14 +102,13 @@ static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 /* Open a gap in the array and put the logical unit there. */
 static int lu_insert(struct scsi_target *target, struct scsi_lu *lu)
 {
-	size_t size = (target->lu_count + 1u) * sizeof(struct scsi_lu *);
 	unsigned at = lu_position(target, lu->number);
-	struct scsi_lu **lus = realloc(target->lus, size);
+	struct scsi_lu **lus = reallocarray(target->lus, target->lu_count + 1u, sizeof(void *));
 
 	if (lus == NULL)
 		return -ENOMEM;
 	target->lus = lus;
-	memmove(lus + at + 1, lus + at, (target->lu_count - at) * sizeof(*lus));
+	memmove(lus + at + 1, lus + at, (target->lu_count - at) * sizeof(void *));
 	lus[at] = lu;
 	lu->slot = (uint16_t)target->lu_count++;
 	return 0;

@@ -141,9 +141,10 @@ static const struct {
 
 static enum scsi_sense io_reason(enum lun_op op, int res)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(io_results); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(io_results); i++) {
 		if (io_results[i].res == res)
 			return io_results[i].reason;
+	}
 	if (res == -EIO || res == -EILSEQ || res == -ENODATA)
 		return op == LUN_READ ? SENSE_UNRECOVERED_READ_ERROR : SENSE_WRITE_ERROR;
 	return SENSE_INTERNAL_TARGET_FAILURE;

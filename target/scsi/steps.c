@@ -104,10 +104,11 @@ static void on_step_done(struct lun_io *io, int res)
 	struct scsi_cmd *cmd = CONTAINER_OF(io, struct scsi_cmd, io);
 
 	cmd->running = false;
-	if (res < 0)
+	if (res < 0) {
 		scsi_cmd_fail_io(cmd, io->op, res);
-	else if (cmd->steps->check == NULL || cmd->steps->check(cmd))
+	} else if (cmd->steps->check == NULL || cmd->steps->check(cmd)) {
 		cmd->progress_bytes += io->length_bytes;
+	}
 	if (submit_next(cmd))
 		return;
 	give_scratch_back(cmd);

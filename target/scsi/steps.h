@@ -11,7 +11,7 @@
 /* The most that one step deallocates or zeroes: it moves no data, but the kernel may be long. */
 #define STEP_RANGE_BYTES_MAX (UINT64_C(1) << 30)
 /* The most that one step moves: every element of the vector is the same buffer. */
-#define STEP_MOVE_BYTES_MAX (LUN_IOV_MAX * LOOP_BUFFER_BYTES)
+#define STEP_MOVE_BYTES_MAX ((uint64_t)LUN_IOV_MAX * LOOP_BUFFER_BYTES)
 
 struct scsi_steps {
 	/* Fill cmd->io's op, range and vector for the next step. False: there is none. */

@@ -21,7 +21,7 @@ enum {
 /* Data-out that does not hold the blocks to compare with must not end in GOOD. */
 static bool expects_enough(const struct scsi_cmd *cmd)
 {
-	return cmd->data != SCSI_DATA_OUT_MEDIUM || cmd->expected_bytes >= cmd->data_bytes;
+	return cmd->data == SCSI_DATA_NONE || cmd->expected_bytes >= cmd->data_bytes;
 }
 
 bool scsi_refine_verify(struct scsi_cmd *cmd)
@@ -64,10 +64,11 @@ bool scsi_verify_compare(struct scsi_cmd *cmd, uint64_t offset_bytes, const uint
 	if (data.information >= cmd->miscompare_bytes)
 		return false;
 	/* Pieces come back in any order: a lower offset replaces the one that is there. */
-	if (cmd->miscompare_bytes != UINT64_MAX)
+	if (cmd->miscompare_bytes != UINT64_MAX) {
 		scsi_cmd_set_status(cmd, SCSI_GOOD);
-	else if (scsi_cmd_has_failed(cmd))
+	} else if (scsi_cmd_has_failed(cmd)) {
 		return false;
+	}
 	cmd->miscompare_bytes = data.information;
 	return scsi_cmd_fail_with(cmd, &data);
 }

@@ -47,9 +47,10 @@ static bool page_is_there(const struct scsi_cmd *cmd, const struct page *page)
 
 static void page_supported(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
 		if (page_is_there(cmd, &pages[i]))
 			byte_writer_u8(writer, pages[i].code);
+	}
 }
 
 static void page_serial(const struct scsi_cmd *cmd, struct byte_writer *writer)
@@ -107,9 +108,10 @@ static void page_provisioning(const struct scsi_cmd *cmd, struct byte_writer *wr
 
 static const struct page *find_page(const struct scsi_cmd *cmd)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
 		if (pages[i].code == cmd->cdb[2] && page_is_there(cmd, &pages[i]))
 			return &pages[i];
+	}
 	return NULL;
 }
 

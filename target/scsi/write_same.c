@@ -38,9 +38,9 @@ bool scsi_block_arrived(struct scsi_cmd *cmd)
 
 void scsi_pattern_fill(struct scsi_cmd *cmd)
 {
-	uint32_t block = cmd->lu->block_bytes;
+	size_t block = cmd->lu->block_bytes;
 
-	for (uint32_t at = block; at < LOOP_BUFFER_BYTES; at += block)
+	for (size_t at = block; at < LOOP_BUFFER_BYTES; at += block)
 		memcpy(cmd->buffer + at, cmd->buffer, block);
 }
 
