@@ -57,14 +57,11 @@ uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop)
 
 struct byte_range lun_io_range(const struct lun_io *io)
 {
-	uint64_t align = io->lun->io_align_bytes;
-	uint64_t end = io->offset_bytes + io->length_bytes;
-
 	if (io->op == LUN_FLUSH)
 		return (struct byte_range){0};
 	return (struct byte_range){
-		.begin = io->offset_bytes - io->offset_bytes % align,
-		.end = end + (align - end % align) % align,
+		.begin = io->offset_bytes,
+		.end = io->offset_bytes + io->length_bytes,
 	};
 }
 

@@ -175,7 +175,8 @@ static inline bool lun_op_writes(enum lun_op op)
 {
 	return op == LUN_WRITE || op == LUN_UNMAP || op == LUN_ZERO;
 }
-/* What the io touches, rounded out to what the image moves at once; empty for a FLUSH. */
+/* What the io touches; empty for a FLUSH. I/O on its way to the image is in whole blocks of the
+ * image: what is not goes through rmw.c, under an exclusive range of whole blocks. */
 struct byte_range lun_io_range(const struct lun_io *io);
 
 /* -- io.c -- */

@@ -120,6 +120,47 @@ TEST_ON_ENGINES(orphan, a_full_account_closes_the_lun_until_there_is_room)
 	rig_close(&rig, lun);
 }
 
+struct blocker {
+	struct loop_msg msg;
+	sem_t go;
+};
+
+static void call_wait(struct loop_msg *msg)
+{
+	sem_wait(&CONTAINER_OF(msg, struct blocker, msg)->go);
+}
+
+/* One loop is in a long turn, so no set comes back. Orphans come and go on the other; each of them
+ * must be published all the same. */
+TEST_ON_ENGINES(orphan, finds_room_while_no_set_comes_back)
+{
+	enum {
+		COUNT = 3 * LUN_SETS
+	};
+	struct tio *orphans[COUNT];
+	struct blocker blocker = {0};
+	struct rig rig;
+	struct lun *lun = held_lun(&rig, engine);
+
+	for (unsigned i = 0; i < COUNT; i++)
+		orphans[i] = begin(&rig, lun, 0, LUN_WRITE, i, 1);
+	sem_init(&blocker.go, 0, 0);
+	loop_post(rig.group.loops[1], &blocker.msg, call_wait);
+	for (unsigned i = 0; i < COUNT; i++) {
+		tio_abandon(orphans[i]);
+		cr_assert_neq(orphans[i]->io.orphan_ticket, 0, "%u", i);
+		cr_assert_not_null((void *)lun->ranges.newest);
+		end(orphans[i], 0);
+		cr_assert(lun->ranges.newest || lun->ranges.free_count);
+	}
+	cr_assert_lt(lun->ranges.free_count, LUN_SETS - 1, "the test has not used them up");
+	sem_post(&blocker.go);
+	rig_settle(&rig);
+	cr_assert_null((void *)lun->ranges.newest, "what had gone was left out later");
+	cr_assert_eq(lun->ranges.free_count, LUN_SETS);
+	rig_close(&rig, lun);
+}
+
 /* -- Exclusive ranges -- */
 
 struct texclusive {
