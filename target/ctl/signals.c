@@ -1,14 +1,17 @@
 /*
  * Signals as events of the control loop; see signals.h.
+ *
+ * A thread that does nothing else waits for them with sigwait. A handler would do as well, except
+ * that nothing may be said of when it runs while the loop sleeps inside the ring.
  */
 #include "target/ctl/signals.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static const int caught[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -16,96 +19,99 @@ struct signals {
 	struct loop *loop;
 	signals_fn *on_signal;
 	void *context;
-	struct loop_op op;
-	struct iovec iov;
-	int receive_fd;
-	uint8_t number;
+	pthread_t thread;
+	sem_t go; /* signals_start, or the end. */
+	atomic_bool ending;
+	atomic_uint pending; /* Bits by signal number; the message is posted with the first. */
+	struct loop_msg msg;
 };
 
-/* Where the handler writes; -1: nowhere. Set before the handler is installed. */
-static int handler_fd = -1;
+static bool exists;
 
-static void handler(int number)
+static LOOP_ONLY void on_pending(struct loop_msg *msg)
 {
-	uint8_t byte = (uint8_t)number;
-	int saved = errno;
+	struct signals *signals = CONTAINER_OF(msg, struct signals, msg);
+	unsigned pending = atomic_exchange(&signals->pending, 0);
 
-	/* Full means that dozens wait already, which say the same. */
-	(void)send(handler_fd, &byte, sizeof(byte), MSG_DONTWAIT | MSG_NOSIGNAL);
-	errno = saved;
+	for (; pending != 0; pending &= pending - 1)
+		signals->on_signal(signals->context, __builtin_ctz(pending));
 }
 
-static LOOP_ONLY void receive(struct signals *signals);
-
-static LOOP_ONLY void on_received(struct loop_op *op, int res)
+static void caught_set(sigset_t *set)
 {
-	struct signals *signals = CONTAINER_OF(op, struct signals, op);
-
-	if (res <= 0)
-		return;
-	signals->on_signal(signals->context, signals->number);
-	receive(signals);
+	(void)sigemptyset(set);
+	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
+		(void)sigaddset(set, caught[i]);
 }
 
-static void receive(struct signals *signals)
+static void *wait_for_signals(void *arg)
 {
-	signals->iov = (struct iovec){.iov_base = &signals->number, .iov_len = 1};
-	loop_recv(signals->loop, &signals->op, signals->receive_fd, &signals->iov, 1, on_received);
-}
+	struct signals *signals = arg;
+	sigset_t set;
+	int number;
 
-static int set_actions(void (*action)(int))
-{
-	struct sigaction sa = {.sa_handler = action, .sa_flags = SA_RESTART};
-	struct sigaction ignore = {.sa_handler = SIG_IGN};
-
-	(void)sigemptyset(&sa.sa_mask);
-	(void)sigemptyset(&ignore.sa_mask);
-	for (size_t i = 0; i < ARRAY_SIZE(caught); i++) {
-		if (sigaction(caught[i], &sa, NULL) != 0)
-			return -errno;
+	caught_set(&set);
+	while (sem_wait(&signals->go) != 0)
+		continue;
+	while (!atomic_load(&signals->ending)) {
+		if (sigwait(&set, &number) != 0 || atomic_load(&signals->ending))
+			continue;
+		if (atomic_fetch_or(&signals->pending, 1u << number) == 0)
+			loop_post(signals->loop, &signals->msg, on_pending);
 	}
-	/* A peer that is gone is an error of the send, not of the process. */
-	return sigaction(SIGPIPE, &ignore, NULL) == 0 ? 0 : -errno;
+	return NULL;
+}
+
+/* A peer that is gone is an error of the send, not of the process. */
+static void set_masks(int how)
+{
+	struct sigaction pipe = {.sa_handler = how == SIG_BLOCK ? SIG_IGN : SIG_DFL};
+	sigset_t set;
+
+	caught_set(&set);
+	(void)pthread_sigmask(how, &set, NULL);
+	(void)sigaction(SIGPIPE, &pipe, NULL);
 }
 
 int signals_create(struct loop *loop, signals_fn *on_signal, void *context, struct signals **out)
 {
 	struct signals *signals = calloc(1, sizeof(*signals));
-	int pair[2];
 	int error;
 
-	assert(handler_fd < 0);
+	assert(!exists);
 	if (!signals)
 		return -ENOMEM;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-		free(signals);
-		return -errno;
-	}
 	signals->loop = loop;
 	signals->on_signal = on_signal;
 	signals->context = context;
-	signals->receive_fd = pair[0];
-	handler_fd = pair[1];
-	error = set_actions(handler);
-	if (error != 0)
-		signals_free(signals);
-	else
-		*out = signals;
-	return error;
+	(void)sem_init(&signals->go, 0, 0);
+	set_masks(SIG_BLOCK);
+	error = pthread_create(&signals->thread, NULL, wait_for_signals, signals);
+	if (error != 0) {
+		set_masks(SIG_UNBLOCK);
+		free(signals);
+		return -error;
+	}
+	exists = true;
+	*out = signals;
+	return 0;
 }
 
 void signals_start(struct signals *signals)
 {
-	receive(signals);
+	(void)sem_post(&signals->go);
 }
 
 void signals_free(struct signals *signals)
 {
 	if (!signals)
 		return;
-	(void)set_actions(SIG_DFL);
-	(void)close(handler_fd);
-	(void)close(signals->receive_fd);
-	handler_fd = -1;
+	atomic_store(&signals->ending, true);
+	(void)sem_post(&signals->go);
+	(void)pthread_kill(signals->thread, caught[0]);
+	(void)pthread_join(signals->thread, NULL);
+	set_masks(SIG_UNBLOCK);
+	(void)sem_destroy(&signals->go);
+	exists = false;
 	free(signals);
 }

@@ -1,9 +1,9 @@
 /*
- * Signals as events of the control loop. A handler writes the signal's number to a socket pair,
- * whose other end the loop receives from: the loop's sockets are the one thing that both engines
- * serve.
+ * Signals as events of the control loop: a thread of its own waits for them and posts them to the
+ * loop. All other threads block them.
  *
- * Threads: the control thread, the only one that takes signals (all others block them).
+ * Threads: created and freed on the control thread, before other threads exist and after they
+ * ended.
  */
 #ifndef TARGET_CTL_SIGNALS_H
 #define TARGET_CTL_SIGNALS_H
@@ -13,12 +13,12 @@
 struct signals;
 typedef void signals_fn(void *context, int signal_number);
 
-/* Catch SIGTERM, SIGINT and SIGHUP, ignore SIGPIPE. What comes before signals_start is kept. One
- * per process. Negative errno. */
+/* Take SIGTERM, SIGINT and SIGHUP, ignore SIGPIPE. What comes before signals_start is kept. One per
+ * process; before the loops start, whose threads then block the signals, too. Negative errno. */
 int MUST_CHECK signals_create(struct loop *loop, signals_fn *on_signal, void *context,
 			      struct signals **out);
 LOOP_ONLY void signals_start(struct signals *signals);
-/* Back to the default actions. The loop no longer runs. NULL is allowed. */
+/* Back to how it was before. The loop no longer runs. NULL is allowed. */
 void signals_free(struct signals *signals);
 
 #endif
