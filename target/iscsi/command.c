@@ -27,13 +27,47 @@ static const char *check(const struct iscsi_params *params, const struct pdu_scs
 	return NULL;
 }
 
+/*
+ * Without a slot the command is read, dropped, and answered by a PDU of our own (DESIGN.md 5): were
+ * it left unread, Data-Out behind it would be, too, and slots wait for Data-Out. What is lacking
+ * then is a reply at most, and those come back as the peer reads.
+ */
+LOOP_ONLY static enum framer_verdict refuse(struct conn *conn)
+{
+	/* Its number could not be kept for it. */
+	if (conn->rx.cmd_sn == CMD_SN_EARLY)
+		return rx_stop_early(conn);
+	conn->rx.reply = reply_acquire(conn);
+	return conn->rx.reply == NULL ? rx_wait(conn) : FRAMER_DISCARD;
+}
+
+LOOP_ONLY static void send_refusal(struct conn *conn)
+{
+	struct reply *reply = conn->rx.reply;
+	struct pdu_scsi_command request;
+
+	pdu_scsi_command_decode(&request, framer_bhs(&conn->framer));
+	bool expects = (request.read || request.write) && request.expected_data_len_bytes > 0;
+	struct pdu_scsi_response pdu = {
+		.itt = request.itt,
+		.status = SCSI_TASK_SET_FULL,
+		.response = PDU_COMMAND_COMPLETED,
+		.underflow = expects,
+		.residual_count = expects ? request.expected_data_len_bytes : 0,
+	};
+
+	pdu_scsi_response_encode(&pdu, reply->bhs);
+	conn->rx.reply = NULL;
+	reply_send(conn, reply);
+}
+
 enum framer_verdict command_on_header(struct conn *conn)
 {
 	struct session *session = conn->session;
 	struct pdu_scsi_command request;
 
 	pdu_scsi_command_decode(&request, framer_bhs(&conn->framer));
-	const char *why = check(&session->spec.params, &request);
+	const char *why = check(&session->params, &request);
 
 	if (why != NULL)
 		return rx_reject(conn, PDU_REJECT_INVALID_PDU_FIELD, why);
@@ -46,7 +80,7 @@ enum framer_verdict command_on_header(struct conn *conn)
 	struct task *task = task_acquire(session, &request);
 
 	if (task == NULL)
-		return rx_wait(conn);
+		return refuse(conn);
 	if ((request.data_len_bytes > 0 || !request.final) &&
 	    window_acquire(task, 0, LOOP_BUFFER_BYTES) == NULL)
 		task_refuse(task, SCSI_TASK_SET_FULL);
@@ -73,9 +107,13 @@ void command_on_end(struct conn *conn)
 {
 	struct task *task = conn->rx.task;
 
+	if (task == NULL) {
+		send_refusal(conn);
+		return;
+	}
 	conn->rx.task = NULL;
 	task->receiving = false;
-	if (task_is_aborted(task)) {
+	if (task->dropped) {
 		task_settle(task);
 		return;
 	}

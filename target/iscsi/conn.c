@@ -55,6 +55,7 @@ void conn_start(struct conn *conn)
 	conn->fd = spec->fd;
 	conn->stat_sn = spec->stat_sn;
 	conn->last_heard_ns = loop_now_ns(conn->loop);
+	conn->listening_since_ns = conn->last_heard_ns;
 	framer_init(&conn->framer, &rx_framer_ops, &config,
 		    (struct framer_slice){conn->receive_area, CONN_RECEIVE_BYTES});
 	watch_start(conn);
@@ -81,6 +82,9 @@ void conn_close(struct conn *conn, const char *why)
 		log_info("iscsi", "%s: closed: %s", conn_name(conn, name), why);
 	shutdown(conn->fd, SHUT_RDWR);
 	framer_stop(&conn->framer, "closing");
+	/* From here on nobody asks the framer again: no message of ours may outlive the session. */
+	conn->blocked = false;
+	list_remove(&conn->blocked_link);
 	session_abort_tasks(conn->session, NULL, NULL);
 	/* The caller may stand inside the framer or on a task of ours: go on from the next turn. */
 	conn->closing_posted = true;
@@ -108,12 +112,7 @@ void conn_close_step(struct conn *conn)
 		return;
 	drop_current(conn);
 	tx_drop(conn);
-	/* Giving back replies may have asked for one more turn. */
-	if (conn->resume_posted)
-		return;
-	text_close(conn);
 	loop_timer_stop(conn->loop, &conn->watch);
-	list_remove(&conn->blocked_link);
 	loop_forget_fd(conn->loop, conn->fd);
 	close(conn->fd);
 	conn->state = CONN_CLOSED;

@@ -21,15 +21,26 @@
 
 /* PDUs of our own making (NOP-In, Reject, responses other than SCSI) a session has at once. */
 #define CONN_REPLIES_MAX 8u
+/* Data that a reply carries without a loop buffer: a Reject's header, the ping data in use. */
+#define REPLY_DATA_BYTES 512u
+/* A text request collected over C bits, and an answer to one. */
+#define TEXT_BYTES_MAX 16384u
 /* The receive area: one receive takes many small PDUs. */
 #define CONN_RECEIVE_BYTES 65536u
-/* Read data submitted or queued per connection, above which reads wait (DESIGN.md 5). */
+/* Read data in the send queue, above which reads wait (DESIGN.md 5). What a disk has not delivered
+ * does not count: a stuck one must not hold up the others' reads. */
 #define CONN_READ_BYTES_MAX (1024u * 1024u)
-/* Buffers one session may hold at once: bounds what one peer can make us keep for it. */
+/* Buffers one session may hold beyond its floor: bounds what one peer can make us keep for it. One
+ * LUN has at most three quarters of them. */
 #define SESSION_WINDOWS_MAX 256u
+#define SESSION_LUN_WINDOWS_MAX (SESSION_WINDOWS_MAX - SESSION_WINDOWS_MAX / 4u)
 /* Buckets of tasks by initiator task tag. A power of two. */
 #define SESSION_TAG_BUCKETS 64u
-/* Counters of tasks per LUN, by the low bits of its number. A power of two. */
+/* Task slots that are a session's own. */
+#define SESSION_SLOTS_FLOOR (ISCSI_FLOOR_COMMANDS + ISCSI_IMMEDIATE_COMMANDS)
+/* Slots kept from sessions: for tasks that were aborted and that a disk still holds. */
+#define LOOP_SLOTS_RESERVE 256u
+/* What LUNs hold is counted by the low bits of their numbers. A power of two. */
 #define SESSION_LUN_BUCKETS 256u
 
 enum conn_state {
@@ -39,16 +50,17 @@ enum conn_state {
 	CONN_CLOSED,
 };
 
-/* A PDU of our own: header made beforehand, at most one window of data. */
+/* A PDU of our own: header made beforehand, and where its data stand. */
 struct reply {
 	struct tx_item tx;
 	struct list_node link; /* conn->replies while free. */
 	enum tx_stat_sn stat_sn;
 	uint32_t data_len_bytes;
-	uint8_t *buffer; /* A loop buffer given back after sending, or NULL. */
+	const uint8_t *payload; /* `data`, `buffer`, or what stays until on_sent. */
+	uint8_t *buffer;        /* A loop buffer given back after sending, or NULL. */
 	void (*on_sent)(struct conn *conn);
 	uint8_t bhs[PDU_BHS_BYTES];
-	uint8_t data[PDU_BHS_BYTES]; /* Of a Reject. */
+	uint8_t data[REPLY_DATA_BYTES];
 };
 
 /* Does this CmdSN come in order? */
@@ -73,13 +85,17 @@ struct rx_current {
 	struct reply *reply;
 };
 
-/* A text exchange that spans several requests (RFC 7143 11.10). */
+/* A text exchange that spans several requests (RFC 7143 11.10). Its memory is the connection's own:
+ * text never waits for buffers, and holds none that others wait for. */
 struct text_exchange {
-	bool walking;  /* The answer is a SendTargets list, and not all of it has been sent. */
-	uint32_t ttt;  /* What the next request of the exchange carries. */
-	uint8_t *text; /* A loop buffer that collects the request over C bits; NULL: no exchange. */
-	uint32_t text_len_bytes;
+	bool open;      /* A request with `ttt` goes on with it. */
+	bool walking;   /* The answer is a SendTargets list, and not all of it has been sent. */
+	bool answering; /* `answer` is on its way. */
+	uint32_t ttt;   /* What the next request of the exchange carries. */
+	uint32_t request_len_bytes;
 	struct discovery_walk walk;
+	uint8_t request[TEXT_BYTES_MAX];
+	uint8_t answer[TEXT_BYTES_MAX];
 };
 
 struct conn {
@@ -101,7 +117,7 @@ struct conn {
 	struct reply reply_slots[CONN_REPLIES_MAX];
 	uint32_t stat_sn;
 	uint32_t next_ttt;
-	uint32_t read_bytes;           /* Read data submitted or queued. */
+	uint32_t read_bytes;           /* Read data in the send queue. */
 	struct list_node read_waiters; /* Tasks that wait for room under CONN_READ_BYTES_MAX. */
 	struct text_exchange text;
 	struct loop_msg
@@ -109,14 +125,21 @@ struct conn {
 	bool closing_posted;
 	struct loop_timer watch;
 	uint64_t last_heard_ns;
-	uint64_t ping_sent_ns; /* 0: no NOP-In of ours is unanswered. */
+	uint64_t listening_since_ns; /* Since then it was never blocked. */
+	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
 	uint32_t ping_ttt;
 	uint8_t receive_area[CONN_RECEIVE_BYTES];
 };
 
+/* What the tasks of one LUN (of those with the same low bits) hold of their session's share. */
+struct session_lun {
+	uint16_t tasks;
+	uint16_t windows[WINDOW_CHARGES]; /* By enum window_charge. */
+};
+
 struct session {
 	/* Constant from create to free. */
-	struct session_spec spec;
+	struct session_spec spec; /* `params`: as of login. */
 	char initiator_name[ISCSI_NAME_MAX + 1];
 	char target_name[ISCSI_NAME_MAX + 1];
 	/* Messages between the control loop and the session's. */
@@ -130,6 +153,7 @@ struct session {
 	struct list_node link; /* home->sessions */
 	struct conn conn;
 	struct negotiation negotiation;
+	struct iscsi_params params; /* In force now: a text request may change some. */
 	struct list_node tasks;
 	struct list_node held;
 	struct list_node by_tag[SESSION_TAG_BUCKETS];
@@ -138,11 +162,11 @@ struct session {
 	uint32_t window;      /* Commands it may have outstanding now; only grows. */
 	uint32_t outstanding; /* Commands received and not answered; immediate ones apart. */
 	uint32_t immediate;
-	uint32_t windows; /* Buffers it holds. */
-	uint32_t resets;  /* Rounds of task management under way. */
+	uint32_t slots;                   /* Tasks that are the session's, answered or not. */
+	uint32_t windows[WINDOW_CHARGES]; /* Buffers it holds, by enum window_charge. */
+	uint32_t resets;                  /* Rounds of task management under way. */
 	bool close_seen;
-	bool ending;
-	uint16_t lun_tasks[SESSION_LUN_BUCKETS];
+	struct session_lun luns[SESSION_LUN_BUCKETS];
 };
 
 struct iscsi_loop {
@@ -154,8 +178,10 @@ struct iscsi_loop {
 	struct list_node sessions;
 	struct list_node aborted; /* Tasks without a session's interest. */
 	struct list_node starved; /* Tasks that wait for a buffer. */
-	struct list_node blocked; /* Connections that wait for a task slot. */
+	struct list_node blocked; /* Connections that wait for a reply or a buffer. */
 	uint32_t floor_unused;    /* Buffers that sessions have not drawn from their floors. */
+	uint32_t reserve;         /* Buffers kept from sessions: RESERVE_BUFFERS. */
+	uint32_t slots_unused;    /* Task slots that sessions have not drawn from their floors. */
 	struct loop_msg feed;
 	bool feed_posted;
 	uint8_t *trash; /* Where unwanted data land; never read. */
@@ -196,9 +222,13 @@ LOOP_ONLY void rx_start(struct conn *conn);
 LOOP_ONLY void rx_unblock(struct conn *conn);
 /* The PDU in hand is refused: read its data, drop them, send a Reject. */
 LOOP_ONLY enum framer_verdict rx_reject(struct conn *conn, uint8_t reason, const char *why);
+/* The PDU in hand came before its CmdSN was due. One connection delivers in order, so the initiator
+ * is broken; a command can be kept until the gap is filled, but the number of anything else, or of
+ * a command that is refused, would be missing for ever: the connection ends. */
+LOOP_ONLY enum framer_verdict rx_stop_early(struct conn *conn);
 /* The PDU in hand is read and dropped without a word. */
 LOOP_ONLY enum framer_verdict rx_ignore(struct conn *conn);
-/* Not now: the loop has no slot for the PDU in hand. */
+/* Not now: there is no reply, or no buffer, for the PDU in hand. */
 LOOP_ONLY enum framer_verdict rx_wait(struct conn *conn);
 
 /* One row an opcode: what the full feature phase does with it (request_table.c). */
@@ -222,11 +252,6 @@ LOOP_ONLY void reply_send(struct conn *conn, struct reply *reply);
 LOOP_ONLY uint8_t *buffer_acquire(struct conn *conn);
 LOOP_ONLY void buffer_release(struct conn *conn, uint8_t *buffer);
 
-/* -- text_exchange.c -- */
-
-/* Forget a text exchange. */
-LOOP_ONLY void text_close(struct conn *conn);
-
 /* -- watch.c -- */
 
 LOOP_ONLY void watch_start(struct conn *conn);
@@ -239,7 +264,7 @@ static inline struct iscsi_loop *iscsi_loop_of(const struct loop *loop)
 {
 	return loop_user(loop);
 }
-/* A slot or buffer came back: feed those who wait, in the next turn. */
+/* A slot, a buffer or the right to one came back: feed those who wait, in the next turn. */
 LOOP_ONLY void iscsi_loop_feed(struct iscsi_loop *home);
 
 /* -- the handlers of request_table.c -- */
@@ -251,7 +276,7 @@ LOOP_ONLY enum framer_verdict data_out_on_header(struct conn *conn);
 LOOP_ONLY struct framer_slice data_out_on_landing(struct conn *conn, uint32_t offset_bytes);
 LOOP_ONLY void data_out_on_end(struct conn *conn);
 LOOP_ONLY enum framer_verdict nop_out_on_header(struct conn *conn);
-LOOP_ONLY struct framer_slice buffer_on_landing(struct conn *conn, uint32_t offset_bytes);
+LOOP_ONLY struct framer_slice nop_out_on_landing(struct conn *conn, uint32_t offset_bytes);
 LOOP_ONLY void nop_out_on_end(struct conn *conn);
 LOOP_ONLY enum framer_verdict tmf_on_header(struct conn *conn);
 LOOP_ONLY void tmf_on_end(struct conn *conn);

@@ -34,7 +34,7 @@ void logout_on_end(struct conn *conn)
 	struct pdu_logout_response answer = {
 		.itt = logout.itt,
 		.response = judge(conn, &logout),
-		.time2wait_s = (uint16_t)conn->session->spec.params.default_time2wait_s,
+		.time2wait_s = (uint16_t)conn->session->params.default_time2wait_s,
 	};
 
 	pdu_logout_response_encode(&answer, reply->bhs);

@@ -13,19 +13,17 @@
 /* Buffers that belong to no session's floor: scratch of VERIFY and WRITE SAME, text, pings, and the
  * account of orphans. */
 #define RESERVE_BUFFERS 64u
-/* Slots of tasks that were aborted and that a disk still holds. */
-#define RESERVE_ORPHAN_TASKS 256u
 /* Task management rounds at once; one more is rejected and its sender tries again. */
 #define RESETS_MAX 16u
 
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
 {
-	return buffers <= RESERVE_BUFFERS ? 0 : (buffers - RESERVE_BUFFERS) / ISCSI_FLOOR_COMMANDS;
+	return buffers <= RESERVE_BUFFERS ? 0 : (buffers - RESERVE_BUFFERS) / ISCSI_FLOOR_BUFFERS;
 }
 
 uint32_t iscsi_buffers_for_sessions(uint32_t sessions)
 {
-	return RESERVE_BUFFERS + sessions * ISCSI_FLOOR_COMMANDS;
+	return RESERVE_BUFFERS + sessions * ISCSI_FLOOR_BUFFERS;
 }
 
 uint32_t iscsi_loop_sessions_max(const struct loop *loop)
@@ -39,8 +37,15 @@ static uint32_t task_count(const struct loop *loop)
 {
 	uint32_t sessions = iscsi_loop_sessions_max(loop);
 
-	return sessions * (ISCSI_FLOOR_COMMANDS + ISCSI_IMMEDIATE_COMMANDS) +
-	       loop_buffer_count(loop) + RESERVE_ORPHAN_TASKS;
+	return sessions * SESSION_SLOTS_FLOOR + loop_buffer_count(loop) + LOOP_SLOTS_RESERVE;
+}
+
+/* Loops too small for all of it (tests have such) keep a part. */
+static uint32_t reserve_of(const struct loop *loop)
+{
+	uint32_t most = loop_buffer_count(loop) / 8u;
+
+	return most < RESERVE_BUFFERS ? most : RESERVE_BUFFERS;
 }
 
 static void init_lists(struct iscsi_loop *home)
@@ -54,8 +59,14 @@ static void init_lists(struct iscsi_loop *home)
 static void release(struct iscsi_loop *home, bool abandon)
 {
 	pool_clear(&home->resets, abandon);
-	pool_clear(&home->windows, abandon);
-	pool_clear(&home->tasks, abandon);
+	if (abandon) {
+		/* Records of I/O that the kernel holds are in there (loop.h, loop_free). */
+		pool_leave_mapped(&home->windows);
+		pool_leave_mapped(&home->tasks);
+		return;
+	}
+	pool_clear(&home->windows, false);
+	pool_clear(&home->tasks, false);
 	free(home->trash);
 	free(home);
 }
@@ -69,6 +80,7 @@ int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 		return res;
 	home->loop = loop;
 	home->server = server;
+	home->reserve = reserve_of(loop);
 	init_lists(home);
 	home->trash = malloc(LOOP_BUFFER_BYTES);
 	if (home->trash == NULL)

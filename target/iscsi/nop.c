@@ -3,6 +3,16 @@
  */
 #include "target/iscsi/conn.h"
 
+/* Room for the ping's data. Only pings longer than any in use depend on the pool of buffers. */
+LOOP_ONLY static bool reserve(struct conn *conn, struct reply *reply, uint32_t data_len_bytes)
+{
+	if (data_len_bytes <= REPLY_DATA_BYTES)
+		return true;
+	reply->buffer = buffer_acquire(conn);
+	reply->payload = reply->buffer;
+	return reply->buffer != NULL;
+}
+
 enum framer_verdict nop_out_on_header(struct conn *conn)
 {
 	struct pdu_nop_out nop;
@@ -18,9 +28,7 @@ enum framer_verdict nop_out_on_header(struct conn *conn)
 
 	if (reply == NULL)
 		return rx_wait(conn);
-	if (nop.data_len_bytes > 0)
-		reply->buffer = buffer_acquire(conn);
-	if (nop.data_len_bytes > 0 && reply->buffer == NULL) {
+	if (!reserve(conn, reply, nop.data_len_bytes)) {
 		reply_release(conn, reply);
 		return rx_wait(conn);
 	}
@@ -28,18 +36,20 @@ enum framer_verdict nop_out_on_header(struct conn *conn)
 	return FRAMER_TAKE;
 }
 
-struct framer_slice buffer_on_landing(struct conn *conn, uint32_t offset_bytes)
+struct framer_slice nop_out_on_landing(struct conn *conn, uint32_t offset_bytes)
 {
-	return (struct framer_slice){
-		.bytes = conn->rx.reply->buffer + offset_bytes,
-		.len_bytes = LOOP_BUFFER_BYTES - offset_bytes,
-	};
+	struct reply *reply = conn->rx.reply;
+
+	if (reply->buffer != NULL)
+		return (struct framer_slice){reply->buffer + offset_bytes,
+					     LOOP_BUFFER_BYTES - offset_bytes};
+	return (struct framer_slice){reply->data + offset_bytes, REPLY_DATA_BYTES - offset_bytes};
 }
 
 void nop_out_on_end(struct conn *conn)
 {
 	struct reply *reply = conn->rx.reply;
-	uint32_t limit = conn->session->spec.params.max_send_data_segment_length;
+	uint32_t limit = conn->session->params.max_send_data_segment_length;
 	struct pdu_nop_out nop;
 
 	pdu_nop_out_decode(&nop, framer_bhs(&conn->framer));

@@ -1,8 +1,10 @@
 /*
  * Data-In: windows are read ahead of the wire, several at a time, and leave in order.
  *
- * A long read never holds more than TASK_READ_WINDOWS_MAX buffers, and a connection never more than
- * CONN_READ_BYTES_MAX of data that its peer has not taken. The last PDU carries the status.
+ * A long read never holds more than TASK_READ_WINDOWS_MAX buffers, and none is submitted while
+ * CONN_READ_BYTES_MAX of data wait for the peer to take them. Who waits for that is in
+ * conn->read_waiters, and the list is empty whenever there is room: the bytes go down in one place,
+ * data_in_sent. The last PDU carries the status.
  */
 #include <assert.h>
 
@@ -20,7 +22,7 @@ LOOP_ONLY static bool data_in_encode(struct conn *conn, struct tx_item *item,
 {
 	struct window *window = CONTAINER_OF(item, struct window, tx);
 	struct task *task = window->task;
-	const struct iscsi_params *params = &conn->session->spec.params;
+	const struct iscsi_params *params = &conn->session->params;
 	uint32_t left = window->length_bytes - window->done_bytes;
 	uint32_t length = min_u32(min_u32(left, params->max_send_data_segment_length),
 				  params->max_burst_length - task->burst_bytes);
@@ -69,6 +71,7 @@ LOOP_ONLY static void data_in_sent(struct conn *conn, struct tx_item *item)
 
 	window->queued = false;
 	task->queue_count--;
+	conn->read_bytes -= window->length_bytes;
 	window_release(window);
 	if (task->stage == TASK_RUNNING && conn->state == CONN_RUNNING)
 		task_read(task);
@@ -81,15 +84,17 @@ LOOP_ONLY static void data_in_sent(struct conn *conn, struct tx_item *item)
 LOOP_ONLY static void queue_window(struct window *window)
 {
 	struct task *task = window->task;
+	struct conn *conn = &task->session->conn;
 
 	window->queued = true;
 	window->tx.encode = data_in_encode;
 	window->tx.sent = data_in_sent;
 	task->queue_count++;
 	task->moved_bytes += window->length_bytes;
+	conn->read_bytes += window->length_bytes;
 	if (task->moved_bytes == task->transfer_bytes)
 		task_move(task, TASK_RESPONDING);
-	tx_queue(&task->session->conn, &window->tx);
+	tx_queue(conn, &window->tx);
 }
 
 /* Queue the windows that are ready and have no gap before them. */
@@ -144,7 +149,7 @@ LOOP_ONLY static void wait_for_room(struct task *task)
 	if (conn->read_bytes >= CONN_READ_BYTES_MAX) {
 		if (!list_is_linked(&task->wait_link))
 			list_append(&conn->read_waiters, &task->wait_link);
-	} else if (task->next_bytes == 0) {
+	} else if (task->next_bytes == 0 && window_is_scarce(task)) {
 		task_refuse(task, SCSI_TASK_SET_FULL);
 	} else {
 		window_wait(task);

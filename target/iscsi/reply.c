@@ -18,6 +18,7 @@ struct reply *reply_acquire(struct conn *conn)
 
 	reply->stat_sn = TX_STAT_SN_USE;
 	reply->data_len_bytes = 0;
+	reply->payload = reply->data;
 	reply->buffer = NULL;
 	reply->on_sent = NULL;
 	return reply;
@@ -50,7 +51,7 @@ static bool reply_encode(struct conn *conn UNUSED, struct tx_item *item, struct 
 
 	memcpy(frame->bhs, reply->bhs, PDU_BHS_BYTES);
 	frame->stat_sn = reply->stat_sn;
-	frame->data = reply->buffer != NULL ? reply->buffer : reply->data;
+	frame->data = reply->payload;
 	frame->data_len_bytes = reply->data_len_bytes;
 	return true;
 }

@@ -10,7 +10,7 @@ LOOP_ONLY static void nothing_on_end(struct conn *conn UNUSED)
 
 /* clang-format off */
 const struct request_row request_table[PDU_OPCODE_COUNT] = {
-	[PDU_NOP_OUT]        = {nop_out_on_header,  buffer_on_landing,   nop_out_on_end},
+	[PDU_NOP_OUT]        = {nop_out_on_header,  nop_out_on_landing,  nop_out_on_end},
 	[PDU_SCSI_COMMAND]   = {command_on_header,  command_on_landing,  command_on_end},
 	[PDU_TMF_REQUEST]    = {tmf_on_header,      NULL,                tmf_on_end},
 	[PDU_TEXT_REQUEST]   = {text_on_header,     text_on_landing,     text_on_end},

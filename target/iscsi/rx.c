@@ -45,8 +45,16 @@ void rx_start(struct conn *conn)
 	loop_recv(conn->loop, &conn->recv_op, conn->fd, conn->recv_iov, count, on_received);
 }
 
+enum framer_verdict rx_stop_early(struct conn *conn)
+{
+	conn_close(conn, "a request came before its CmdSN was due");
+	return FRAMER_STOP;
+}
+
 enum framer_verdict rx_reject(struct conn *conn, uint8_t reason, const char *why)
 {
+	if (conn->rx.cmd_sn == CMD_SN_EARLY)
+		return rx_stop_early(conn);
 	struct reply *reply = reply_acquire(conn);
 
 	if (reply == NULL)
@@ -81,6 +89,7 @@ LOOP_ONLY static void on_resume(struct loop_msg *msg)
 		conn_close_step(conn);
 		return;
 	}
+	conn->listening_since_ns = loop_now_ns(conn->loop);
 	framer_resume(&conn->framer);
 	rx_start(conn);
 }
@@ -125,12 +134,8 @@ LOOP_ONLY static enum framer_verdict on_header(struct framer *framer)
 
 	if (refusal != NULL)
 		return rx_reject(conn, (uint8_t)refusal->reason, refusal->why);
-	/* One connection delivers in order, so a gap means a broken initiator; commands alone can
-	 * be kept until it is filled. */
-	if (conn->rx.cmd_sn == CMD_SN_EARLY && opcode != PDU_SCSI_COMMAND) {
-		conn_close(conn, "a request came before its CmdSN was due");
-		return FRAMER_STOP;
-	}
+	if (conn->rx.cmd_sn == CMD_SN_EARLY && opcode != PDU_SCSI_COMMAND)
+		return rx_stop_early(conn);
 	return conn->rx.row->on_header(conn);
 }
 
@@ -144,12 +149,13 @@ static struct framer_slice on_landing(struct framer *framer, uint32_t offset_byt
 /* RFC 7143 11.17: the header of the offending PDU travels back as data. */
 LOOP_ONLY static void send_reject(struct conn *conn)
 {
+	static struct log_limit limit = LOG_LIMIT(20, 1000);
 	struct reply *reply = conn->rx.reply;
 	struct pdu_reject pdu = {.data_len_bytes = PDU_BHS_BYTES, .reason = conn->rx.reject_reason};
 	char name[CONN_NAME_BYTES];
 
-	log_info("iscsi", "%s: rejected opcode 0x%02x: %s", conn_name(conn, name),
-		 conn->framer.pdu.opcode, conn->rx.why);
+	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s: rejected opcode 0x%02x: %s",
+		    conn_name(conn, name), conn->framer.pdu.opcode, conn->rx.why);
 	pdu_reject_encode(&pdu, reply->bhs);
 	memcpy(reply->data, framer_bhs(&conn->framer), PDU_BHS_BYTES);
 	reply->data_len_bytes = PDU_BHS_BYTES;

@@ -16,8 +16,11 @@
 
 struct registry;
 
-/* A session starts with this many command slots and buffers of its own (DESIGN.md 5). */
+/* A session starts with this many commands, each sure of a slot and of a buffer (DESIGN.md 5). */
 #define ISCSI_FLOOR_COMMANDS 8u
+/* Buffers that are a session's own: one for each of these commands, and a few that one LUN, stuck
+ * with as many commands, leaves to the others. */
+#define ISCSI_FLOOR_BUFFERS (ISCSI_FLOOR_COMMANDS + 2u)
 /* Immediate commands a session may have beyond its window; answered from a reserve. */
 #define ISCSI_IMMEDIATE_COMMANDS 4u
 

@@ -39,6 +39,7 @@ int session_create(const struct session_spec *spec, struct session **out)
 		memcpy(session->conn.receive_area, spec->leftover, spec->leftover_bytes);
 	session->spec.leftover = NULL;
 	session->negotiation = *spec->negotiation;
+	session->params = spec->params;
 	session->spec.negotiation = &session->negotiation;
 	session->exp_cmd_sn = spec->exp_cmd_sn;
 	session->window = ISCSI_FLOOR_COMMANDS;
@@ -68,7 +69,8 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	struct iscsi_loop *home = iscsi_loop_of(session->spec.loop);
 
 	session->home = home;
-	home->floor_unused += ISCSI_FLOOR_COMMANDS;
+	home->floor_unused += ISCSI_FLOOR_BUFFERS;
+	home->slots_unused += SESSION_SLOTS_FLOOR;
 	list_init(&session->tasks);
 	list_init(&session->held);
 	for (unsigned i = 0; i < SESSION_TAG_BUCKETS; i++)
@@ -122,12 +124,14 @@ void session_end_if_idle(struct session *session)
 	if (session->conn.state != CONN_CLOSED || session->resets > 0)
 		return;
 	/* From here on nobody posts a close any more; one that was posted is waited for. */
-	if (atomic_exchange(&session->close_posted, true) && !session->close_seen &&
-	    !session->ending)
+	if (atomic_exchange(&session->close_posted, true) && !session->close_seen)
 		return;
 	assert(list_is_empty(&session->tasks) && list_is_empty(&session->held));
-	assert(session->windows == 0 && session->outstanding == 0 && session->immediate == 0);
-	home->floor_unused -= ISCSI_FLOOR_COMMANDS;
+	assert(session->windows[WINDOW_OF_FLOOR] == 0 && session->windows[WINDOW_SHARED] == 0);
+	assert(session->outstanding == 0 && session->immediate == 0 && session->slots == 0);
+	home->floor_unused -= ISCSI_FLOOR_BUFFERS;
+	home->slots_unused -= SESSION_SLOTS_FLOOR;
+	iscsi_loop_feed(home);
 	list_remove(&session->link);
 	loop_post(session->spec.server->control, &session->ended_msg, on_ended);
 }

@@ -67,8 +67,8 @@ void session_start(struct session *session);
 void session_close(struct session *session, enum session_close_reason reason);
 void session_free(struct session *session);
 
-/* The spec it was made from, for the registry and for operators; constant. Its strings live as long
- * as the session; `leftover` is NULL. Any thread. */
+/* The spec it was made from, for the registry and for operators; constant (`params` as of login).
+ * Its strings live as long as the session; `leftover` is NULL. Any thread. */
 const struct session_spec *session_spec(const struct session *session);
 
 #endif

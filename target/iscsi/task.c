@@ -54,12 +54,12 @@ static struct list_node *tag_bucket(struct session *session, uint32_t itt)
 	return &session->by_tag[itt & (SESSION_TAG_BUCKETS - 1u)];
 }
 
-static uint16_t *lun_counter(struct task *task)
+struct session_lun *task_lun(const struct task *task)
 {
 	uint16_t number = 0;
 
 	(void)scsi_lun_number(task->cmd.lun_field, &number);
-	return &task->session->lun_tasks[number & (SESSION_LUN_BUCKETS - 1u)];
+	return &task->session->luns[number & (SESSION_LUN_BUCKETS - 1u)];
 }
 
 struct task *task_find(struct session *session, uint32_t itt)
@@ -98,7 +98,7 @@ LOOP_ONLY static void task_enter(struct task *task)
 
 	list_append(tag_bucket(session, task->request.itt), &task->tag_link);
 	task->counted = true;
-	(*lun_counter(task))++;
+	task_lun(task)->tasks++;
 	if (task->request.immediate)
 		session->immediate++;
 	else
@@ -115,19 +115,42 @@ LOOP_ONLY static void task_leave(struct task *task)
 		return;
 	task->counted = false;
 	list_remove(&task->tag_link);
-	(*lun_counter(task))--;
+	task_lun(task)->tasks--;
 	if (task->request.immediate)
 		session->immediate--;
 	else
 		session->outstanding--;
 }
 
+/* Beyond its floor a session has what no other's floor needs. */
+static bool slot_is_due(const struct session *session)
+{
+	const struct iscsi_loop *home = session->home;
+
+	return session->slots < SESSION_SLOTS_FLOOR ||
+	       pool_free_count(&home->tasks) > home->slots_unused + LOOP_SLOTS_RESERVE;
+}
+
+static void slot_take(struct session *session)
+{
+	if (session->slots++ < SESSION_SLOTS_FLOOR)
+		session->home->slots_unused--;
+}
+
+/* The slot is no longer the session's, whether it is free or a disk still holds its task. */
+static void slot_give_back(struct session *session)
+{
+	if (--session->slots < SESSION_SLOTS_FLOOR)
+		session->home->slots_unused++;
+}
+
 struct task *task_acquire(struct session *session, const struct pdu_scsi_command *request)
 {
-	struct task *task = pool_acquire(&session->home->tasks);
+	struct task *task = slot_is_due(session) ? pool_acquire(&session->home->tasks) : NULL;
 
 	if (task == NULL)
 		return NULL;
+	slot_take(session);
 	memset(task, 0, sizeof(*task));
 	task->home = session->home;
 	task->session = session;
@@ -149,6 +172,8 @@ LOOP_ONLY static void task_free(struct task *task)
 
 	assert(list_is_empty(&task->windows) && !task->counted && task->device_count == 0);
 	list_remove(&task->wait_link);
+	if (task->session != NULL)
+		slot_give_back(task->session);
 	task_move(task, TASK_FREE);
 	pool_release(&home->tasks, task);
 	iscsi_loop_feed(home);
@@ -269,9 +294,10 @@ void task_settle(struct task *task)
 	} else if (task->stage == TASK_RESPONDING && task->queue_count == 0) {
 		task_leave(task);
 		task_free(task);
-	} else if (task->stage == TASK_ABORTED && idle && !task->receiving) {
+	} else if (task->dropped && !task->receiving) {
 		windows_release_idle(task);
-		task_free(task);
+		if (task->stage == TASK_ABORTED && idle)
+			task_free(task);
 	}
 }
 
@@ -369,11 +395,55 @@ static bool lun_has_its_share(struct task *task)
 	const struct session *session = task->session;
 	uint32_t widest = session->spec.server->limits.queue_depth_max;
 
-	return session->window >= widest && *lun_counter(task) > widest - widest / 4u;
+	return session->window >= widest && task_lun(task)->tasks > widest - widest / 4u;
 }
+
+/* -- abort -- */
+
+/* Nothing more moves for it, and nobody finds it by its tag. */
+LOOP_ONLY static void task_withdraw(struct task *task)
+{
+	list_remove(&task->wait_link);
+	task_leave(task);
+	LIST_FOREACH (node, &task->windows)
+		window_uncharge(CONTAINER_OF(node, struct window, link));
+	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
+		task->r2ts[i].active = false;
+	task->unsolicited_due = false;
+	task->dropped = true;
+	if (!task->receiving)
+		windows_release_idle(task);
+}
+
+/* It belongs to no session any more, and ends when nobody holds it. */
+LOOP_ONLY static void task_part(struct task *task)
+{
+	task_move(task, TASK_ABORTED);
+	slot_give_back(task->session);
+	task->session = NULL;
+	if (task->prepared)
+		scsi_cmd_abort(&task->cmd);
+	task_settle(task);
+}
+
+void task_abort(struct task *task)
+{
+	if (task->stage == TASK_RESPONDING || task->stage == TASK_ABORTED)
+		return;
+	task_withdraw(task);
+	/* It was received, so its CmdSN must not be missing (RFC 7143 4.2.2.1). */
+	if (task->stage != TASK_HELD || task->session->conn.state >= CONN_CLOSING)
+		task_part(task);
+}
+
+/* -- start by CmdSN -- */
 
 void task_start(struct task *task)
 {
+	if (task->dropped) {
+		task_part(task);
+		return;
+	}
 	task_move(task, TASK_RUNNING);
 	if (!task_has_failed(task) && lun_has_its_share(task))
 		task_refuse(task, SCSI_TASK_SET_FULL);
@@ -387,27 +457,5 @@ void task_start(struct task *task)
 		return;
 	}
 	task->executed = true;
-	task_settle(task);
-}
-
-/* -- abort -- */
-
-void task_abort(struct task *task)
-{
-	if (task->stage == TASK_RESPONDING || task->stage == TASK_ABORTED)
-		return;
-	list_remove(&task->wait_link);
-	task_leave(task);
-	LIST_FOREACH (node, &task->windows)
-		window_uncharge(CONTAINER_OF(node, struct window, link));
-	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		task->r2ts[i].active = false;
-	task->unsolicited_due = false;
-	task_move(task, TASK_ABORTED);
-	task->session = NULL;
-	if (task->prepared)
-		scsi_cmd_abort(&task->cmd);
-	if (!task->receiving)
-		windows_release_idle(task);
 	task_settle(task);
 }

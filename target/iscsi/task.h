@@ -39,10 +39,17 @@ enum task_stage {
 	TASK_STAGE_COUNT
 };
 
+/* What a window's buffer is taken from. */
+enum window_charge {
+	WINDOW_OF_FLOOR, /* Its session's own: the first window of a command. */
+	WINDOW_SHARED,   /* What no session's floor needs. */
+	WINDOW_CHARGES,
+	WINDOW_FREE_OF_CHARGE = WINDOW_CHARGES, /* Its task was aborted. */
+};
+
 struct window {
 	struct list_node link; /* task->windows, by offset. */
 	struct task *task;
-	struct scsi_piece piece;
 	uint8_t *buffer;
 	uint64_t offset_bytes; /* A multiple of LOOP_BUFFER_BYTES. */
 	uint32_t length_bytes;
@@ -51,8 +58,8 @@ struct window {
 	bool in_device;
 	bool ready; /* Read: the data are in the buffer. */
 	bool queued;
-	bool charged;        /* Counted in session->windows. */
-	uint32_t read_bytes; /* What it counts for in conn->read_bytes. */
+	enum window_charge charge; /* Counted in session->windows and its LUN's. */
+	struct scsi_piece piece;   /* Not cleared: scsi_piece_submit does it. */
 };
 
 /* An R2T and the data it asked for. */
@@ -96,19 +103,23 @@ struct task {
 	bool prepared;
 	bool executed;
 	bool counted; /* In session->outstanding. */
+	bool dropped; /* Aborted. If it was held, it stays there until its CmdSN is due. */
 	uint64_t unsolicited_deadline_ns;
 	struct task_r2t r2ts[TASK_R2TS_MAX];
 	struct tx_item response;
 	uint8_t sense[2u + SCSI_SENSE_MAX]; /* SenseLength and sense data, RFC 7143 11.4.7.2. */
 };
 
-/* A slot for a command of this session, or NULL: stop receiving until one is back. */
+/* What its LUN holds of its session's share. Not of an aborted task. */
+struct session_lun *task_lun(const struct task *task);
+/* A slot for a command of this session, or NULL: answer TASK SET FULL. */
 LOOP_ONLY struct task *task_acquire(struct session *session,
 				    const struct pdu_scsi_command *request);
 LOOP_ONLY void task_move(struct task *task, enum task_stage stage);
 /* The task of an initiator task tag that is not aborted, or NULL. */
 LOOP_ONLY struct task *task_find(struct session *session, uint32_t itt);
-/* Its turn by CmdSN has come: prepare it and start moving data. */
+/* Its turn by CmdSN has come: prepare it and start moving data, or let it go if it was aborted
+ * meanwhile. It may be gone afterwards. */
 LOOP_ONLY void task_start(struct task *task);
 /* Something changed: respond if all is done, free it if it may go. The task may be gone afterwards.
  */
@@ -140,10 +151,13 @@ static inline bool task_has_failed(const struct task *task)
 
 /* -- windows (window.c) -- */
 
-/* A window at that offset, at the end of the task's list; NULL when the session has its share or
- * the loop has none left. */
+/* A window at that offset, at the end of the task's list; NULL when the session or the LUN has its
+ * share or the loop has none left. */
 LOOP_ONLY struct window *window_acquire(struct task *task, uint64_t offset_bytes,
 					uint32_t length_bytes);
+/* Why there was none: true when others hold the buffers, false when the session has its share, so
+ * that its own windows will make room. */
+LOOP_ONLY bool window_is_scarce(const struct task *task);
 LOOP_ONLY void window_release(struct window *window);
 /* Its buffer no longer counts as the session's: the task was aborted. */
 LOOP_ONLY void window_uncharge(struct window *window);

@@ -175,6 +175,7 @@ enum framer_verdict tmf_on_header(struct conn *conn)
 
 void tmf_on_end(struct conn *conn)
 {
+	static struct log_limit limit = LOG_LIMIT(20, 1000);
 	struct pdu_tmf_request request;
 	uint8_t response = PDU_TMF_NOT_SUPPORTED;
 	struct reply *reply = conn->rx.reply;
@@ -183,8 +184,9 @@ void tmf_on_end(struct conn *conn)
 	pdu_tmf_request_decode(&request, framer_bhs(&conn->framer));
 	if (request.function < ARRAY_SIZE(functions) && functions[request.function] != NULL)
 		response = functions[request.function](conn, &request);
-	log_info("iscsi", "%s: task management function %u on LUN 0x%016llx", conn_name(conn, name),
-		 request.function, (unsigned long long)request.lun);
+	log_limited(&limit, LOG_LEVEL_INFO, "iscsi",
+		    "%s: task management function %u on LUN 0x%016llx", conn_name(conn, name),
+		    request.function, (unsigned long long)request.lun);
 	conn->rx.reply = NULL;
 	if (response != ANSWER_LATER)
 		answer(conn, reply, request.itt, response);

@@ -61,7 +61,7 @@ LOOP_ONLY static bool add_frame(struct conn *conn, struct tx_item *item, uint32_
 				uint32_t *iov_count)
 {
 	struct tx *tx = &conn->tx;
-	const struct iscsi_params *params = &conn->session->spec.params;
+	const struct iscsi_params *params = &conn->session->params;
 	uint8_t *head = tx->frames[slot].head;
 	uint8_t *tail = tx->frames[slot].tail;
 	struct tx_frame frame = {.bhs = head};

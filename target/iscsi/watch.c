@@ -61,6 +61,13 @@ void watch_pong(struct conn *conn, uint32_t ttt)
 		conn->ping_sent_ns = 0;
 }
 
+/* True when we have listened for that long: while it was us who did not, the peer owes nothing. */
+LOOP_ONLY static bool has_listened(const struct conn *conn, uint64_t ms)
+{
+	return !conn->blocked && !conn->resume_posted &&
+	       loop_now_ns(conn->loop) - conn->listening_since_ns >= ms * CLOCK_NS_PER_MS;
+}
+
 /* NULL, or why the peer has to go. */
 LOOP_ONLY static const char *judge(struct conn *conn)
 {
@@ -69,9 +76,9 @@ LOOP_ONLY static const char *judge(struct conn *conn)
 
 	if (tx_is_stalled(conn, limits->write_stall_timeout_ms))
 		return "the peer has taken no data for the write-stall time";
-	if (data_overdue(conn))
+	if (has_listened(conn, limits->data_out_timeout_ms) && data_overdue(conn))
 		return "the peer owes data it was asked for";
-	if (conn->ping_sent_ns != 0 &&
+	if (has_listened(conn, limits->nop_timeout_ms) && conn->ping_sent_ns != 0 &&
 	    now_ns - conn->ping_sent_ns > limits->nop_timeout_ms * CLOCK_NS_PER_MS)
 		return "the peer did not answer a NOP-In";
 	return NULL;

@@ -1,52 +1,72 @@
 /*
  * Windows: the buffers through which a command's data move, and who may have one.
  *
- * Credit is reservation (DESIGN.md 5): every session is sure of its floor of buffers; above it,
- * buffers go to who asks first, but never those that would be missing from somebody's floor.
+ * Credit is reservation (DESIGN.md 5): every session is sure of its floor, and draws on it for the
+ * first window of a command alone, so that each of ISCSI_FLOOR_COMMANDS has one. All other windows
+ * come out of what no floor needs, and go to who asks first, within the shares of session and LUN.
  */
 #include <assert.h>
 #include <string.h>
 
 #include "target/iscsi/conn.h"
 
-/* May this session have one more buffer? */
-LOOP_ONLY static bool is_entitled(const struct session *session)
+static bool lun_has_its_share(const struct task *task)
 {
-	const struct iscsi_loop *home = session->home;
-
-	if (session->windows < ISCSI_FLOOR_COMMANDS)
-		return true;
-	return session->windows < SESSION_WINDOWS_MAX &&
-	       loop_buffers_free(home->loop) > home->floor_unused;
+	return task_lun(task)->windows[WINDOW_SHARED] >= SESSION_LUN_WINDOWS_MAX;
 }
 
-LOOP_ONLY static void charge(struct window *window)
+bool window_is_scarce(const struct task *task)
 {
-	struct session *session = window->task->session;
+	return task->session->windows[WINDOW_SHARED] < SESSION_WINDOWS_MAX &&
+	       !lun_has_its_share(task);
+}
 
-	if (session->windows < ISCSI_FLOOR_COMMANDS)
-		session->home->floor_unused--;
-	session->windows++;
-	window->charged = true;
+/* What a further window of the task may be charged to. */
+LOOP_ONLY static enum window_charge entitlement(const struct task *task)
+{
+	const struct session *session = task->session;
+	const struct iscsi_loop *home = task->home;
+
+	if (window_is_scarce(task) &&
+	    loop_buffers_free(home->loop) > home->floor_unused + home->reserve)
+		return WINDOW_SHARED;
+	if (task->window_count == 0 && session->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_BUFFERS &&
+	    task_lun(task)->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_COMMANDS)
+		return WINDOW_OF_FLOOR;
+	return WINDOW_FREE_OF_CHARGE;
+}
+
+LOOP_ONLY static void charge(struct window *window, enum window_charge charge)
+{
+	struct task *task = window->task;
+
+	window->charge = charge;
+	task->session->windows[charge]++;
+	task_lun(task)->windows[charge]++;
+	if (charge == WINDOW_OF_FLOOR)
+		task->home->floor_unused--;
 }
 
 void window_uncharge(struct window *window)
 {
-	struct session *session = window->task->session;
+	struct task *task = window->task;
 
-	if (!window->charged)
+	if (window->charge == WINDOW_FREE_OF_CHARGE)
 		return;
-	window->charged = false;
-	session->windows--;
-	if (session->windows < ISCSI_FLOOR_COMMANDS)
-		session->home->floor_unused++;
-	session->conn.read_bytes -= window->read_bytes;
+	task->session->windows[window->charge]--;
+	task_lun(task)->windows[window->charge]--;
+	if (window->charge == WINDOW_OF_FLOOR)
+		task->home->floor_unused++;
+	window->charge = WINDOW_FREE_OF_CHARGE;
+	/* The disk may hold the buffer for long, but others of the session may go on. */
+	iscsi_loop_feed(task->home);
 }
 
 struct window *window_acquire(struct task *task, uint64_t offset_bytes, uint32_t length_bytes)
 {
 	struct iscsi_loop *home = task->home;
-	uint8_t *buffer = is_entitled(task->session) ? loop_buffer_acquire(home->loop) : NULL;
+	enum window_charge right = entitlement(task);
+	uint8_t *buffer = right == WINDOW_FREE_OF_CHARGE ? NULL : loop_buffer_acquire(home->loop);
 
 	if (buffer == NULL)
 		return NULL;
@@ -54,18 +74,14 @@ struct window *window_acquire(struct task *task, uint64_t offset_bytes, uint32_t
 	struct window *window = pool_acquire(&home->windows);
 
 	assert(window != NULL);
-	memset(window, 0, sizeof(*window));
+	memset(window, 0, offsetof(struct window, piece));
 	window->task = task;
 	window->buffer = buffer;
 	window->offset_bytes = offset_bytes;
 	window->length_bytes = length_bytes;
-	list_init(&window->tx.link);
 	list_append(&task->windows, &window->link);
 	task->window_count++;
-	charge(window);
-	if (task->cmd.data == SCSI_DATA_IN_MEDIUM)
-		window->read_bytes = length_bytes;
-	task->session->conn.read_bytes += window->read_bytes;
+	charge(window, right);
 	return window;
 }
 

@@ -129,7 +129,7 @@ LOOP_ONLY static void send_r2t(struct task_r2t *r2t, struct task *task, uint64_t
 /* A record for one more R2T, or NULL when as many as agreed are outstanding. */
 static struct task_r2t *free_r2t(struct task *task)
 {
-	uint32_t limit = task->session->spec.params.max_outstanding_r2t;
+	uint32_t limit = task->session->params.max_outstanding_r2t;
 
 	for (uint32_t i = 0; i < TASK_R2TS_MAX && i < limit; i++)
 		if (!task->r2ts[i].active && !task->r2ts[i].queued)
@@ -157,7 +157,7 @@ LOOP_ONLY static uint64_t reserve(struct task *task, uint64_t end_bytes)
 /* Ask for more data, as far as agreement and buffers reach. */
 LOOP_ONLY static void solicit(struct task *task)
 {
-	uint32_t max_burst = task->session->spec.params.max_burst_length;
+	uint32_t max_burst = task->session->params.max_burst_length;
 	struct task_r2t *r2t;
 
 	while (task->next_bytes < task->transfer_bytes && (r2t = free_r2t(task)) != NULL) {
@@ -171,7 +171,7 @@ LOOP_ONLY static void solicit(struct task *task)
 	if (task->next_bytes == task->transfer_bytes || task->window_count > 0)
 		return;
 	/* Not one buffer: nothing has moved yet, so the initiator may as well come again. */
-	if (task->next_bytes == 0)
+	if (task->next_bytes == 0 && window_is_scarce(task))
 		task_refuse(task, SCSI_TASK_SET_FULL);
 	else
 		window_wait(task);
@@ -270,7 +270,7 @@ static const char *check_unsolicited(const struct task *task, const struct pdu_d
 		return "unsolicited Data-Out has a gap";
 	if (pdu->data_sn != task->unsolicited_data_sn)
 		return "Data-Out has the wrong DataSN";
-	if (end > task->session->spec.params.first_burst_length ||
+	if (end > task->session->params.first_burst_length ||
 	    end > task->request.expected_data_len_bytes)
 		return "unsolicited Data-Out exceeds FirstBurstLength or the expected data";
 	return NULL;
@@ -282,9 +282,11 @@ static const char *check_unsolicited(const struct task *task, const struct pdu_d
  */
 LOOP_ONLY static void fail_data(struct conn *conn, struct task *task, const char *why)
 {
+	static struct log_limit limit = LOG_LIMIT(20, 1000);
 	char name[CONN_NAME_BYTES];
 
-	log_info("iscsi", "%s: command failed: %s", conn_name(conn, name), why);
+	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s: command failed: %s",
+		    conn_name(conn, name), why);
 	scsi_cmd_fail_data_phase(&task->cmd);
 	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
 		task->r2ts[i].active = false;
@@ -303,6 +305,9 @@ enum framer_verdict data_out_on_header(struct conn *conn)
 
 	/* Data of a task that was aborted meanwhile are expected to arrive (RFC 7143 4.2.3.3). */
 	if (task == NULL || (r2t == NULL && pdu.ttt != PDU_TAG_RESERVED))
+		return rx_ignore(conn);
+	/* It has its status already, which a stray Data-Out must not change. */
+	if (task->stage == TASK_RESPONDING)
 		return rx_ignore(conn);
 	why = r2t != NULL ? check_solicited(r2t, &pdu) : check_unsolicited(task, &pdu);
 	if (why != NULL) {
@@ -342,7 +347,7 @@ void data_out_on_end(struct conn *conn)
 
 	conn->rx.task = NULL;
 	task->receiving = false;
-	if (task_is_aborted(task)) {
+	if (task->dropped) {
 		task_settle(task);
 		return;
 	}

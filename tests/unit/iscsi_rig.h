@@ -38,6 +38,7 @@ struct rig {
 	char dir[64];
 	char image[96];
 	char faults[96];
+	uint32_t first_cmd_sn; /* Of sessions that begin from here on. */
 	atomic_uint ended;
 	unsigned closed; /* Peers that have ended. */
 };
@@ -114,6 +115,7 @@ static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine
 	snprintf(rig->dir, sizeof(rig->dir), "/tmp/ringsan-rig-XXXXXX");
 	cr_assert_not_null(mkdtemp(rig->dir));
 	snprintf(rig->faults, sizeof(rig->faults), "%s/faults", rig->dir);
+	rig->first_cmd_sn = 100;
 	rig->server.limits = (struct iscsi_limits){
 		.sessions_max = 16,
 		.queue_depth_max = 64,
@@ -178,7 +180,7 @@ static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
 		.tsih = 1,
 		.params = *params,
 		.negotiation = &negotiation,
-		.exp_cmd_sn = 100,
+		.exp_cmd_sn = rig->first_cmd_sn,
 		.stat_sn = 200,
 		.on_ended = rig_on_ended,
 		.arg = rig,
@@ -193,9 +195,9 @@ static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
 	*peer = (struct peer){.rig = rig,
 			      .fd = fds[1],
 			      .params = *params,
-			      .cmd_sn = 100,
+			      .cmd_sn = rig->first_cmd_sn,
 			      .exp_stat_sn = 200,
-			      .max_cmd_sn = 107,
+			      .max_cmd_sn = rig->first_cmd_sn + 7,
 			      .next_itt = 1};
 	cr_assert_eq(session_create(&spec, &peer->session), 0);
 	session_start(peer->session);
@@ -208,11 +210,49 @@ static inline void rig_wait_ended(struct rig *rig, unsigned count)
 	cr_assert_geq(atomic_load(&rig->ended), count, "a session did not end");
 }
 
+/* What a disk holds comes back a little after its session has ended. */
+struct rig_count {
+	struct loop_round round;
+	atomic_uint used;
+	atomic_bool done;
+};
+
+static inline bool rig_count_on_loop(struct loop_round *round, struct loop *loop)
+{
+	struct rig_count *count = CONTAINER_OF(round, struct rig_count, round);
+	struct iscsi_loop *home = iscsi_loop_of(loop);
+
+	atomic_fetch_add(&count->used, pool_used_count(&home->tasks) +
+					       pool_used_count(&home->windows) +
+					       pool_used_count(&home->resets) +
+					       (loop_buffer_count(loop) - loop_buffers_free(loop)));
+	return true;
+}
+
+static inline void rig_count_done(struct loop_round *round)
+{
+	atomic_store(&CONTAINER_OF(round, struct rig_count, round)->done, true);
+}
+
+/* Slots and buffers in use on all loops. */
+static inline unsigned rig_used(struct rig *rig)
+{
+	struct rig_count count = {0};
+
+	loop_round_start(&count.round, &rig->server.group, rig->control, rig_count_on_loop,
+			 rig_count_done);
+	while (!atomic_load(&count.done))
+		usleep(1000);
+	return atomic_load(&count.used);
+}
+
 /* All sessions must have ended. Asserts that nothing is left. */
 static inline void rig_end(struct rig *rig)
 {
 	char path[128];
 
+	for (int i = 0; i < 1000 && rig_used(rig) > 0; i++)
+		usleep(10000);
 	for (unsigned i = 0; i < RIG_LOOPS; i++)
 		loop_stop(rig->server.group.loops[i]);
 	loop_stop(rig->control);
@@ -502,6 +542,86 @@ static inline void peer_clear_attention(struct peer *peer, uint64_t lun)
 
 	cr_assert_eq(result.status, SCSI_CHECK_CONDITION);
 	cr_assert_eq(result.asc, 0x2900);
+}
+
+/* Tell the fault image of LUN 0 what to do. */
+static inline void rig_faults(struct rig *rig, const char *what)
+{
+	char fresh[128];
+	FILE *file;
+
+	snprintf(fresh, sizeof(fresh), "%s.new", rig->faults);
+	file = fopen(fresh, "we");
+	cr_assert_not_null(file);
+	cr_assert_geq(fputs(what, file), 0);
+	cr_assert_eq(fclose(file), 0);
+	cr_assert_eq(rename(fresh, rig->faults), 0);
+}
+
+static inline uint32_t peer_start_read(struct peer *peer, uint64_t lun, uint32_t bytes)
+{
+	struct rig_command command = {.lun = lun, .expected_bytes = bytes, .read = true};
+
+	rig_cdb10(command.cdb, 0x28, 0, (uint16_t)(bytes / 512));
+	return peer_command(peer, &command);
+}
+
+/* Nothing else must be on its way. */
+static inline void peer_read_is_good(struct peer *peer, uint64_t lun)
+{
+	uint8_t got[4096];
+	struct rig_result result =
+		peer_finish_read(peer, peer_start_read(peer, lun, sizeof(got)), got);
+
+	cr_assert_eq(result.status, SCSI_GOOD, "status %02x, sense %04x", result.status,
+		     result.asc);
+}
+
+static inline void peer_ping(struct peer *peer, struct rig_pdu *pdu)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	struct pdu_nop_out nop = {
+		.itt = 0x1234, .ttt = PDU_TAG_RESERVED, .immediate = true, .cmd_sn = peer->cmd_sn};
+
+	pdu_nop_out_encode(&nop, bhs);
+	peer_send(peer, bhs, "hello", 5);
+	peer_expect(peer, pdu, PDU_NOP_IN);
+	cr_assert_eq(get_be32(pdu->bhs + 16), 0x1234);
+	cr_assert_eq(pdu->data_len_bytes, 5);
+	cr_assert_arr_eq(pdu->data, "hello", 5);
+}
+
+struct rig_tmf {
+	uint8_t function;
+	uint64_t lun;
+	uint32_t referenced;
+};
+
+static inline void peer_send_tmf(struct peer *peer, struct rig_tmf tmf)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	struct pdu_tmf_request request = {.function = tmf.function,
+					  .lun = tmf.lun,
+					  .itt = peer->next_itt++,
+					  .referenced_task_tag = tmf.referenced,
+					  .immediate = true,
+					  .cmd_sn = peer->cmd_sn};
+
+	pdu_tmf_request_encode(&request, bhs);
+	peer_send(peer, bhs, NULL, 0);
+}
+
+/* Task management whose answer is the next PDU. */
+static inline uint8_t peer_manage(struct peer *peer, struct rig_pdu *pdu, struct rig_tmf tmf)
+{
+	struct pdu_tmf_response response;
+	uint32_t itt = peer->next_itt;
+
+	peer_send_tmf(peer, tmf);
+	peer_expect(peer, pdu, PDU_TMF_RESPONSE);
+	pdu_tmf_response_decode(&response, pdu->bhs);
+	cr_assert_eq(response.itt, itt);
+	return response.response;
 }
 
 /* End a session from the initiator's side and wait until the target has noticed. */

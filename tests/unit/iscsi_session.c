@@ -4,8 +4,6 @@
  */
 #include "tests/unit/iscsi_rig.h"
 
-#include <fcntl.h>
-
 static struct rig rig;
 static struct peer peer;
 static struct rig_pdu pdu;
@@ -23,73 +21,29 @@ static void end(void)
 	rig_end(&rig);
 }
 
-/* Tell the fault image of LUN 0 what to do. */
 static void faults(const char *what)
 {
-	char fresh[128];
-	int fd;
-
-	snprintf(fresh, sizeof(fresh), "%s.new", rig.faults);
-	fd = open(fresh, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-	cr_assert_geq(fd, 0);
-	cr_assert_eq(write(fd, what, strlen(what)), (ssize_t)strlen(what));
-	close(fd);
-	cr_assert_eq(rename(fresh, rig.faults), 0);
+	rig_faults(&rig, what);
 }
 
 static uint32_t start_read(uint64_t lun)
 {
-	struct rig_command command = {.lun = lun, .expected_bytes = 4096, .read = true};
-
-	rig_cdb10(command.cdb, 0x28, 0, 8);
-	return peer_command(&peer, &command);
+	return peer_start_read(&peer, lun, 4096);
 }
 
 static void read_is_good(uint64_t lun)
 {
-	uint8_t got[4096];
-	struct rig_result result = peer_finish_read(&peer, start_read(lun), got);
-
-	cr_assert_eq(result.status, SCSI_GOOD, "sense %04x", result.asc);
+	peer_read_is_good(&peer, lun);
 }
 
 static void ping(void)
 {
-	uint8_t bhs[PDU_BHS_BYTES];
-	struct pdu_nop_out nop = {
-		.itt = 0x1234, .ttt = PDU_TAG_RESERVED, .immediate = true, .cmd_sn = peer.cmd_sn};
-
-	pdu_nop_out_encode(&nop, bhs);
-	peer_send(&peer, bhs, "hello", 5);
-	peer_expect(&peer, &pdu, PDU_NOP_IN);
-	cr_assert_eq(get_be32(pdu.bhs + 16), 0x1234);
-	cr_assert_eq(pdu.data_len_bytes, 5);
-	cr_assert_arr_eq(pdu.data, "hello", 5);
+	peer_ping(&peer, &pdu);
 }
 
-struct tmf {
-	uint8_t function;
-	uint64_t lun;
-	uint32_t referenced;
-};
-
-static uint8_t manage(struct tmf tmf)
+static uint8_t manage(struct rig_tmf tmf)
 {
-	uint8_t bhs[PDU_BHS_BYTES];
-	struct pdu_tmf_request request = {.function = tmf.function,
-					  .lun = tmf.lun,
-					  .itt = peer.next_itt++,
-					  .referenced_task_tag = tmf.referenced,
-					  .immediate = true,
-					  .cmd_sn = peer.cmd_sn};
-	struct pdu_tmf_response response;
-
-	pdu_tmf_request_encode(&request, bhs);
-	peer_send(&peer, bhs, NULL, 0);
-	peer_expect(&peer, &pdu, PDU_TMF_RESPONSE);
-	pdu_tmf_response_decode(&response, pdu.bhs);
-	cr_assert_eq(response.itt, request.itt);
-	return response.response;
+	return peer_manage(&peer, &pdu, tmf);
 }
 
 Test(session, ping_is_echoed)
@@ -315,13 +269,15 @@ Test(session, stuck_lun_leaves_the_other_ping_and_task_management_alive)
 	start_read(0);
 	read_is_good(RIG_LUN_1);
 	ping();
-	cr_assert_eq(manage((struct tmf){PDU_TMF_ABORT_TASK, 0, first}), PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_ABORT_TASK, 0, first}),
-		     PDU_TMF_TASK_DOES_NOT_EXIST);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_ABORT_TASK_SET, 0, 0}), PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first}),
 		     PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0x0055000000000000ull, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first}),
+		     PDU_TMF_TASK_DOES_NOT_EXIST);
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK_SET, 0, 0}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0x0055000000000000ull, 0}),
 		     PDU_TMF_LUN_DOES_NOT_EXIST);
 	read_is_good(RIG_LUN_1);
 	faults("");
@@ -343,7 +299,7 @@ Test(session, reset_reaches_the_other_loops_session)
 	rig_cdb10(command.cdb, 0x28, 0, 8);
 	peer_command(&other, &command);
 	usleep(50000);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
 	faults("");
 	/* Its read is gone without a word; the next command hears of the reset. */
@@ -363,7 +319,7 @@ Test(session, cold_reset_ends_every_session)
 
 	begin("raw");
 	peer_begin(&other, &rig, 1, &rig_params);
-	cr_assert_eq(manage((struct tmf){PDU_TMF_TARGET_COLD_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_TARGET_COLD_RESET, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
 	peer_expect_close(&other);
 	peer_expect_close(&peer);
