@@ -16,8 +16,8 @@
 #include <assert.h>
 #include <errno.h>
 
-/* How often the end of the last rounds is looked for; they end within a turn of each loop. */
-#define SETTLE_MS 1u
+/* More turns of each loop than anything needs that goes on without I/O; see drain_settle. */
+#define SETTLE_ROUNDS 8u
 
 static bool drain_is_canceled(const struct lun_drain *drain)
 {
@@ -66,6 +66,9 @@ static void drain_set_stage(struct lun *lun, enum drain_stage stage)
 	pthread_mutex_unlock(&lun->mutex);
 }
 
+static bool drain_on_each_settling_loop(struct loop_round *round, struct loop *loop);
+static void drain_on_settled(struct loop_round *round);
+
 LOOP_ONLY static void drain_finish(struct lun *lun, enum drain_stage stage, int res)
 {
 	struct lun_drain *drain = &lun->drain;
@@ -81,21 +84,34 @@ static void gate_set_locked(struct lun *lun, bool closed)
 	states_publish_locked(lun, lun->drain.control);
 }
 
-/* Rounds that are still on their way would find a LUN that done's caller has closed. */
-static void drain_on_settling(struct loop_timer *timer)
+/*
+ * The lanes are empty, but their loops may still be busy with what came last: callbacks, a read-
+ * modify-write that winds down, rounds on their way back. Whoever closes the LUN when the drain is
+ * done must not find those. Each of them ends within a few turns, without any I/O, and a round
+ * takes each loop through a turn at least.
+ */
+LOOP_ONLY static void drain_settle(struct lun *lun)
 {
-	struct lun_drain *drain = CONTAINER_OF(timer, struct lun_drain, timer);
-	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
-	bool quiet;
+	struct lun_drain *drain = &lun->drain;
+
+	if (drain->settle_rounds++ < SETTLE_ROUNDS)
+		loop_round_start(&drain->round, lun->group, drain->control,
+				 drain_on_each_settling_loop, drain_on_settled);
+	else
+		drain_finish(lun, DRAIN_CLOSED, 0);
+}
+
+static bool drain_on_each_settling_loop(struct loop_round *round UNUSED, struct loop *loop UNUSED)
+{
+	return true;
+}
+
+static void drain_on_settled(struct loop_round *round)
+{
+	struct lun_drain *drain = CONTAINER_OF(round, struct lun_drain, round);
 
 	loop_role_assume();
-	pthread_mutex_lock(&lun->mutex);
-	quiet = !lun->states.swapping && ranges_are_quiet_locked(lun);
-	pthread_mutex_unlock(&lun->mutex);
-	if (quiet)
-		drain_finish(lun, DRAIN_CLOSED, 0);
-	else
-		loop_timer_start(drain->control, timer, SETTLE_MS, drain_on_settling);
+	drain_settle(CONTAINER_OF(drain, struct lun, drain));
 }
 
 static void drain_on_acknowledged(struct loop_round *round)
@@ -109,7 +125,9 @@ static void drain_on_acknowledged(struct loop_round *round)
 		return;
 	}
 	drain_set_stage(lun, DRAIN_SETTLING);
-	drain_on_settling(&drain->timer);
+	loop_timer_stop(drain->control, &drain->timer);
+	drain->settle_rounds = 0;
+	drain_settle(lun);
 }
 
 /* True: the drain's round is on its way and will end the drain, as lanes give up their part. */

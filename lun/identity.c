@@ -76,6 +76,7 @@ static struct identity_place place_of(const struct lun *lun, const struct lun_sp
 
 	return (struct identity_place){
 		.fd = fd,
+		.read_only = spec->read_only,
 		.path = fd >= 0 || !lun->image ? spec->path : NULL,
 		.name = lun->name,
 		.state_dir = spec->state_dir,

@@ -96,7 +96,8 @@ static int attribute_save(const struct identity_place *place, const struct lun_r
 	char text[RECORD_TEXT_BYTES];
 
 	record_print(record, text);
-	if (place->fd < 0 || fsetxattr(place->fd, ATTRIBUTE, text, strlen(text), 0))
+	if (place->fd < 0 || place->read_only ||
+	    fsetxattr(place->fd, ATTRIBUTE, text, strlen(text), 0))
 		return -ENOTSUP;
 	return fsync(place->fd) ? -errno : 0;
 }

@@ -280,7 +280,7 @@ static void lane_assert_idle(const struct lun_lane *lane)
 {
 	assert(!lane->in_flight && !lane->acks_owed && !lane->drain_ack_owed);
 	assert(list_is_empty(&lane->waiting) && list_is_empty(&lane->rmw_waiting));
-	assert(list_is_empty(&lane->granting) && list_is_empty(&lane->ending));
+	assert(list_is_empty(&lane->granting) && !lane->ending_posted);
 }
 
 void lun_close(struct lun *lun)

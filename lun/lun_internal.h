@@ -104,7 +104,7 @@ enum drain_stage {
 	DRAIN_IDLE,
 	DRAIN_CLOSING,  /* The closed gate is not published yet. */
 	DRAIN_WAITING,  /* For the lanes. */
-	DRAIN_SETTLING, /* All lanes are empty; rounds of sets and states are on their way back. */
+	DRAIN_SETTLING, /* All lanes are empty; their loops come to rest. */
 	DRAIN_CLOSED,   /* Until lun_resume. */
 	DRAIN_EXPIRED,  /* The gate opens again; lanes give their acknowledgements back. */
 };
@@ -115,6 +115,7 @@ struct lun_drain {
 	struct loop_timer timer;
 	lun_drain_done_fn *done;
 	void *arg;
+	unsigned settle_rounds;
 	struct loop_round round;
 	/* mutex */
 	enum drain_stage stage;
@@ -212,8 +213,6 @@ bool MUST_CHECK ranges_append_locked(struct lun *lun, struct range_entry entry,
 				     struct loop *origin);
 void ranges_end_locked(struct lun *lun, uint64_t ticket, struct loop *origin);
 uint64_t ranges_take_ticket(struct lun *lun);
-/* No set is on its way back. */
-bool ranges_are_quiet_locked(const struct lun *lun);
 
 /* -- exclusive.c -- */
 
@@ -256,7 +255,8 @@ void identity_peek(struct lun *lun, const struct lun_spec *spec);
 
 /* Where a record may lie: the image's descriptor or its path, and a file in the state directory. */
 struct identity_place {
-	int fd; /* Of the image, or -1. */
+	int fd;         /* Of the image, or -1. */
+	bool read_only; /* Nothing is written to the image, attributes neither. */
 	const char *path;
 	const char *name;
 	const char *state_dir;

@@ -216,11 +216,6 @@ void ranges_end_locked(struct lun *lun, uint64_t ticket, struct loop *origin)
 	ranges_settle_locked(lun, origin);
 }
 
-bool ranges_are_quiet_locked(const struct lun *lun)
-{
-	return lun->ranges.free_count + (lun->ranges.newest ? 1 : 0) == LUN_SETS;
-}
-
 /* -- Orphans -- */
 
 static void orphans_judge_overrun(struct ranges *ranges)

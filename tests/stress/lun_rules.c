@@ -515,7 +515,7 @@ static bool lun_is_quiet(struct lun *lun)
 	bool quiet;
 
 	pthread_mutex_lock(&lun->mutex);
-	quiet = ranges_are_quiet_locked(lun) && !lun->ranges.newest && !lun->states.swapping &&
+	quiet = lun->ranges.free_count == LUN_SETS && !lun->states.swapping &&
 		!lun->ranges.slots_used;
 	pthread_mutex_unlock(&lun->mutex);
 	return quiet;

@@ -153,6 +153,52 @@ TEST_ON_ENGINES(drain, a_waiting_io_can_be_aborted)
 	rig_close(&rig, lun); /* Closed while drained, as a removal does. */
 }
 
+static void on_drained_close(struct lun *lun, int res, void *arg)
+{
+	cr_assert_eq(res, 0);
+	lun_close(lun);
+	on_drained(lun, res, arg);
+}
+
+static void call_drain_and_close(void *arg)
+{
+	struct tdrain *t = arg;
+
+	loop_role_assume();
+	lun_drain(t->lun, t->control, t->deadline_ms, on_drained_close, t);
+}
+
+/* A removal: the LUN is freed in the very call that says it is drained, beside loops that run. */
+TEST_ON_ENGINES(drain, the_lun_can_be_closed_beside_running_loops)
+{
+	struct rig rig;
+
+	rig_create(&rig, engine, "/tmp");
+	rig_run(&rig);
+	held.io_align_bytes = 4096;
+	for (unsigned i = 0; i < 20; i++) {
+		struct lun_spec spec = test_spec(&rig, "held");
+		struct tdrain t = {.control = rig.control, .deadline_ms = 60000};
+		struct tio *orphan = tio_new(LUN_WRITE, 0, BLOCK);
+		struct tio *small = tio_new(LUN_WRITE, 3 * 512, 512);
+
+		cr_assert_eq(lun_open_type(&spec, &rig.group, &held_ops, &t.lun), 0);
+		tio_submit(orphan, t.lun, rig.group.loops[0]);
+		tio_abandon(orphan);
+		tio_submit(small, t.lun, rig.group.loops[1]);
+		sem_init(&t.done, 0, 0);
+		rig_call(rig.control, call_drain_and_close, &t);
+		tio_abandon(small);
+		end(orphan, 0);
+		cr_assert_eq(tio_wait(small), -ECANCELED);
+		cr_assert_eq(drain_wait(&t), 0);
+		tio_free(small);
+	}
+	rig_settle(&rig);
+	rig_halt(&rig);
+	rig_free(&rig);
+}
+
 /* -- A failed flush -- */
 
 TEST_ON_ENGINES(failure, nothing_is_acknowledged_against_a_failed_flush)

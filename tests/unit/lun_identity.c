@@ -201,6 +201,28 @@ Test(identity, without_attributes_is_kept_in_the_state_directory)
 	rig_free(&s.rig);
 }
 
+Test(identity, nothing_is_written_to_a_read_only_image)
+{
+	struct scene s;
+	struct lun_identity first;
+	struct lun_identity later;
+	char text[128];
+	int fd;
+
+	scene_init(&s, "/var/tmp");
+	fd = open(s.path, O_CREAT | O_EXCL | O_RDWR, 0600);
+	cr_assert(fd >= 0 && !ftruncate(fd, SIZE_BYTES) && !close(fd));
+	s.spec.read_only = true;
+	first = identity_now(&s);
+	cr_assert_lt(getxattr(s.path, ATTRIBUTE, text, sizeof(text)), 0);
+	later = identity_now(&s);
+	cr_assert(same(&first, &later), "kept in the state directory");
+	s.spec.read_only = false;
+	later = identity_now(&s);
+	cr_assert(same(&first, &later), "writable again it is the same disk");
+	rig_free(&s.rig);
+}
+
 /* -- Precedence -- */
 
 Test(identity, of_the_configuration_comes_first)

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/lun_testing.h"
 
+#include "lun/raw.h"
+
 #define SIZE_BYTES (16u << 20)
 #define BLOCK 4096u
 
@@ -193,6 +195,28 @@ TEST_ON_ENGINES(raw, an_abandoned_large_unmap_stops)
 	rig_close(&rig, lun);
 }
 
+struct workers {
+	struct lun *lun;
+	struct loop *loop;
+	unsigned running;
+};
+
+static void call_count_workers(void *arg)
+{
+	struct workers *w = arg;
+
+	w->running = w->lun->image->lanes[loop_index(w->loop)].running;
+}
+
+/* However much is asked of it, a LUN takes its share of workers and no more. */
+static void check_workers(struct lun *lun, struct loop *loop)
+{
+	struct workers w = {.lun = lun, .loop = loop};
+
+	rig_call(loop, call_count_workers, &w);
+	cr_assert_leq(w.running, loop_punt_limit(loop));
+}
+
 /* Far more than there are workers for: holes and buffered writes all have to wait their turn. */
 TEST_ON_ENGINES(raw, many_at_once_from_both_loops)
 {
@@ -209,6 +233,7 @@ TEST_ON_ENGINES(raw, many_at_once_from_both_loops)
 			all[i] = tio_new(LUN_WRITE, i * 8ull * BLOCK, BLOCK);
 			fill(all[i]->data, BLOCK, i);
 			tio_submit(all[i], lun, rig.group.loops[i % RIG_LOOPS]);
+			check_workers(lun, rig.group.loops[i % RIG_LOOPS]);
 		}
 		for (unsigned i = 0; i < COUNT; i++) {
 			cr_assert_eq(tio_wait(all[i]), 0);
@@ -268,6 +293,38 @@ TEST_ON_ENGINES(raw, without_write_cache_every_change_is_durable)
 		tio_free(write);
 		cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_UNMAP, 0, BLOCK), 0);
 		cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_ZERO, 0, BLOCK), 0);
+		rig_close(&rig, lun);
+	}
+}
+
+/* fdatasync that fails: a descriptor that has nothing to sync stands for a disk that lost its
+ * cache. */
+TEST_ON_ENGINES(raw, a_flush_that_fails_is_final_on_every_loop)
+{
+	for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct rig rig;
+		struct lun *lun = raw_lun(&rig, engine, &kinds[k], SIZE_BYTES, true);
+		int pipes[2];
+
+		cr_assert_eq(write_pattern(lun, rig.group.loops[0], 0, BLOCK, 0), 0);
+		cr_assert_eq(pipe(pipes), 0);
+		cr_assert_geq(dup2(pipes[0], lun->image->sync_fd), 0);
+		/* A durable write through the page cache stands on the same call. */
+		if (kinds[k].page_cache)
+			cr_assert_eq(
+				write_pattern(lun, rig.group.loops[1], 0, BLOCK, LUN_IO_DURABLE),
+				-EIO);
+		else
+			cr_assert_eq(tio_run(lun, rig.group.loops[1], LUN_FLUSH, 0, 0), -EIO);
+		for (unsigned i = 0; i < RIG_LOOPS; i++) {
+			struct loop *loop = rig.group.loops[i];
+
+			cr_assert_eq(write_pattern(lun, loop, 0, BLOCK, 0), -EROFS);
+			cr_assert_eq(tio_run(lun, loop, LUN_FLUSH, 0, 0), -EIO);
+			cr_assert_eq(tio_run(lun, loop, LUN_READ, 0, BLOCK), 0);
+		}
+		close(pipes[0]);
+		close(pipes[1]);
 		rig_close(&rig, lun);
 	}
 }
