@@ -58,18 +58,19 @@ static void say_and_leave(struct arguments *arguments, FILE *to, const char *tex
 
 static void take_option(struct arguments *arguments, int option)
 {
-	if (option == 'c')
+	if (option == 'c') {
 		arguments->file = optarg;
-	else if (option == 't')
+	} else if (option == 't') {
 		arguments->test = true;
-	else if (option == 'd')
+	} else if (option == 'd') {
 		arguments->debug = true;
-	else if (option == 'h')
+	} else if (option == 'h') {
 		say_and_leave(arguments, stdout, usage, DAEMON_EXIT_OK);
-	else if (option == OPTION_VERSION)
+	} else if (option == OPTION_VERSION) {
 		say_and_leave(arguments, stdout, "ringsand " RINGSAN_VERSION "\n", DAEMON_EXIT_OK);
-	else if (option != 'f')
+	} else if (option != 'f') {
 		say_and_leave(arguments, stderr, usage, DAEMON_EXIT_USAGE);
+	}
 }
 
 static struct arguments parse_arguments(int argc, char **argv)
@@ -77,10 +78,13 @@ static struct arguments parse_arguments(int argc, char **argv)
 	struct arguments arguments = {.file = "/etc/ringsan/ringsan.conf"};
 	int option;
 
-	/* Only one thread exists yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while (!arguments.leave &&
-	       (option = getopt_long(argc, argv, "c:tdfh", options, NULL)) != -1)
+	while (!arguments.leave) {
+		/* Only one thread exists yet. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+		option = getopt_long(argc, argv, "c:tdfh", options, NULL);
+		if (option == -1)
+			break;
 		take_option(&arguments, option);
+	}
 	if (!arguments.leave && optind < argc)
 		say_and_leave(&arguments, stderr, usage, DAEMON_EXIT_USAGE);
 	return arguments;
@@ -103,37 +107,44 @@ static enum daemon_exit test(const struct conf *conf, struct conf_errors *errors
 	return DAEMON_EXIT_OK;
 }
 
+/* What went wrong beside the configuration's own errors, which are in `errors`. */
+static enum daemon_exit refuse(const char *file, int res)
+{
+	if (res != -EINVAL)
+		log_error("ctl", "cannot read %s: %s", file, strerrordesc_np(-res));
+	return DAEMON_EXIT_REFUSED;
+}
+
 static enum daemon_exit load_and_run(const struct arguments *arguments, struct conf_errors *errors)
 {
 	enum daemon_exit status;
 	struct conf *conf;
 	int res = conf_load(arguments->file, &conf, errors);
 
-	if (res != 0) {
-		if (res != -EINVAL)
-			log_error("ctl", "cannot read %s: %s", arguments->file,
-				  strerrordesc_np(-res));
-		return DAEMON_EXIT_REFUSED;
-	}
+	if (res != 0)
+		return refuse(arguments->file, res);
 	log_set_level(arguments->debug ? LOG_LEVEL_DEBUG : conf->log_level);
 	status = arguments->test ? test(conf, errors) : daemon_run(conf, errors);
 	conf_free(conf);
 	return status;
 }
 
+static enum daemon_exit run_and_report(const struct arguments *arguments)
+{
+	struct conf_errors *errors = calloc(1, sizeof(*errors));
+	enum daemon_exit status;
+
+	if (!errors)
+		return DAEMON_EXIT_REFUSED;
+	status = load_and_run(arguments, errors);
+	print_errors(errors);
+	free(errors);
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments arguments = parse_arguments(argc, argv);
-	struct conf_errors *errors;
-	enum daemon_exit status;
 
-	if (arguments.leave)
-		return (int)arguments.status;
-	errors = calloc(1, sizeof(*errors));
-	if (!errors)
-		return DAEMON_EXIT_REFUSED;
-	status = load_and_run(&arguments, errors);
-	print_errors(errors);
-	free(errors);
-	return (int)status;
+	return (int)(arguments.leave ? arguments.status : run_and_report(&arguments));
 }

@@ -93,9 +93,10 @@ static int build_logins(struct runtime *runtime, struct conf_errors *errors)
 	(void)errors;
 	if (res == 0)
 		res = login_service_create(server, &runtime->logins);
-	if (res == 0)
+	if (res == 0) {
 		res = portal_set_create(server->control, &limits, login_service_arrival,
 					runtime->logins, &runtime->portal_set);
+	}
 	if (res == 0)
 		login_service_set_portals(runtime->logins, runtime->portal_set);
 	return res;
@@ -294,9 +295,9 @@ static int allocate_tables(struct runtime *runtime)
 		luns += conf->targets[i].lun_count;
 	}
 	runtime->users = calloc(users + 1, sizeof(*runtime->users));
-	runtime->luns = calloc(luns + 1, sizeof(*runtime->luns));
+	runtime->luns = calloc(luns + 1, sizeof(struct lun *));
 	runtime->targets = calloc(conf->target_count + 1, sizeof(*runtime->targets));
-	runtime->server.targets = calloc(conf->target_count + 1, sizeof(*runtime->server.targets));
+	runtime->server.targets = calloc(conf->target_count + 1, sizeof(struct iscsi_target *));
 	return runtime->users && runtime->luns && runtime->targets && runtime->server.targets
 		       ? 0
 		       : -ENOMEM;
@@ -309,9 +310,10 @@ static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 
 	if (res == 0)
 		res = build_state_dir(conf, errors);
-	if (res == 0)
+	if (res == 0) {
 		res = build_auth(runtime, &conf->discovery_auth, &runtime->server.discovery_auth,
 				 errors);
+	}
 	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
 		runtime->server.targets[i] = &runtime->targets[i];
 		runtime->server.target_count++;

@@ -37,9 +37,10 @@ static void tell_systemd(const char *state)
 {
 	int res = notify_send(state);
 
-	if (res != 0)
+	if (res != 0) {
 		log_warn("ctl", "cannot tell %s to NOTIFY_SOCKET: %s", state,
 			 strerrordesc_np(-res));
+	}
 }
 
 static void portals_text(const struct iscsi_server *server, char out[PORTALS_TEXT_BYTES])

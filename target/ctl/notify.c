@@ -29,7 +29,7 @@ static socklen_t notify_address(const char *path, struct sockaddr_un *out)
 
 int notify_send(const char *state)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
+	const char *path = getenv("NOTIFY_SOCKET"); /* NOLINT(concurrency-mt-unsafe) */
 	struct sockaddr_un address;
 	socklen_t len;
 	int error = 0;

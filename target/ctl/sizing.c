@@ -56,7 +56,7 @@ static uint64_t count_descriptors(const struct conf *conf, unsigned loops)
 {
 	return (uint64_t)conf->limits.sessions + conf->limits.connections_before_login +
 	       conf->portal_count + count_luns(conf) * DESCRIPTORS_PER_LUN +
-	       (loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER;
+	       ((uint64_t)loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER;
 }
 
 /* Bytes rounded up to whole MiB, as the configuration would say it. */

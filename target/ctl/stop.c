@@ -141,10 +141,11 @@ static LOOP_ONLY void flush_all(struct stop *stop)
 		struct lun_stop *item = &stop->luns[i];
 
 		item->stage = LUN_STOP_FLUSHING;
-		if (needs_flush(item->lun))
+		if (needs_flush(item->lun)) {
 			loop_post(item->loop, &item->msg, on_flush);
-		else
+		} else {
 			loop_post(control_of(stop), &item->msg, on_flushed);
+		}
 	}
 }
 
@@ -163,20 +164,22 @@ static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 {
 	struct stop *stop = CONTAINER_OF(timer, struct stop, timer);
 
-	if (stop->closing > 0)
+	if (stop->closing > 0) {
 		log_error("ctl", "%u sessions have not ended in time; no LUN was flushed",
 			  registry_count(stop->runtime->server.registry));
+	}
 	for (size_t i = 0; i < stop->runtime->lun_count; i++) {
 		const struct lun_stop *item = &stop->luns[i];
 
-		if (item->stage == LUN_STOP_FLUSHING)
+		if (item->stage == LUN_STOP_FLUSHING) {
 			log_error("ctl",
 				  "%s: stuck: its disk does not end a flush; writes may "
 				  "be lost",
 				  lun_name(item->lun));
-		else if (item->stage == LUN_STOP_DRAINING)
+		} else if (item->stage == LUN_STOP_DRAINING) {
 			log_error("ctl", "%s: stuck: its disk still holds I/O",
 				  lun_name(item->lun));
+		}
 	}
 	finish(stop, false);
 }

@@ -29,7 +29,7 @@
 #include "base/log.h"
 
 /* "name,i,0x0123456789ab" */
-#define PORT_NAME_BYTES (ISCSI_NAME_MAX + sizeof(",i,0x") + 2 * PDU_ISID_BYTES)
+#define PORT_NAME_BYTES (ISCSI_NAME_MAX + sizeof(",i,0x") + 2 * (size_t)PDU_ISID_BYTES)
 
 static struct log_limit limit = LOG_LIMIT(10, 10000);
 
@@ -115,12 +115,13 @@ static void log_admitted(const struct login_conn *conn, const struct loop *loop)
 {
 	const struct login_result *result = login_result(&conn->login);
 
-	if (result->session_type == LOGIN_DISCOVERY)
+	if (result->session_type == LOGIN_DISCOVERY) {
 		log_debug("iscsi", "%s %s: discovery", conn->peer_text, result->initiator_name);
-	else
+	} else {
 		log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: logged in to %s, loop %u",
 			    conn->peer_text, result->initiator_name, result->target_name,
 			    loop_index(loop));
+	}
 }
 
 /* Nothing stands in its way any more. */
@@ -213,8 +214,9 @@ void admission_decide(struct login_conn *conn)
 		return;
 	}
 	old = registry_find(conn->service->server->registry, &key);
-	if (old)
+	if (old) {
 		replace(conn, old);
-	else
+	} else {
 		admit(conn);
+	}
 }

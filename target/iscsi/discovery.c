@@ -142,10 +142,11 @@ static void next_portal(struct discovery_walk *walk)
 static void settle(struct discovery_walk *walk, char line[LINE_BYTES])
 {
 	while (!walk->done && !line_at(walk, line)) {
-		if (walk->portal_index == 0)
+		if (walk->portal_index == 0) {
 			next_target(walk);
-		else
+		} else {
 			next_portal(walk);
+		}
 	}
 }
 

@@ -73,10 +73,11 @@ void login_conn_close(struct login_conn *conn, const char *why)
 {
 	if (!conn->why)
 		conn->why = why;
-	if (conn->stage == LOGIN_CONN_WAITING)
+	if (conn->stage == LOGIN_CONN_WAITING) {
 		login_conn_finish(conn);
-	else
+	} else {
 		(void)shutdown(conn->fd, SHUT_RDWR);
+	}
 }
 
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)
@@ -156,24 +157,26 @@ static const char *stranger(const struct login_conn *conn)
 
 static LOOP_ONLY void receive_more(struct login_conn *conn)
 {
-	if (conn->stage == LOGIN_CONN_HEAD)
+	if (conn->stage == LOGIN_CONN_HEAD) {
 		receive(conn, conn->bhs, sizeof(conn->bhs));
-	else
+	} else {
 		receive(conn, login_landing(&conn->login), conn->want_bytes);
+	}
 }
 
 static LOOP_ONLY void take(struct login_conn *conn)
 {
 	const char *why = stranger(conn);
 
-	if (why)
+	if (why) {
 		refuse_head(conn, why);
-	else if (conn->have_bytes < conn->want_bytes)
+	} else if (conn->have_bytes < conn->want_bytes) {
 		receive_more(conn);
-	else if (conn->stage == LOGIN_CONN_HEAD)
+	} else if (conn->stage == LOGIN_CONN_HEAD) {
 		take_head(conn);
-	else
+	} else {
 		take_request(conn);
+	}
 }
 
 static void on_received(struct loop_op *op, int res)
@@ -195,17 +198,22 @@ static void on_received(struct loop_op *op, int res)
 
 static LOOP_ONLY void on_sent(struct loop_op *op, int res);
 
+/* An iovec serves receiving, too, so it has no const; the kernel only reads what is sent. */
+static struct iovec slice_to_send(const uint8_t *bytes, size_t len_bytes)
+{
+	void *base = (void *)(uintptr_t)bytes; /* NOLINT(performance-no-int-to-ptr) */
+
+	return (struct iovec){.iov_base = base, .iov_len = len_bytes};
+}
+
 static LOOP_ONLY void send_answer(struct login_conn *conn)
 {
 	struct login_answer answer;
 
 	login_answer(&conn->login, &answer);
 	conn->stage = LOGIN_CONN_SENDING;
-	/* The kernel only reads what is sent. */
-	conn->iov[0] =
-		(struct iovec){.iov_base = (void *)(uintptr_t)answer.bhs, .iov_len = PDU_BHS_BYTES};
-	conn->iov[1] = (struct iovec){.iov_base = (void *)(uintptr_t)answer.data,
-				      .iov_len = answer.padded_len_bytes};
+	conn->iov[0] = slice_to_send(answer.bhs, PDU_BHS_BYTES);
+	conn->iov[1] = slice_to_send(answer.data, answer.padded_len_bytes);
 	loop_send(loop_of(conn), &conn->op, conn->fd, conn->iov,
 		  answer.padded_len_bytes > 0 ? 2 : 1, on_sent);
 }
@@ -235,19 +243,21 @@ static void on_sent(struct loop_op *op, int res)
 		conn->why = login_reason(&conn->login);
 	if (!conn->why && res < 0)
 		conn->why = "closed by the peer";
-	if (conn->why)
+	if (conn->why) {
 		login_conn_finish(conn);
-	else
+	} else {
 		receive_head(conn);
+	}
 }
 
 void login_conn_step(struct login_conn *conn, enum login_step step)
 {
 	conn->step = step;
-	if (step == LOGIN_DECIDE)
+	if (step == LOGIN_DECIDE) {
 		admission_decide(conn);
-	else
+	} else {
 		send_answer(conn);
+	}
 }
 
 /* -- The beginning -- */

@@ -241,12 +241,13 @@ static LOOP_ONLY void on_accepted(struct loop_op *op, int res)
 	portal->accepting = false;
 	if (res >= 0)
 		portal_arrival(portal, res);
-	if (portal->set->stopped)
+	if (portal->set->stopped) {
 		portal_close(portal);
-	else if (res >= 0)
+	} else if (res >= 0) {
 		portal_accept(portal);
-	else
+	} else {
 		portal_accept_failed(portal, res);
+	}
 }
 
 static void portal_accept(struct portal *portal)
@@ -286,10 +287,11 @@ void portal_set_stop(struct portal_set *set)
 	set->stopped = true;
 	for (unsigned i = 0; i < set->count; i++) {
 		/* Shutting a listening socket down makes its accept end. */
-		if (set->portals[i].accepting)
+		if (set->portals[i].accepting) {
 			(void)shutdown(set->portals[i].fd, SHUT_RDWR);
-		else
+		} else {
 			portal_close(&set->portals[i]);
+		}
 	}
 }
 
