@@ -94,11 +94,12 @@ LOOP_ONLY static void drain_settle(struct lun *lun)
 {
 	struct lun_drain *drain = &lun->drain;
 
-	if (drain->settle_rounds++ < SETTLE_ROUNDS)
+	if (drain->settle_rounds++ < SETTLE_ROUNDS) {
 		loop_round_start(&drain->round, lun->group, drain->control,
 				 drain_on_each_settling_loop, drain_on_settled);
-	else
+	} else {
 		drain_finish(lun, DRAIN_CLOSED, 0);
+	}
 }
 
 static bool drain_on_each_settling_loop(struct loop_round *round UNUSED, struct loop *loop UNUSED)

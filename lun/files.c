@@ -12,6 +12,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+const char *files_error(int res)
+{
+	const char *words = strerrordesc_np(-res);
+
+	return words ? words : "unknown error";
+}
+
 void files_close(int *fd)
 {
 	if (*fd >= 0)
@@ -108,8 +115,8 @@ static int read_device_file(uint64_t device, const char *name, char *out, size_t
 	int res = -ENOENT;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(folders) && res; i++) {
-		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(device),
-			 minor(device), folders[i], name);
+		(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s%s", major(device),
+			       minor(device), folders[i], name);
 		res = files_read_text(path, out, room);
 	}
 	return res;
@@ -135,8 +142,8 @@ bool files_device_id(uint64_t device, char *out, size_t room)
 		id[strcspn(id, "\n")] = '\0';
 		if (!id[0])
 			continue;
-		snprintf(out, room, "%s partition %llu", id,
-			 (unsigned long long)files_device_number(device, "partition"));
+		(void)snprintf(out, room, "%s partition %llu", id,
+			       (unsigned long long)files_device_number(device, "partition"));
 		return true;
 	}
 	return false;

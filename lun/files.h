@@ -16,6 +16,8 @@
 /* The longest path that is handled; the kernel's own limit would not fit on the stack. */
 #define FILES_PATH_MAX 2048u
 
+/* What a negative errno means, in words. Any thread. */
+const char *files_error(int res);
 /* CLEANUP(files_close) closes a descriptor that is not negative. */
 void files_close(int *fd);
 /* The folder of a path ("." where it names none), cut at `room`. -ENAMETOOLONG. */

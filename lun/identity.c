@@ -15,7 +15,6 @@
 #include "lun/lun_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -39,23 +38,16 @@ static int naa_make(uint32_t company_id, uint8_t naa[LUN_NAA_BYTES])
 /* "naa.6" and 31 digits. */
 static int naa_parse(const char *text, uint8_t naa[LUN_NAA_BYTES])
 {
-	const char *digits = text + 4;
-
-	if (strncmp(text, "naa.6", 5) != 0 || strlen(digits) != 2 * LUN_NAA_BYTES ||
-	    strspn(digits, "0123456789abcdefABCDEF") != 2 * LUN_NAA_BYTES)
-		return -EINVAL;
-	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
-		sscanf(digits + 2 * i, "%2" SCNx8, &naa[i]);
-	return 0;
+	return strncmp(text, "naa.6", 5) != 0 ? -EINVAL : naa_scan(text + 4, naa);
 }
 
 /* The 100 bits as 25 digits. */
-static void serial_derive(const uint8_t naa[LUN_NAA_BYTES], char *out)
+static void serial_derive(const uint8_t naa[LUN_NAA_BYTES], char out[LUN_SERIAL_MAX + 1])
 {
-	int used = snprintf(out, LUN_SERIAL_MAX + 1, "%x", naa[3] & 0x0F);
+	char digits[LUN_NAA_DIGITS + 1];
 
-	for (unsigned i = 4; i < LUN_NAA_BYTES; i++)
-		used += snprintf(out + used, LUN_SERIAL_MAX + 1 - (size_t)used, "%02x", naa[i]);
+	naa_print(naa, digits);
+	(void)snprintf(out, LUN_SERIAL_MAX + 1, "%s", digits + 7);
 }
 
 static void identity_set(struct lun *lun, const struct lun_spec *spec,
@@ -64,10 +56,12 @@ static void identity_set(struct lun *lun, const struct lun_spec *spec,
 	memcpy(lun->identity.naa, record->naa, LUN_NAA_BYTES);
 	lun->limits.logical_block_bytes = record->logical_block_bytes;
 	lun->limits.allocation_unit_bytes = record->allocation_unit_bytes;
-	if (spec->serial)
-		snprintf(lun->identity.serial, sizeof(lun->identity.serial), "%s", spec->serial);
-	else
+	if (spec->serial) {
+		(void)snprintf(lun->identity.serial, sizeof(lun->identity.serial), "%s",
+			       spec->serial);
+	} else {
 		serial_derive(record->naa, lun->identity.serial);
+	}
 }
 
 static struct identity_place place_of(const struct lun *lun, const struct lun_spec *spec)
@@ -85,15 +79,17 @@ static struct identity_place place_of(const struct lun *lun, const struct lun_sp
 
 static int record_check(const struct lun_record *record, const struct lun_spec *spec, char *why)
 {
-	if (spec->logical_block_bytes && spec->logical_block_bytes != record->logical_block_bytes)
+	if (spec->logical_block_bytes && spec->logical_block_bytes != record->logical_block_bytes) {
 		return lun_refuse(why, -EINVAL,
 				  "it was made with %u-byte blocks, configured are %u",
 				  record->logical_block_bytes, spec->logical_block_bytes);
+	}
 	if (spec->allocation_unit_bytes &&
-	    spec->allocation_unit_bytes != record->allocation_unit_bytes)
+	    spec->allocation_unit_bytes != record->allocation_unit_bytes) {
 		return lun_refuse(why, -EINVAL,
 				  "it was made with allocation unit %u, configured is %u",
 				  record->allocation_unit_bytes, spec->allocation_unit_bytes);
+	}
 	return 0;
 }
 
@@ -103,9 +99,10 @@ static int record_make(const struct lun *lun, const struct lun_spec *spec, struc
 	out->logical_block_bytes = spec->logical_block_bytes ? spec->logical_block_bytes : 512;
 	out->allocation_unit_bytes = spec->allocation_unit_bytes ? spec->allocation_unit_bytes
 								 : lun->info.allocation_unit_bytes;
-	if (out->allocation_unit_bytes < out->logical_block_bytes)
+	if (out->allocation_unit_bytes < out->logical_block_bytes) {
 		return lun_refuse(why, -EINVAL, "allocation unit %u is smaller than a block",
 				  out->allocation_unit_bytes);
+	}
 	if (spec->identity)
 		return naa_parse(spec->identity, out->naa);
 	return naa_make(spec->company_id ? spec->company_id : LUN_COMPANY_ID, out->naa);
@@ -113,10 +110,9 @@ static int record_make(const struct lun *lun, const struct lun_spec *spec, struc
 
 static void record_announce(const struct lun *lun, const struct lun_record *record)
 {
-	char naa[2 * LUN_NAA_BYTES + 1];
+	char naa[LUN_NAA_DIGITS + 1];
 
-	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
-		snprintf(naa + 2 * i, 3, "%02x", record->naa[i]);
+	naa_print(record->naa, naa);
 	log_info("lun", "%s: new identity naa.%s", lun->name, naa);
 }
 
@@ -137,12 +133,14 @@ static int spec_check(const struct lun_spec *spec, char *why)
 {
 	uint8_t naa[LUN_NAA_BYTES];
 
-	if (spec->identity && naa_parse(spec->identity, naa))
+	if (spec->identity && naa_parse(spec->identity, naa)) {
 		return lun_refuse(why, -EINVAL,
 				  "`identity` must be naa.6 and 31 hexadecimal digits");
-	if (spec->serial && (!spec->serial[0] || strlen(spec->serial) > LUN_SERIAL_MAX))
+	}
+	if (spec->serial && (!spec->serial[0] || strlen(spec->serial) > LUN_SERIAL_MAX)) {
 		return lun_refuse(why, -EINVAL, "`serial` must have 1 to %u characters",
 				  LUN_SERIAL_MAX);
+	}
 	if (spec->company_id > 0xFFFFFF)
 		return lun_refuse(why, -EINVAL, "`company-id` has more than 24 bits");
 	return 0;
@@ -157,10 +155,11 @@ int identity_settle(struct lun *lun, const struct lun_spec *spec, char *why)
 	if (res)
 		return res;
 	res = lun->info.created ? -ENOENT : identity_load(&place, &record, why);
-	if (!res)
+	if (!res) {
 		res = record_check(&record, spec, why);
-	else if (res == -ENOENT)
+	} else if (res == -ENOENT) {
 		res = record_make_and_keep(lun, spec, &record, why);
+	}
 	if (!res && spec->identity)
 		res = naa_parse(spec->identity, record.naa);
 	if (!res)

@@ -13,6 +13,7 @@
  */
 #include "lun/lun_internal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,15 +34,34 @@
 
 /* -- The record as text -- */
 
-static void record_print(const struct lun_record *record, char *out)
+void naa_print(const uint8_t naa[LUN_NAA_BYTES], char out[LUN_NAA_DIGITS + 1])
 {
-	int used = snprintf(out, RECORD_TEXT_BYTES, "1 naa=");
+	for (size_t i = 0; i < LUN_NAA_DIGITS; i++)
+		out[i] = "0123456789abcdef"[naa[i / 2] >> (i % 2 ? 0 : 4) & 0xF];
+	out[LUN_NAA_DIGITS] = '\0';
+}
 
-	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
-		used += snprintf(out + used, RECORD_TEXT_BYTES - (size_t)used, "%02x",
-				 record->naa[i]);
-	snprintf(out + used, RECORD_TEXT_BYTES - (size_t)used, " block=%u unit=%u",
-		 record->logical_block_bytes, record->allocation_unit_bytes);
+int naa_scan(const char *digits, uint8_t naa[LUN_NAA_BYTES])
+{
+	if (strlen(digits) != LUN_NAA_DIGITS)
+		return -EINVAL;
+	for (size_t i = 0; i < LUN_NAA_BYTES; i++) {
+		const char pair[] = {digits[2 * i], digits[2 * i + 1], '\0'};
+
+		if (!isxdigit((uint8_t)pair[0]) || !isxdigit((uint8_t)pair[1]))
+			return -EINVAL;
+		naa[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return 0;
+}
+
+static void record_print(const struct lun_record *record, char out[RECORD_TEXT_BYTES])
+{
+	char digits[LUN_NAA_DIGITS + 1];
+
+	naa_print(record->naa, digits);
+	(void)snprintf(out, RECORD_TEXT_BYTES, "1 naa=%s block=%u unit=%u", digits,
+		       record->logical_block_bytes, record->allocation_unit_bytes);
 }
 
 static bool record_is_sound(const struct lun_record *record)
@@ -53,19 +73,27 @@ static bool record_is_sound(const struct lun_record *record)
 	       unit <= 1 << 20 && !(unit & (unit - 1));
 }
 
+static uint32_t field_number(const char *text, const char *name)
+{
+	const char *field = strstr(text, name);
+
+	return field ? (uint32_t)strtoul(field + strlen(name), NULL, 10) : 0;
+}
+
+/* Whatever record_print does not write like this is damaged. */
 static int record_parse(const char *text, struct lun_record *out)
 {
-	char digits[2 * LUN_NAA_BYTES + 1];
-	int end = 0;
+	char digits[LUN_NAA_DIGITS + 1] = "";
+	char again[RECORD_TEXT_BYTES];
 
-	if (sscanf(text, "1 naa=%32[0-9a-f] block=%" SCNu32 " unit=%" SCNu32 "%n", digits,
-		   &out->logical_block_bytes, &out->allocation_unit_bytes, &end) != 3)
+	if (strlen(text) > strlen("1 naa="))
+		(void)snprintf(digits, sizeof(digits), "%s", text + strlen("1 naa="));
+	if (naa_scan(digits, out->naa))
 		return -EINVAL;
-	if (text[end] != '\0' || strlen(digits) != 2 * LUN_NAA_BYTES)
-		return -EINVAL;
-	for (unsigned i = 0; i < LUN_NAA_BYTES; i++)
-		sscanf(digits + 2 * i, "%2" SCNx8, &out->naa[i]);
-	return record_is_sound(out) ? 0 : -EINVAL;
+	out->logical_block_bytes = field_number(text, " block=");
+	out->allocation_unit_bytes = field_number(text, " unit=");
+	record_print(out, again);
+	return !strcmp(text, again) && record_is_sound(out) ? 0 : -EINVAL;
 }
 
 /* -- The attribute -- */
@@ -76,10 +104,11 @@ static int attribute_load(const struct identity_place *place, struct lun_record 
 	ssize_t length = -1;
 
 	errno = ENODATA;
-	if (place->fd >= 0)
+	if (place->fd >= 0) {
 		length = fgetxattr(place->fd, ATTRIBUTE, text, sizeof(text) - 1);
-	else if (place->path)
+	} else if (place->path) {
 		length = getxattr(place->path, ATTRIBUTE, text, sizeof(text) - 1);
+	}
 	if (length < 0 && errno != ERANGE)
 		return -ENOENT;
 	text[length < 0 ? 0 : length] = '\0';
@@ -111,7 +140,7 @@ static bool device_key(const char *path, char *out)
 
 	if (stat(path, &st) || !S_ISBLK(st.st_mode) || !files_device_id(st.st_rdev, id, sizeof(id)))
 		return false;
-	snprintf(out, KEY_BYTES, "device %s", id);
+	(void)snprintf(out, KEY_BYTES, "device %s", id);
 	return true;
 }
 
@@ -182,9 +211,10 @@ static int file_load(const struct identity_place *place, struct lun_record *out,
 		return res;
 	if (!res)
 		res = file_parse(text, key, out);
-	if (res)
-		return lun_refuse(why, res, "its identity cannot be read (%s): %s", strerror(-res),
-				  path);
+	if (res) {
+		return lun_refuse(why, res, "its identity cannot be read (%s): %s",
+				  files_error(res), path);
+	}
 	return 0;
 }
 
@@ -201,7 +231,7 @@ static int file_write(const struct identity_place *place, const struct lun_recor
 	if (mkdir(place->state_dir, 0700) && errno != EEXIST)
 		return -errno;
 	record_print(record, line);
-	snprintf(text, sizeof(text), "%s\n%s", line, key);
+	(void)snprintf(text, sizeof(text), "%s\n%s", line, key);
 	return files_write_text(path, text);
 }
 
@@ -217,9 +247,10 @@ static int file_save(const struct identity_place *place, const struct lun_record
 		return 0;
 	}
 	res = file_write(place, record);
-	if (res)
+	if (res) {
 		return lun_refuse(why, res, "its identity cannot be kept (%s) in %s",
-				  strerror(-res), place->state_dir);
+				  files_error(res), place->state_dir);
+	}
 	return 0;
 }
 
@@ -238,8 +269,9 @@ int identity_save(const struct identity_place *place, const struct lun_record *r
 
 	if (res == -ENOTSUP)
 		return file_save(place, record, why);
-	if (res)
+	if (res) {
 		return lun_refuse(why, res, "its identity cannot be made durable (%s)",
-				  strerror(-res));
+				  files_error(res));
+	}
 	return 0;
 }

@@ -140,14 +140,15 @@ static void fault_submit(struct image *image, struct lun_io *io)
 	struct fault_rule rule = fault_judge(image, io);
 
 	loop_role_assume();
-	if (rule.action == FAULT_FAIL)
+	if (rule.action == FAULT_FAIL) {
 		image_io_done_later(io, rule.error);
-	else if (rule.action == FAULT_DELAY)
+	} else if (rule.action == FAULT_DELAY) {
 		fault_hold(image, io, loop_now_ns(io->loop) + rule.delay_ms * 1000000ull);
-	else if (rule.action == FAULT_STICK)
+	} else if (rule.action == FAULT_STICK) {
 		fault_hold(image, io, HELD_FOREVER);
-	else
+	} else {
 		fault_pass(image, io);
+	}
 }
 
 /* It leaves the list; new rules may hold it again. */

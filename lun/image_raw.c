@@ -27,7 +27,7 @@
 #define WRITE_STEP_BYTES ((uint64_t)ZEROES_BYTES * LUN_IOV_MAX)
 /* Inline copies: what one may move, and all of a turn together (some 50 microseconds). */
 #define INLINE_BYTES 65536u
-#define INLINE_TURN_BYTES (512u * 1024)
+#define INLINE_TURN_BYTES (512ull * 1024)
 
 /* How a range is emptied, best first. */
 enum raw_method {
@@ -68,10 +68,11 @@ static bool raw_needs_flush(const struct image *image, const struct lun_io *io)
 
 LOOP_ONLY static void raw_finish(struct image *image, struct lun_io *io, int res)
 {
-	if (!res && raw_needs_flush(image, io))
+	if (!res && raw_needs_flush(image, io)) {
 		raw_flush_add(image, io);
-	else
+	} else {
 		image_io_done(io, res);
+	}
 }
 
 /* Its worker is free for the next in the queue. */
@@ -114,10 +115,11 @@ static void raw_on_tried(struct loop_op *op, int res)
 	loop_role_assume();
 	if (res == -EOPNOTSUPP)
 		raw_lane(image, io)->no_nowait[io->op == LUN_WRITE] = true;
-	if (res == -EOPNOTSUPP || res == -EAGAIN)
+	if (res == -EOPNOTSUPP || res == -EAGAIN) {
 		raw_punt(image, io);
-	else
+	} else {
 		raw_finish(image, io, raw_transfer_result(io, res));
+	}
 }
 
 LOOP_ONLY static void raw_transfer(struct image *image, struct lun_io *io, uint8_t flags,
@@ -171,12 +173,13 @@ LOOP_ONLY static void raw_submit_transfer(struct image *image, struct lun_io *io
 {
 	struct raw_lane *lane = raw_lane(image, io);
 
-	if (raw_may_inline(image, lane, io, loop_now_ns(io->loop)))
+	if (raw_may_inline(image, lane, io, loop_now_ns(io->loop))) {
 		image_io_done_later(io, raw_copy(image, io));
-	else if (lane->no_nowait[io->op == LUN_WRITE])
+	} else if (lane->no_nowait[io->op == LUN_WRITE]) {
 		raw_punt(image, io);
-	else
+	} else {
 		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);
+	}
 }
 
 /* -- UNMAP and ZERO -- */
@@ -219,18 +222,19 @@ static void raw_on_step(struct loop_op *op, int res)
 
 	loop_role_assume();
 	raw_give_worker_back(image, io);
-	if (res >= 0)
+	if (res >= 0) {
 		io->image_word[WORD_POSITION] += io->image_word[WORD_STEP];
-	else if (!raw_note_refusal(image, io, res)) {
+	} else if (!raw_note_refusal(image, io, res)) {
 		raw_finish(image, io, res);
 		return;
 	}
-	if (io->image_word[WORD_POSITION] == io->length_bytes)
+	if (io->image_word[WORD_POSITION] == io->length_bytes) {
 		raw_finish(image, io, 0);
-	else if (io->stage == LUN_IO_ORPHANED)
+	} else if (io->stage == LUN_IO_ORPHANED) {
 		raw_finish(image, io, -ECANCELED);
-	else
+	} else {
 		raw_punt(image, io);
+	}
 }
 
 LOOP_ONLY static void raw_write_zeroes(struct image *image, struct lun_io *io, uint64_t offset)
@@ -259,12 +263,13 @@ LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 
 	io->image_word[WORD_METHOD] = method;
 	io->image_word[WORD_STEP] = range.length_bytes;
-	if (method == RAW_DISCARD)
+	if (method == RAW_DISCARD) {
 		loop_discard(io->loop, &io->loop_op, image->fd, range, raw_on_step);
-	else if (method == RAW_ZERO_RANGE)
+	} else if (method == RAW_ZERO_RANGE) {
 		loop_zero(io->loop, &io->loop_op, image->fd, range, raw_on_step);
-	else
+	} else {
 		raw_write_zeroes(image, io, range.offset_bytes);
+	}
 }
 
 LOOP_ONLY static void raw_submit_range(struct image *image, struct lun_io *io)
@@ -285,10 +290,11 @@ LOOP_ONLY static void raw_start_punted(struct image *image, struct lun_io *io)
 	}
 	lane->running++;
 	io->image_word[WORD_PUNTED] = 1;
-	if (io->op == LUN_READ || io->op == LUN_WRITE)
+	if (io->op == LUN_READ || io->op == LUN_WRITE) {
 		raw_transfer(image, io, 0, raw_on_transferred);
-	else
+	} else {
 		raw_start_step(image, io);
+	}
 }
 
 static void raw_pump(struct image *image, struct loop *loop)
@@ -312,10 +318,11 @@ static void raw_punt(struct image *image, struct lun_io *io)
 
 LOOP_ONLY static void raw_submit_flush(struct image *image, struct lun_io *io)
 {
-	if (image->is_tmpfs)
+	if (image->is_tmpfs) {
 		image_io_done_later(io, fdatasync(image->sync_fd) ? -errno : 0);
-	else
+	} else {
 		raw_flush_add(image, io);
+	}
 }
 
 static void raw_submit(struct image *image, struct lun_io *io)

@@ -164,10 +164,11 @@ LOOP_ONLY static void io_wait(struct lun_lane *lane, struct lun_io *io)
 
 void io_start(struct lun_lane *lane, struct lun_io *io)
 {
-	if (io_must_wait(io))
+	if (io_must_wait(io)) {
 		io_wait(lane, io);
-	else
+	} else {
 		io_admit(lane, io);
+	}
 }
 
 static uint64_t io_vector_bytes(const struct lun_io *io)
@@ -209,10 +210,11 @@ static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)
 /* Whole blocks of the image go straight to it, others through a read-modify-write. */
 LOOP_ONLY static void io_route(struct lun_lane *lane, struct lun_io *io)
 {
-	if (rmw_is_needed(lane->lun, io))
+	if (rmw_is_needed(lane->lun, io)) {
 		rmw_start(lane, io);
-	else
+	} else {
 		io_start(lane, io);
+	}
 }
 
 void lun_io_submit(struct lun *lun, struct loop *loop, struct lun_io *io)
@@ -267,12 +269,13 @@ void lun_io_abandon(struct lun_io *io)
 {
 	if (io->stage != LUN_IO_WAITING && io->stage != LUN_IO_SUBMITTED)
 		return;
-	if (io->rmw)
+	if (io->rmw) {
 		rmw_abandon(io);
-	else if (io->stage == LUN_IO_WAITING)
+	} else if (io->stage == LUN_IO_WAITING) {
 		io_abandon_waiting(lun_lane(io->lun, io->loop), io);
-	else
+	} else {
 		io_abandon_submitted(io);
+	}
 }
 
 /* -- Completion -- */

@@ -72,7 +72,8 @@ int lun_refuse(char *why, int res, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(why, LUN_WHY_BYTES, format, args);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
+	(void)vsnprintf(why, LUN_WHY_BYTES, format, args);
 	va_end(args);
 	return res;
 }
@@ -166,10 +167,9 @@ static int lun_check_size(const struct lun *lun, char *why)
 
 	if (size && size % lun->io_align_bytes == 0)
 		return 0;
-	snprintf(why, LUN_WHY_BYTES,
-		 "its size, %llu bytes, is not a multiple of %u, the block size",
-		 (unsigned long long)size, lun->io_align_bytes);
-	return -EINVAL;
+	return lun_refuse(why, -EINVAL,
+			  "its size, %llu bytes, is not a multiple of %u, the block size",
+			  (unsigned long long)size, lun->io_align_bytes);
 }
 
 /* All that can go wrong with an image; -ENOMEM alone is the LUN's own failure. */
@@ -243,7 +243,7 @@ void lun_set_offline(struct lun *lun, const char *reason)
 
 	assert(!lun->states.swapping);
 	state.online = false;
-	snprintf(state.offline_reason, sizeof(state.offline_reason), "%s", reason);
+	(void)snprintf(state.offline_reason, sizeof(state.offline_reason), "%s", reason);
 	states_init(lun, &state);
 	log_error("lun", "%s: offline: %s", lun->name, reason);
 }
@@ -257,8 +257,8 @@ static void lun_refuse_twin(struct lun *lun, const struct lun *first)
 {
 	char why[LUN_WHY_BYTES];
 
-	snprintf(why, sizeof(why), "it has the identity of %s (a copy?); give it one of its own",
-		 first->name);
+	(void)snprintf(why, sizeof(why),
+		       "it has the identity of %s (a copy?); give it one of its own", first->name);
 	if (lun_state(lun)->online)
 		lun_set_offline(lun, why);
 	memset(&lun->identity, 0, sizeof(lun->identity));

@@ -31,6 +31,8 @@
 /* Read-modify-writes that run at once on a lane; each has a bounce buffer of its own. */
 #define LUN_RMW_PER_LANE 8u
 
+/* The digits of a NAA designator. */
+#define LUN_NAA_DIGITS ((size_t)2 * LUN_NAA_BYTES)
 #define LUN_WHY_BYTES sizeof(((struct lun_state *)0)->offline_reason)
 
 /* Bytes [begin, end). */
@@ -252,6 +254,10 @@ int MUST_CHECK identity_settle(struct lun *lun, const struct lun_spec *spec, cha
 void identity_peek(struct lun *lun, const struct lun_spec *spec);
 
 /* -- identity_store.c -- */
+
+/* A NAA designator as 32 lower-case digits and a terminator, and back from exactly 32 digits. */
+void naa_print(const uint8_t naa[LUN_NAA_BYTES], char out[LUN_NAA_DIGITS + 1]);
+int MUST_CHECK naa_scan(const char *digits, uint8_t naa[LUN_NAA_BYTES]);
 
 /* Where a record may lie: the image's descriptor or its path, and a file in the state directory. */
 struct identity_place {

@@ -149,9 +149,10 @@ static void set_replace(struct lun *lun, struct range_set *next, struct loop *or
 
 	ranges->newest = next;
 	atomic_store_explicit(&ranges->current, next, memory_order_release);
-	if (old)
+	if (old) {
 		loop_round_start(&old->round, lun->group, origin, set_on_each_loop,
 				 set_on_returned);
+	}
 }
 
 /* Leave out what has gone, if a set is free for it. Even going back to no set at all keeps one in
@@ -233,10 +234,11 @@ static void orphan_publish_locked(struct lun *lun, struct lun_io *io)
 		.kind = RANGE_ORPHAN,
 	};
 
-	if (ranges_append_locked(lun, entry, io->loop))
+	if (ranges_append_locked(lun, entry, io->loop)) {
 		io->orphan_ticket = entry.ticket;
-	else
+	} else {
 		lun->ranges.unlisted_orphans++;
+	}
 }
 
 void ranges_add_orphan(struct lun *lun, struct lun_io *io)
@@ -254,10 +256,11 @@ void ranges_end_orphan(struct lun *lun, struct lun_io *io)
 	pthread_mutex_lock(&lun->mutex);
 	assert(lun->ranges.orphans > 0);
 	lun->ranges.orphans--;
-	if (io->orphan_ticket)
+	if (io->orphan_ticket) {
 		ranges_end_locked(lun, io->orphan_ticket, io->loop);
-	else if (lun_op_writes(io->op))
+	} else if (lun_op_writes(io->op)) {
 		lun->ranges.unlisted_orphans--;
+	}
 	orphans_judge_overrun(&lun->ranges);
 	pthread_mutex_unlock(&lun->mutex);
 }

@@ -49,7 +49,8 @@ static int PRINTF_LIKE(3, 4)
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(o->why, o->why_size, format, args);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
+	(void)vsnprintf(o->why, o->why_size, format, args);
 	va_end(args);
 	return res;
 }
@@ -75,7 +76,7 @@ static int raw_create_unnamed(const struct lun_spec *spec, const char *folder)
 	res = raw_make_size(fd, spec);
 	if (res)
 		return res;
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	return linkat(AT_FDCWD, self, AT_FDCWD, spec->path, AT_SYMLINK_FOLLOW) ? -errno : 0;
 }
 
@@ -113,14 +114,17 @@ static int raw_create(struct raw_opening *o)
 
 	if (spec->read_only)
 		return raw_refuse(o, -ENOENT, "%s does not exist", spec->path);
-	if (!spec->size_bytes)
+	if (!spec->size_bytes) {
 		return raw_refuse(o, -ENOENT, "no size is configured to create %s with",
 				  spec->path);
+	}
 	if (spec->size_bytes % block || spec->size_bytes > INT64_MAX)
 		return raw_refuse(o, -EINVAL, "its configured size is not a multiple of %u", block);
 	res = raw_create_file(spec);
-	if (res)
-		return raw_refuse(o, res, "cannot create it (%s): %s", strerror(-res), spec->path);
+	if (res) {
+		return raw_refuse(o, res, "cannot create it (%s): %s", files_error(res),
+				  spec->path);
+	}
 	o->info->created = true;
 	log_info("lun", "%s: created %s, %llu bytes, thin", spec->name, spec->path,
 		 (unsigned long long)spec->size_bytes);
@@ -140,14 +144,16 @@ static int raw_open_fd(struct raw_opening *o, int flags)
 
 static int raw_explain_open(struct raw_opening *o, int res)
 {
-	if (res == -EACCES || res == -EROFS || res == -EPERM)
+	if (res == -EACCES || res == -EROFS || res == -EPERM) {
 		return raw_refuse(o, res, "it may not be %s (%s): %s",
-				  o->spec->read_only ? "read" : "written", strerror(-res),
+				  o->spec->read_only ? "read" : "written", files_error(res),
 				  o->spec->path);
-	if (res == -EBUSY)
+	}
+	if (res == -EBUSY) {
 		return raw_refuse(o, res, "the block device is in use (mounted?): %s",
 				  o->spec->path);
-	return raw_refuse(o, res, "cannot open it (%s): %s", strerror(-res), o->spec->path);
+	}
+	return raw_refuse(o, res, "cannot open it (%s): %s", files_error(res), o->spec->path);
 }
 
 static int raw_find(struct raw_opening *o)
@@ -165,11 +171,12 @@ static int raw_find(struct raw_opening *o)
 	if (res)
 		return raw_explain_open(o, res);
 	if (fstat(o->image->fd, &o->st))
-		return raw_refuse(o, -errno, "fstat: %s", strerror(errno));
+		return raw_refuse(o, -errno, "fstat: %s", files_error(-errno));
 	o->image->is_block_device = S_ISBLK(o->st.st_mode);
-	if (!S_ISREG(o->st.st_mode) && !S_ISBLK(o->st.st_mode))
+	if (!S_ISREG(o->st.st_mode) && !S_ISBLK(o->st.st_mode)) {
 		return raw_refuse(o, -EINVAL, "it is neither a file nor a block device: %s",
 				  o->spec->path);
+	}
 	return 0;
 }
 
@@ -179,12 +186,14 @@ static int raw_open_sync(struct raw_opening *o)
 	struct stat st;
 
 	o->image->sync_fd = open(o->spec->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (o->image->sync_fd < 0 || fstat(o->image->sync_fd, &st))
+	if (o->image->sync_fd < 0 || fstat(o->image->sync_fd, &st)) {
 		return raw_refuse(o, -errno, "cannot open it again to flush it (%s): %s",
-				  strerror(errno), o->spec->path);
-	if (st.st_dev != o->st.st_dev || st.st_ino != o->st.st_ino)
+				  files_error(-errno), o->spec->path);
+	}
+	if (st.st_dev != o->st.st_dev || st.st_ino != o->st.st_ino) {
 		return raw_refuse(o, -ESTALE, "it was replaced while it was opened: %s",
 				  o->spec->path);
+	}
 	return 0;
 }
 
@@ -201,10 +210,11 @@ static int raw_lock(struct raw_opening *o)
 
 	if (!fcntl(o->image->fd, F_OFD_SETLK, &lock))
 		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+	if (errno == EAGAIN || errno == EACCES) {
 		return raw_refuse(o, -EBUSY, "it is locked, another server or LUN uses it: %s",
 				  o->spec->path);
-	return raw_refuse(o, -errno, "cannot lock it (%s): %s", strerror(errno), o->spec->path);
+	}
+	return raw_refuse(o, -errno, "cannot lock it (%s): %s", files_error(-errno), o->spec->path);
 }
 
 /* -- Size -- */
@@ -215,15 +225,17 @@ static int raw_find_size(struct raw_opening *o)
 	uint64_t wanted = o->spec->size_bytes;
 
 	if (o->image->is_block_device && ioctl(o->image->fd, BLKGETSIZE64, &found))
-		return raw_refuse(o, -errno, "cannot find its size: %s", strerror(errno));
-	if (found < wanted)
+		return raw_refuse(o, -errno, "cannot find its size: %s", files_error(-errno));
+	if (found < wanted) {
 		return raw_refuse(o, -EINVAL, "it has %llu bytes, configured are %llu: %s",
 				  (unsigned long long)found, (unsigned long long)wanted,
 				  o->spec->path);
-	if (wanted && wanted < found)
+	}
+	if (wanted && wanted < found) {
 		log_warn("lun", "%s: %s has %llu bytes; hosts see the configured %llu",
 			 o->spec->name, o->spec->path, (unsigned long long)found,
 			 (unsigned long long)wanted);
+	}
 	o->image->size_bytes = wanted ? wanted : found;
 	return 0;
 }
@@ -290,7 +302,7 @@ static int raw_choose_mode(struct raw_opening *o)
 	int res = fd_set_flags(image->fd, 0, O_NONBLOCK);
 
 	if (res)
-		return raw_refuse(o, res, "fcntl: %s", strerror(-res));
+		return raw_refuse(o, res, "fcntl: %s", files_error(res));
 	image->is_tmpfs =
 		!image->is_block_device && !fstatfs(image->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	if (!image->is_tmpfs && !o->spec->page_cache)
@@ -298,9 +310,10 @@ static int raw_choose_mode(struct raw_opening *o)
 	image->page_cache = !align;
 	if (!align && fd_set_flags(image->fd, 0, O_DIRECT))
 		return raw_refuse(o, -EIO, "cannot leave direct I/O");
-	if (!align && !image->is_tmpfs && !o->spec->page_cache)
+	if (!align && !image->is_tmpfs && !o->spec->page_cache) {
 		log_warn("lun", "%s: no direct I/O on %s; it goes through the page cache",
 			 o->spec->name, o->spec->path);
+	}
 	if (align > 65536)
 		return raw_refuse(o, -EINVAL, "it wants %u-byte blocks for direct I/O", align);
 	o->info->io_align_bytes = align > 512 ? align : 512;
@@ -384,6 +397,7 @@ static struct image *raw_alloc(void)
 	return image;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): `why` is written to by raw_refuse. */
 int raw_open(const struct lun_spec *spec, struct image **out, struct image_info *info, char *why,
 	     size_t why_size)
 {
@@ -397,10 +411,11 @@ int raw_open(const struct lun_spec *spec, struct image **out, struct image_info 
 		return -ENOMEM;
 	*info = (struct image_info){0};
 	res = raw_open_steps(&o);
-	if (res)
+	if (res) {
 		raw_close(o.image);
-	else
+	} else {
 		*out = o.image;
+	}
 	return res;
 }
 

@@ -83,10 +83,11 @@ LOOP_ONLY static void rmw_end_parent(struct lun_rmw *rmw, int res)
 LOOP_ONLY static void rmw_finish(struct lun_rmw *rmw, int res)
 {
 	rmw_end_parent(rmw, res);
-	if (rmw->held == &rmw->exclusive)
+	if (rmw->held == &rmw->exclusive) {
 		lun_exclusive_release(&rmw->exclusive);
-	else
+	} else {
 		rmw_put_back(rmw);
+	}
 }
 
 /* -- A step -- */
@@ -120,10 +121,11 @@ static void rmw_copy(const struct lun_rmw *rmw, bool to_parent)
 		uint64_t from = skip < length ? skip : length;
 		uint64_t count = length - from < left ? length - from : left;
 
-		if (to_parent)
+		if (to_parent) {
 			memcpy(base + from, bounce, count);
-		else
+		} else {
 			memcpy(bounce, base + from, count);
+		}
 		skip -= from;
 		bounce += count;
 		left -= count;
@@ -132,18 +134,20 @@ static void rmw_copy(const struct lun_rmw *rmw, bool to_parent)
 
 static void rmw_merge(const struct lun_rmw *rmw)
 {
-	if (rmw->parent->op == LUN_WRITE)
+	if (rmw->parent->op == LUN_WRITE) {
 		rmw_copy(rmw, false);
-	else
+	} else {
 		memset(rmw->bounce + (rmw_place(rmw) - rmw->io.offset_bytes), 0, rmw->step_bytes);
+	}
 }
 
 LOOP_ONLY static void rmw_submit(struct lun_rmw *rmw)
 {
-	if (rmw->held)
+	if (rmw->held) {
 		lun_io_submit_exclusive(rmw->held, &rmw->io);
-	else
+	} else {
 		lun_io_submit(rmw->lane->lun, rmw->lane->loop, &rmw->io);
+	}
 }
 
 /* The parent's own check, in the turn of the write (or of the read that it asked for). */
@@ -248,10 +252,11 @@ LOOP_ONLY static void rmw_bounce(struct lun_rmw *rmw, uint64_t end)
 	rmw->step_bytes = stop - place;
 	rmw->io.offset_bytes = begin;
 	rmw->io.length_bytes = rmw_align_up(rmw, stop) - begin;
-	if (rmw->parent->op == LUN_WRITE && rmw->io.length_bytes == rmw->step_bytes)
+	if (rmw->parent->op == LUN_WRITE && rmw->io.length_bytes == rmw->step_bytes) {
 		rmw_write(rmw);
-	else
+	} else {
 		rmw_read(rmw);
+	}
 }
 
 static void rmw_step(struct lun_rmw *rmw)
@@ -261,10 +266,11 @@ static void rmw_step(struct lun_rmw *rmw)
 	uint64_t place = rmw_place(rmw);
 	bool whole = place == rmw_align_down(rmw, place) && rmw_align_down(rmw, end) > place;
 
-	if (whole && (parent->op == LUN_UNMAP || parent->op == LUN_ZERO))
+	if (whole && (parent->op == LUN_UNMAP || parent->op == LUN_ZERO)) {
 		rmw_pass_down(rmw, end);
-	else
+	} else {
 		rmw_bounce(rmw, end);
+	}
 }
 
 /* -- The beginning -- */
@@ -302,10 +308,11 @@ static void rmw_begin(struct lun_lane *lane, struct lun_io *parent)
 	rmw->parent = parent;
 	rmw->position = 0;
 	rmw->held = parent->exclusive;
-	if (lun_op_writes(parent->op) && !rmw->held)
+	if (lun_op_writes(parent->op) && !rmw->held) {
 		rmw_take_range(rmw);
-	else
+	} else {
 		rmw_step(rmw);
+	}
 }
 
 void rmw_start(struct lun_lane *lane, struct lun_io *io)
@@ -324,12 +331,13 @@ LOOP_ONLY static void rmw_detach(struct lun_rmw *rmw)
 	bool asking = rmw->held == &rmw->exclusive && rmw->io.stage == LUN_IO_IDLE;
 
 	rmw_end_parent(rmw, -ECANCELED);
-	if (asking)
+	if (asking) {
 		lun_exclusive_release(&rmw->exclusive);
-	else if (rmw->io.stage == LUN_IO_WAITING)
+	} else if (rmw->io.stage == LUN_IO_WAITING) {
 		lun_io_abandon(&rmw->io);
-	else
+	} else {
 		io_leave_exclusive(&rmw->io);
+	}
 }
 
 void rmw_abandon(struct lun_io *io)
