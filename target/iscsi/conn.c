@@ -71,6 +71,15 @@ LOOP_ONLY static void on_closing(struct loop_msg *msg)
 	conn_close_step(conn);
 }
 
+/* What the peer has not taken is dropped with the connection: a peer that never reads could
+ * otherwise make the kernel keep data and socket for as long as it likes. */
+LOOP_ONLY static void forsake_data(const struct conn *conn)
+{
+	const struct linger at_once = {.l_onoff = 1};
+
+	(void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 void conn_close(struct conn *conn, const char *why)
 {
 	char name[CONN_NAME_BYTES];
@@ -80,6 +89,8 @@ void conn_close(struct conn *conn, const char *why)
 	conn->state = CONN_CLOSING;
 	if (why != NULL)
 		log_info("iscsi", "%s: closed: %s", conn_name(conn, name), why);
+	if (tx_is_sending(conn))
+		forsake_data(conn);
 	shutdown(conn->fd, SHUT_RDWR);
 	framer_stop(&conn->framer, "closing");
 	/* From here on nobody asks the framer again: no message of ours may outlive the session. */
