@@ -14,7 +14,6 @@
 #include "target/iscsi/conn.h"
 #include "target/iscsi/target.h"
 
-#include <criterion/criterion.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,8 +22,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Stress programs have threads, which Criterion does not suit: they define RIG_PLAIN. */
+#ifdef RIG_PLAIN
+#include <assert.h>
+#define cr_assert(condition, ...) assert(condition)
+#define cr_assert_eq(a, b, ...) assert((a) == (b))
+#define cr_assert_gt(a, b, ...) assert((a) > (b))
+#define cr_assert_geq(a, b, ...) assert((a) >= (b))
+#define cr_assert_leq(a, b, ...) assert((a) <= (b))
+#define cr_assert_not_null(a, ...) assert((a) != NULL)
+#define cr_assert_arr_eq(a, b, bytes, ...) assert(memcmp((a), (b), (bytes)) == 0)
+#else
+#include <criterion/criterion.h>
+#endif
+
 #define RIG_LUN_BYTES (8u << 20)
+#ifndef RIG_LOOPS
 #define RIG_LOOPS 2u
+#endif
 #define RIG_TARGET "iqn.2026-11.io.ringsan:rig"
 
 struct rig {
@@ -47,6 +62,7 @@ struct rig {
 struct peer {
 	struct rig *rig;
 	struct session *session;
+	atomic_bool ended; /* Nothing of the session is left. Until then the peer must stay. */
 	int fd;
 	struct iscsi_params params;
 	uint32_t cmd_sn;
@@ -154,17 +170,19 @@ static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine
 
 static inline void rig_on_ended(struct session *session, void *arg)
 {
-	struct rig *rig = arg;
+	struct peer *peer = arg;
+	struct rig *rig = peer->rig;
 
 	session_free(session);
+	atomic_store(&peer->ended, true);
 	atomic_fetch_add(&rig->ended, 1);
 }
 
 static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
 			      const struct iscsi_params *params)
 {
-	static struct negotiation negotiation;
-	static uint8_t isid;
+	struct negotiation negotiation;
+	static _Atomic uint8_t isid;
 	int fds[2];
 	struct scsi_nexus_spec nexus = {.target = rig->target.scsi,
 					.initiator_port_name = "iqn.rig:host,i,0x000000000001",
@@ -183,7 +201,7 @@ static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
 		.exp_cmd_sn = rig->first_cmd_sn,
 		.stat_sn = 200,
 		.on_ended = rig_on_ended,
-		.arg = rig,
+		.arg = peer,
 	};
 
 	spec.local.ss_family = AF_INET;
