@@ -151,7 +151,7 @@ struct task *task_acquire(struct session *session, const struct pdu_scsi_command
 	if (task == NULL)
 		return NULL;
 	slot_take(session);
-	memset(task, 0, sizeof(*task));
+	memset(task, 0, offsetof(struct task, request));
 	task->home = session->home;
 	task->session = session;
 	task->request = *request;
@@ -407,8 +407,7 @@ LOOP_ONLY static void task_withdraw(struct task *task)
 	task_leave(task);
 	LIST_FOREACH (node, &task->windows)
 		window_uncharge(CONTAINER_OF(node, struct window, link));
-	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		task->r2ts[i].active = false;
+	task->r2ts_active = 0;
 	task->unsolicited_due = false;
 	task->dropped = true;
 	if (!task->receiving)

@@ -72,9 +72,7 @@ struct task_r2t {
 	uint32_t end_bytes;
 	uint32_t r2t_sn;
 	uint32_t data_sn;
-	uint64_t deadline_ns;
-	bool active; /* Data are due. */
-	bool queued;
+	uint64_t deadline_ns; /* UINT64_MAX while it is in the send queue. */
 };
 
 struct task {
@@ -84,8 +82,6 @@ struct task {
 	struct iscsi_loop *home;
 	struct session *session; /* NULL once the session is gone. */
 	enum task_stage stage;
-	struct pdu_scsi_command request;
-	struct scsi_cmd cmd;
 	struct list_node windows;
 	uint64_t transfer_bytes; /* Data that will move, in the direction of cmd.data. */
 	uint64_t next_bytes;     /* Read: next window. Write: first byte not asked for yet. */
@@ -105,6 +101,12 @@ struct task {
 	bool counted; /* In session->outstanding. */
 	bool dropped; /* Aborted. If it was held, it stays there until its CmdSN is due. */
 	uint64_t unsolicited_deadline_ns;
+	uint8_t r2ts_active; /* A bit for each of r2ts[]: data are due. */
+	uint8_t r2ts_queued; /* The send queue has it. */
+	/* From here on nothing is cleared for a new command: each is filled in before it is read.
+	 */
+	struct pdu_scsi_command request;
+	struct scsi_cmd cmd;
 	struct task_r2t r2ts[TASK_R2TS_MAX];
 	struct tx_item response;
 	uint8_t sense[2u + SCSI_SENSE_MAX]; /* SenseLength and sense data, RFC 7143 11.4.7.2. */
@@ -185,7 +187,10 @@ LOOP_ONLY void task_landed(struct task *task, uint64_t at_bytes, uint32_t length
 /* Submit complete windows, ask for more data, execute when all parameter data are there. */
 LOOP_ONLY void task_write(struct task *task);
 /* True while the initiator still owes data it announced or was asked for. */
-LOOP_ONLY bool task_awaits_data(const struct task *task);
+static inline bool task_awaits_data(const struct task *task)
+{
+	return task->unsolicited_due || task->r2ts_active != 0;
+}
 /* The earliest time at which owed data are overdue; UINT64_MAX if none is. */
 LOOP_ONLY uint64_t task_data_deadline_ns(const struct task *task);
 

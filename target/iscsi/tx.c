@@ -110,8 +110,9 @@ LOOP_ONLY static void on_sent(struct loop_op *op, int res)
 {
 	struct conn *conn = CONTAINER_OF(op, struct conn, tx.op);
 
-	conn->tx.sending = false;
+	/* Still `sending` meanwhile: what the callbacks queue leaves below, without a message. */
 	run_sent(conn, &conn->tx.leaving);
+	conn->tx.sending = false;
 	if (res < 0)
 		conn_close(conn, "the peer stopped taking data");
 	if (conn->state == CONN_CLOSING)

@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 
+#include "base/clock.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
 
@@ -41,29 +42,31 @@ void task_landed(struct task *task, uint64_t at_bytes, uint32_t length_bytes)
 	}
 }
 
-bool task_awaits_data(const struct task *task)
-{
-	bool awaits = task->unsolicited_due;
-
-	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		awaits = awaits || task->r2ts[i].active;
-	return awaits;
-}
-
 uint64_t task_data_deadline_ns(const struct task *task)
 {
 	uint64_t deadline = task->unsolicited_due ? task->unsolicited_deadline_ns : UINT64_MAX;
 
 	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		if (task->r2ts[i].active)
+		if ((task->r2ts_active & 1u << i) != 0)
 			deadline = min_u64(deadline, task->r2ts[i].deadline_ns);
 	return deadline;
 }
 
 /* -- R2T -- */
 
-LOOP_ONLY static bool r2t_encode(struct conn *conn UNUSED, struct tx_item *item,
-				 struct tx_frame *frame)
+static uint8_t r2t_bit(const struct task_r2t *r2t)
+{
+	return (uint8_t)(1u << (r2t - r2t->task->r2ts));
+}
+
+/* Owed data are due so long from now. */
+LOOP_ONLY static uint64_t data_deadline_ns(const struct conn *conn)
+{
+	return loop_now_ns(conn->loop) +
+	       conn->session->spec.server->limits.data_out_timeout_ms * CLOCK_NS_PER_MS;
+}
+
+LOOP_ONLY static bool r2t_encode(struct conn *conn, struct tx_item *item, struct tx_frame *frame)
 {
 	struct task_r2t *r2t = CONTAINER_OF(item, struct task_r2t, tx);
 	struct pdu_r2t pdu = {
@@ -75,6 +78,8 @@ LOOP_ONLY static bool r2t_encode(struct conn *conn UNUSED, struct tx_item *item,
 		.desired_data_len_bytes = r2t->end_bytes - r2t->offset_bytes,
 	};
 
+	/* What waits behind data that the peer takes slowly is not overdue. */
+	r2t->deadline_ns = data_deadline_ns(conn);
 	pdu_r2t_encode(&pdu, frame->bhs);
 	frame->stat_sn = TX_STAT_SN_SHOW;
 	return true;
@@ -86,7 +91,7 @@ LOOP_ONLY static void r2t_sent(struct conn *conn UNUSED, struct tx_item *item)
 
 	struct task *task = r2t->task;
 
-	r2t->queued = false;
+	task->r2ts_queued &= (uint8_t)~r2t_bit(r2t);
 	task->queue_count--;
 	/* Its data may have come before the send was seen to end. */
 	if (task->stage == TASK_RUNNING)
@@ -105,8 +110,6 @@ static uint32_t next_ttt(struct conn *conn)
 LOOP_ONLY static void send_r2t(struct task_r2t *r2t, struct task *task, uint64_t end_bytes)
 {
 	struct conn *conn = &task->session->conn;
-	uint64_t patience_ns =
-		(uint64_t)task->session->spec.server->limits.data_out_timeout_ms * 1000000u;
 
 	*r2t = (struct task_r2t){
 		.tx = {.encode = r2t_encode, .sent = r2t_sent},
@@ -116,11 +119,10 @@ LOOP_ONLY static void send_r2t(struct task_r2t *r2t, struct task *task, uint64_t
 		.next_bytes = (uint32_t)task->next_bytes,
 		.end_bytes = (uint32_t)end_bytes,
 		.r2t_sn = task->r2t_sn++,
-		.deadline_ns = loop_now_ns(conn->loop) + patience_ns,
-		.active = true,
-		.queued = true,
+		.deadline_ns = UINT64_MAX,
 	};
-	list_init(&r2t->tx.link);
+	task->r2ts_active |= r2t_bit(r2t);
+	task->r2ts_queued |= r2t_bit(r2t);
 	task->next_bytes = end_bytes;
 	task->queue_count++;
 	tx_queue(conn, &r2t->tx);
@@ -132,7 +134,7 @@ static struct task_r2t *free_r2t(struct task *task)
 	uint32_t limit = task->session->params.max_outstanding_r2t;
 
 	for (uint32_t i = 0; i < TASK_R2TS_MAX && i < limit; i++)
-		if (!task->r2ts[i].active && !task->r2ts[i].queued)
+		if (((task->r2ts_active | task->r2ts_queued) & 1u << i) == 0)
 			return &task->r2ts[i];
 	return NULL;
 }
@@ -240,7 +242,7 @@ void task_write(struct task *task)
 static struct task_r2t *find_r2t(struct task *task, uint32_t ttt)
 {
 	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		if (task->r2ts[i].active && task->r2ts[i].ttt == ttt)
+		if ((task->r2ts_active & 1u << i) != 0 && task->r2ts[i].ttt == ttt)
 			return &task->r2ts[i];
 	return NULL;
 }
@@ -288,8 +290,7 @@ LOOP_ONLY static void fail_data(struct conn *conn, struct task *task, const char
 	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s: command failed: %s",
 		    conn_name(conn, name), why);
 	scsi_cmd_fail_data_phase(&task->cmd);
-	for (unsigned i = 0; i < TASK_R2TS_MAX; i++)
-		task->r2ts[i].active = false;
+	task->r2ts_active = 0;
 	task->unsolicited_due = false;
 	task_settle(task);
 }
@@ -332,7 +333,8 @@ static void book(struct task *task, struct task_r2t *r2t, const struct pdu_commo
 	if (r2t != NULL) {
 		r2t->next_bytes += pdu->data_len_bytes;
 		r2t->data_sn++;
-		r2t->active = !pdu->final;
+		if (pdu->final)
+			task->r2ts_active &= (uint8_t)~r2t_bit(r2t);
 	} else {
 		task->unsolicited_bytes += pdu->data_len_bytes;
 		task->unsolicited_data_sn++;
