@@ -22,6 +22,10 @@
 /* Of the portals in the line that says ready; the rest is counted. */
 #define PORTALS_TEXT_BYTES 512u
 
+/* timeout(1), make(1) and others signal a process and its group, which is one request and not a
+ * second one. No human repeats himself so fast. */
+#define SAME_SIGNAL_NS (500 * UINT64_C(1000000))
+
 struct daemon {
 	struct runtime *runtime;
 	struct signals *signals;
@@ -29,6 +33,7 @@ struct daemon {
 	struct loop_msg start;
 	unsigned loops_running;
 	bool stopping;
+	uint64_t stopping_since_ns;
 };
 
 /* -- Saying so -- */
@@ -92,6 +97,15 @@ static LOOP_ONLY void on_stopped(void *context, bool ok)
 	loop_stop(daemon->runtime->server.control);
 }
 
+static LOOP_ONLY void on_second_signal(const struct daemon *daemon)
+{
+	if (loop_now_ns(daemon->runtime->server.control) - daemon->stopping_since_ns <
+	    SAME_SIGNAL_NS)
+		return;
+	log_error("ctl", "a second signal: ending at once, LUNs are not flushed");
+	leave(DAEMON_EXIT_AT_ONCE);
+}
+
 static LOOP_ONLY void on_signal(void *context, int number)
 {
 	struct daemon *daemon = context;
@@ -100,10 +114,10 @@ static LOOP_ONLY void on_signal(void *context, int number)
 		log_warn("ctl", "SIGHUP: the configuration is read at start only; restart to have "
 				"it read again");
 	} else if (daemon->stopping) {
-		log_error("ctl", "a second signal: ending at once, LUNs are not flushed");
-		leave(DAEMON_EXIT_AT_ONCE);
+		on_second_signal(daemon);
 	} else {
 		daemon->stopping = true;
+		daemon->stopping_since_ns = loop_now_ns(daemon->runtime->server.control);
 		log_info("ctl", "signal %d (%s): ending", number, sigabbrev_np(number));
 		tell_systemd("STOPPING=1");
 		stop_begin(daemon->stop);

@@ -145,6 +145,38 @@ Test(ctl_daemon, a_state_folder_that_cannot_be)
 	cr_expect_eq(build(&runtime), -EINVAL);
 	cr_assert_eq(errors.count, 1);
 	cr_expect_not_null(strstr(errors.items[0].text, path));
+	cr_expect_not_null(strstr(errors.items[0].text, "no folder"), "%s", errors.items[0].text);
+}
+
+/* Who may write there could have two disks take one identity. */
+Test(ctl_daemon, a_state_folder_that_is_everybody_s)
+{
+	struct runtime *runtime;
+	char path[160];
+
+	(void)snprintf(path, sizeof(path), "%s/state", dir);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_assert_eq(chmod(path, 0777), 0);
+	configure(HEAD TARGET("lun 0 { type = null size = 1G }"));
+	cr_expect_eq(build(&runtime), -EINVAL);
+	cr_assert_eq(errors.count, 1);
+	cr_expect_not_null(strstr(errors.items[0].text, "chmod"), "%s", errors.items[0].text);
+}
+
+Test(ctl_daemon, a_state_folder_of_somebody_else)
+{
+	struct runtime *runtime;
+	char path[160];
+
+	if (geteuid() != 0)
+		cr_skip_test("only root can give a folder away");
+	(void)snprintf(path, sizeof(path), "%s/state", dir);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_assert_eq(chown(path, 65534, 65534), 0);
+	configure(HEAD TARGET("lun 0 { type = null size = 1G }"));
+	cr_expect_eq(build(&runtime), -EINVAL);
+	cr_assert_eq(errors.count, 1);
+	cr_expect_not_null(strstr(errors.items[0].text, "chown"), "%s", errors.items[0].text);
 }
 
 Test(ctl_daemon, check_knows_what_the_parser_does_not)
@@ -162,6 +194,7 @@ Test(ctl_daemon, check_knows_what_the_parser_does_not)
 struct supervisor {
 	int fd;
 	int signals[3];
+	useconds_t gap_us; /* Between two signals. */
 	char said[256];
 };
 
@@ -179,7 +212,7 @@ static void *supervise(void *arg)
 		len += (size_t)got;
 		supervisor->said[len++] = ' ';
 		for (unsigned j = 0; i == 0 && j < 3 && supervisor->signals[j]; j++) {
-			(void)usleep(50000);
+			(void)usleep(j == 0 ? 50000 : supervisor->gap_us);
 			(void)kill(getpid(), supervisor->signals[j]);
 		}
 		if (strstr(supervisor->said, "STOPPING"))
@@ -213,7 +246,7 @@ static enum daemon_exit live(struct supervisor *supervisor)
 
 Test(ctl_daemon, an_orderly_end)
 {
-	struct supervisor supervisor = {.signals = {SIGHUP, SIGTERM}};
+	struct supervisor supervisor = {.signals = {SIGHUP, SIGTERM}, .gap_us = 50000};
 
 	configure(HEAD TARGET("lun 0 { image = \"%s/a.img\" size = 16M } "
 			      "lun 1 { type = null size = 1G }"),
@@ -257,11 +290,20 @@ Test(ctl_daemon, a_disk_that_is_stuck_is_an_unclean_end, .exit_code = DAEMON_EXI
 
 Test(ctl_daemon, a_second_signal_ends_it_at_once, .exit_code = DAEMON_EXIT_AT_ONCE)
 {
-	struct supervisor supervisor = {.signals = {SIGTERM, SIGTERM}};
+	struct supervisor supervisor = {.signals = {SIGTERM, SIGTERM}, .gap_us = 700000};
 
 	configure_fault("stick flush\n");
 	(void)live(&supervisor);
 	cr_assert_fail("it must not come back");
+}
+
+/* timeout(1) signals its child and then the process group. */
+Test(ctl_daemon, a_request_to_process_and_group_is_one)
+{
+	struct supervisor supervisor = {.signals = {SIGTERM, SIGTERM, SIGINT}, .gap_us = 20000};
+
+	configure_fault("delay flush 300\n");
+	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
 }
 
 /* -- notify -- */
