@@ -310,6 +310,25 @@ static enum pdu_login_status login_target_name(struct login *login, const char *
 	return PDU_LOGIN_SUCCESS;
 }
 
+/* What the log says; the initiator learns no more than the status. */
+static const char *login_refusal_text(enum pdu_login_status status)
+{
+	static const struct {
+		enum pdu_login_status status;
+		const char *text;
+	} texts[] = {
+		{PDU_LOGIN_NOT_FOUND, "no such target at this portal"},
+		{PDU_LOGIN_AUTHORIZATION_FAILURE, "refused by the access rules of the target"},
+		{PDU_LOGIN_SERVICE_UNAVAILABLE, "the target shuts down"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (texts[i].status == status)
+			return texts[i].text;
+	}
+	return "refused by the target";
+}
+
 static enum pdu_login_status login_find_target(struct login *login)
 {
 	struct login_result *result = &login->result;
@@ -324,7 +343,7 @@ static enum pdu_login_status login_find_target(struct login *login)
 		login->policy->find_target(login->context, &who, &login->target);
 
 	if (status != PDU_LOGIN_SUCCESS)
-		return login_fail(login, status, "refused by the access rules or the target");
+		return login_fail(login, status, login_refusal_text(status));
 	result->target = login->target.target;
 	result->portal_group_tag = login->target.portal_group_tag;
 	if (login->stage != PDU_STAGE_SECURITY && login->target.chap_required) {
