@@ -165,9 +165,11 @@ const char *lun_name(const struct lun *lun);
 /* naa[0] is 0 where there is none: offline, and nothing known of it. */
 const struct lun_identity *lun_identity(const struct lun *lun);
 const struct lun_limits *lun_limits(const struct lun *lun);
-/* The current snapshot; do not keep it across turns. Any loop of the group, and the control loop
- * (one such loop: state.c says why a pointer it reads stays good for its turn). */
+/* The current snapshot; do not keep it across turns. Any loop of the group, and any thread before
+ * the loops run; others take a copy. */
 const struct lun_state *lun_state(const struct lun *lun);
+/* The current state for those whose turns no round waits for: the control loop. Any thread. */
+void lun_state_copy(struct lun *lun, struct lun_state *out);
 /* True when the account of orphans is full: answer NOT READY. Any loop. */
 bool lun_is_overrun(const struct lun *lun);
 /* Take the LUN offline with a reason. Before the loops run. */

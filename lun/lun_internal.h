@@ -26,8 +26,8 @@
 #define LUN_ENTRIES_MAX (LUN_ORPHANS_MAX + LUN_EXCLUSIVES_MAX)
 /* One is published, one is kept for orphans (range.c), two are on their way back. */
 #define LUN_SETS 4u
-/* Versions of the state; state.c says why four. */
-#define LUN_STATES 4u
+/* Versions of the state: the published one, and one that is on its way back or free. */
+#define LUN_STATES 2u
 /* Read-modify-writes that run at once on a lane; each has a bounce buffer of its own. */
 #define LUN_RMW_PER_LANE 8u
 

@@ -7,11 +7,8 @@
  * with all others, when that round has ended. The round is also the wake-up of whatever waited for
  * the change, as in range.c.
  *
- * A round goes over the data loops and not over the control loop, which may read states too. Its
- * pointers stay good for its turn because versions are reused in a ring of four: changes come from
- * the control loop itself, except for one in a LUN's life (a failed flush) and at most one of the
- * control loop's own that was waiting when its turn began. That is two, and a version is reused by
- * the fourth after it.
+ * There are two versions: a round goes over every loop that may read, so when it has ended the old
+ * one is nobody's. The control loop is in no round and takes copies under the mutex.
  *
  * Read next: drain.c.
  */
@@ -55,6 +52,13 @@ void states_publish_locked(struct lun *lun, struct loop *origin)
 	atomic_store_explicit(&states->current.current, next, memory_order_release);
 	loop_round_start(&states->round, lun->group, origin, state_on_each_loop, state_on_returned);
 	drain_on_published_locked(lun);
+}
+
+void lun_state_copy(struct lun *lun, struct lun_state *out)
+{
+	pthread_mutex_lock(&lun->mutex);
+	*out = lun->states.versions[lun->states.newest];
+	pthread_mutex_unlock(&lun->mutex);
 }
 
 void states_init(struct lun *lun, const struct lun_state *first)

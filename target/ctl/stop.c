@@ -123,11 +123,12 @@ static LOOP_ONLY void on_flush(struct loop_msg *msg)
 }
 
 /* A LUN that is offline or never written has nothing to flush. */
-static bool needs_flush(const struct lun *lun)
+static bool needs_flush(struct lun *lun)
 {
-	const struct lun_state *state = lun_state(lun);
+	struct lun_state state;
 
-	return state->online && !state->read_only;
+	lun_state_copy(lun, &state);
+	return state.online && !state.read_only;
 }
 
 static LOOP_ONLY void flush_all(struct stop *stop)

@@ -298,9 +298,8 @@ LOOP_ONLY static void holder_step(struct holder *holder, bool stopping)
 /* -- A loop's tick -- */
 
 /* Written by stage_switch: whoever sees half of it sees numbers that do not fit. */
-static void check_state(const struct lun *lun)
+static void check_state(const struct lun_state *state)
 {
-	const struct lun_state *state = lun_state(lun);
 	unsigned long number = strtoul(state->offline_reason, NULL, 10);
 
 	assert(state->online && state->size_bytes == SIZE_BYTES);
@@ -368,7 +367,7 @@ static void loop_on_turn(struct loop_msg *msg)
 	bool stopping = atomic_load(&home->stage->stopping);
 
 	loop_role_assume();
-	check_state(home->stage->lun);
+	check_state(lun_state(home->stage->lun));
 	loop_act(home, stopping, shadow_is_stuck());
 	if (stopping && loop_is_at_rest(home))
 		atomic_fetch_sub(&home->stage->running, 1);
@@ -434,9 +433,11 @@ static void control_on_tick(struct loop_timer *timer)
 {
 	struct stage *stage = CONTAINER_OF(timer, struct stage, control_tick);
 	bool stopping = atomic_load(&stage->stopping);
+	struct lun_state state;
 
 	loop_role_assume();
-	check_state(stage->lun);
+	lun_state_copy(stage->lun, &state);
+	check_state(&state);
 	control_act(stage, stopping);
 	pthread_mutex_lock(&shadow.mutex);
 	stopping = stopping && !shadow.drained && !stage->draining;
