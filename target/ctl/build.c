@@ -145,19 +145,40 @@ static int build_portals(struct runtime *runtime, struct conf_errors *errors)
 
 /* -- LUNs -- */
 
+/* NULL, or what is wrong with the folder and what would mend it. */
+static const char *state_dir_fault(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return strerrordesc_np(errno);
+	if (!S_ISDIR(st.st_mode))
+		return "it is no folder; name another";
+	/* Who may write there could have two disks take one identity, or lead our files elsewhere
+	 * with a symbolic link. */
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return "it belongs to another user; chown it to the one that ringsand runs as";
+	if ((st.st_mode & S_IWOTH) != 0)
+		return "everybody may write there; chmod o-w it";
+	if (access(path, R_OK | W_OK | X_OK) != 0)
+		return strerrordesc_np(errno);
+	return NULL;
+}
+
 int build_state_dir(const struct conf *conf, struct conf_errors *errors)
 {
+	const char *fault;
+
 	if (mkdir(conf->state_dir, 0700) != 0 && errno != EEXIST) {
 		conf_errors_add(errors, place(conf, 0),
 				"state-dir %s cannot be made: %s; make it, or name another",
 				conf->state_dir, strerrordesc_np(errno));
 		return -EINVAL;
 	}
-	if (access(conf->state_dir, R_OK | W_OK | X_OK) != 0) {
-		conf_errors_add(errors, place(conf, 0),
-				"state-dir %s cannot be used: %s; it must be a folder of the user "
-				"that ringsand runs as",
-				conf->state_dir, strerrordesc_np(errno));
+	fault = state_dir_fault(conf->state_dir);
+	if (fault) {
+		conf_errors_add(errors, place(conf, 0), "state-dir %s cannot be used: %s",
+				conf->state_dir, fault);
 		return -EINVAL;
 	}
 	return 0;
