@@ -124,26 +124,7 @@ static void log_admitted(const struct login_conn *conn, const struct loop *loop)
 	}
 }
 
-/* Nothing stands in its way any more. */
-static LOOP_ONLY void admit(struct login_conn *conn)
-{
-	struct registry *registry = conn->service->server->registry;
-	struct loop *loop = registry_place(registry);
-	uint16_t tsih = conn->tsih ? conn->tsih : registry_new_tsih(registry);
-
-	if (!loop) {
-		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "as many sessions as allowed");
-		return;
-	}
-	if (tsih == 0 || create_session(conn, loop, tsih) != 0) {
-		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "no memory for another session");
-		return;
-	}
-	log_admitted(conn, loop);
-	login_conn_step(conn, login_admit(&conn->login, tsih, ISCSI_FLOOR_COMMANDS));
-}
-
-/* -- Reinstatement -- */
+/* -- Waiting for the end of another session -- */
 
 static LOOP_ONLY void on_old_ended(void *arg)
 {
@@ -155,6 +136,16 @@ static LOOP_ONLY void on_superseded(void *arg)
 	login_conn_close(arg, "the same initiator port logged in once more");
 }
 
+static LOOP_ONLY void wait_for_end(struct login_conn *conn, struct registry_entry *old,
+				   enum session_close_reason reason)
+{
+	conn->stage = LOGIN_CONN_WAITING;
+	conn->waiter = (struct registry_waiter){
+		.on_ended = on_old_ended, .on_superseded = on_superseded, .arg = conn};
+	registry_wait(old, &conn->waiter);
+	registry_close(old, reason);
+}
+
 static LOOP_ONLY void replace(struct login_conn *conn, struct registry_entry *old)
 {
 	if (strcmp(registry_user(old), login_result(&conn->login)->user_name) != 0) {
@@ -164,12 +155,42 @@ static LOOP_ONLY void replace(struct login_conn *conn, struct registry_entry *ol
 	}
 	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: replaces its earlier session",
 		    conn->peer_text, login_result(&conn->login)->initiator_name);
-	conn->stage = LOGIN_CONN_WAITING;
-	conn->waiter = (struct registry_waiter){
-		.on_ended = on_old_ended, .on_superseded = on_superseded, .arg = conn};
-	registry_wait(old, &conn->waiter);
-	registry_close(old, SESSION_CLOSE_REINSTATED);
+	wait_for_end(conn, old, SESSION_CLOSE_REINSTATED);
 }
+
+/* Discovery is a matter of a moment, and often open to all: if strangers could fill the list with
+ * it, no host would get in. So the oldest discovery session makes room for whoever comes. */
+static LOOP_ONLY void make_room(struct login_conn *conn)
+{
+	struct registry_entry *old = registry_find_discovery(conn->service->server->registry);
+
+	if (old) {
+		wait_for_end(conn, old, SESSION_CLOSE_CROWDED);
+	} else {
+		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "as many sessions as allowed");
+	}
+}
+
+/* Nothing stands in its way any more, except that there may be no place. */
+static LOOP_ONLY void admit(struct login_conn *conn)
+{
+	struct registry *registry = conn->service->server->registry;
+	struct loop *loop = registry_place(registry);
+	uint16_t tsih = conn->tsih ? conn->tsih : registry_new_tsih(registry);
+
+	if (!loop) {
+		make_room(conn);
+		return;
+	}
+	if (tsih == 0 || create_session(conn, loop, tsih) != 0) {
+		refuse(conn, PDU_LOGIN_OUT_OF_RESOURCES, "no memory for another session");
+		return;
+	}
+	log_admitted(conn, loop);
+	login_conn_step(conn, login_admit(&conn->login, tsih, ISCSI_FLOOR_COMMANDS));
+}
+
+/* -- Which session -- */
 
 static struct registry_key key_of(const struct login_result *result)
 {

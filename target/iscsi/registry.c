@@ -238,6 +238,18 @@ struct registry_entry *registry_find_tsih(const struct registry *registry, uint1
 	return NULL;
 }
 
+struct registry_entry *registry_find_discovery(const struct registry *registry)
+{
+	/* They are listed as they came. */
+	LIST_FOREACH (node, &registry->list) {
+		struct registry_entry *entry = CONTAINER_OF(node, struct registry_entry, link);
+
+		if (registry_spec(entry)->discovery && entry->close_reason == SESSION_CLOSE_NONE)
+			return entry;
+	}
+	return NULL;
+}
+
 const struct session_spec *registry_spec(const struct registry_entry *entry)
 {
 	return session_spec(entry->session);

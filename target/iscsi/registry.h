@@ -69,6 +69,8 @@ void registry_close(struct registry_entry *entry, enum session_close_reason reas
 struct registry_entry *registry_find(const struct registry *registry,
 				     const struct registry_key *key);
 struct registry_entry *registry_find_tsih(const struct registry *registry, uint16_t tsih);
+/* The oldest discovery session that nobody has asked to close yet; or NULL. */
+struct registry_entry *registry_find_discovery(const struct registry *registry);
 bool registry_matches(const struct registry_entry *entry, const struct registry_key *key);
 const struct session_spec *registry_spec(const struct registry_entry *entry);
 const char *registry_user(const struct registry_entry *entry);

@@ -89,6 +89,7 @@ static const char *const close_words[] = {
 	[SESSION_CLOSE_REINSTATED] = "its initiator port logged in again",
 	[SESSION_CLOSE_SHUTDOWN] = "the target shuts down",
 	[SESSION_CLOSE_ADMIN] = "the administrator asked for it",
+	[SESSION_CLOSE_CROWDED] = "discovery makes room for another login",
 };
 
 LOOP_ONLY static void on_close(struct loop_msg *msg)

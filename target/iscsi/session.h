@@ -3,7 +3,7 @@
  *
  *   session_create   control loop, when login has succeeded; registry lists it.
  *   session_start    hands it to its loop: from here on the loop owns everything but `control`.
- *   session_close    any thread, any number of times: asks it to end.
+ *   session_close    any thread, any number of times until session_free: asks it to end.
  *   spec.on_ended    control loop, exactly once: nothing of it is left on its loop, the descriptor
  *                    is closed, no command of it will change anything; session_free may follow.
  *
@@ -30,6 +30,7 @@ enum session_close_reason {
 	SESSION_CLOSE_REINSTATED, /* The same initiator port logged in again (RFC 7143 6.3.5). */
 	SESSION_CLOSE_SHUTDOWN,   /* The daemon ends. */
 	SESSION_CLOSE_ADMIN,
+	SESSION_CLOSE_CROWDED, /* A discovery session makes room for a login. */
 };
 
 /* Everything login found out. Strings and left-over bytes are copied by session_create. */

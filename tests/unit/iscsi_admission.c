@@ -227,3 +227,76 @@ Test(iscsi_admission_deadline, nobody_waits_for_ever)
 	(void)poll(NULL, 0, 50);
 	cr_expect_eq(atomic_load(&fake_session_count), 1);
 }
+
+/* -- When there is no place -- */
+
+static void begin_crowded(void)
+{
+	rig.server.limits = (struct iscsi_limits){.sessions_max = 2,
+						  .login_timeout_ms = 20000,
+						  .logins_max = 8,
+						  .logins_per_source_max = 8};
+	rig_begin();
+}
+
+TestSuite(iscsi_admission_crowded, .init = begin_crowded, .fini = rig_end);
+
+#define DISCOVERY_NAMES "InitiatorName=" RIG_HOST "|SessionType=Discovery|"
+
+static void discover(void)
+{
+	struct guest guest = guest_connect();
+
+	guest_expect(&guest, DISCOVERY_NAMES, PDU_LOGIN_SUCCESS);
+}
+
+/* Anybody may begin a discovery session, and may stay in it: that must not shut hosts out. */
+Test(iscsi_admission_crowded, strangers_in_discovery_keep_nobody_out)
+{
+	struct guest host = guest_connect();
+
+	discover();
+	discover();
+	(void)rig_session(1);
+	guest_send(&host, RIG_NAMES);
+	rig_wait_close(rig_session(0), SESSION_CLOSE_CROWDED);
+	cr_expect(guest_hears_nothing(&host));
+	fake_post_end(rig_session(0));
+	cr_assert(guest_receive(&host));
+	cr_expect_eq(host.response.status, PDU_LOGIN_SUCCESS);
+	cr_expect_eq(atomic_load(&rig_session(1)->close_reason), SESSION_CLOSE_NONE);
+}
+
+Test(iscsi_admission_crowded, a_discovery_takes_the_place_of_the_oldest)
+{
+	struct guest guest = guest_connect();
+
+	(void)log_in();
+	discover();
+	(void)rig_session(1);
+	guest_send(&guest, DISCOVERY_NAMES);
+	rig_wait_close(rig_session(1), SESSION_CLOSE_CROWDED);
+	fake_post_end(rig_session(1));
+	cr_assert(guest_receive(&guest));
+	cr_expect_eq(guest.response.status, PDU_LOGIN_SUCCESS);
+	cr_expect_eq(atomic_load(&rig_session(0)->close_reason), SESSION_CLOSE_NONE);
+}
+
+Test(iscsi_admission_crowded, each_place_is_given_once)
+{
+	struct guest first = guest_connect();
+	struct guest second = guest_connect();
+
+	(void)log_in();
+	discover();
+	(void)rig_session(1);
+	first.request.isid[5] = 0x61;
+	second.request.isid[5] = 0x62;
+	guest_send(&first, RIG_NAMES);
+	rig_wait_close(rig_session(1), SESSION_CLOSE_CROWDED);
+	guest_expect(&second, RIG_NAMES, PDU_LOGIN_OUT_OF_RESOURCES);
+	cr_expect(guest_hears_nothing(&first));
+	fake_post_end(rig_session(1));
+	cr_assert(guest_receive(&first));
+	cr_expect_eq(first.response.status, PDU_LOGIN_SUCCESS);
+}

@@ -148,6 +148,8 @@ LOOP_ONLY static inline void rig_on_stop(struct loop_msg *msg)
 {
 	(void)msg;
 	rig.pending = 2;
+	/* An answer may reach its guest before its session has started. */
+	atomic_store(&fake_all_end, true);
 	portal_set_stop(rig.portals);
 	login_service_stop(rig.service, rig_on_empty, NULL);
 	registry_close_all(rig.server.registry, SESSION_CLOSE_SHUTDOWN, rig_on_empty, NULL);

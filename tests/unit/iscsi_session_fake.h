@@ -30,6 +30,8 @@ struct session {
 static _Atomic(struct session *) fake_sessions[FAKE_SESSIONS_MAX];
 static atomic_uint fake_session_count;
 static atomic_int fake_create_result;
+/* Set at a test's end: a session that starts only now ends at once. */
+static atomic_bool fake_all_end;
 static uint32_t fake_sessions_per_loop = 4;
 
 uint32_t iscsi_loop_sessions_max(const struct loop *loop)
@@ -59,12 +61,6 @@ int session_create(const struct session_spec *spec, struct session **out)
 	atomic_store(&fake_session_count, index + 1);
 	*out = session;
 	return 0;
-}
-
-void session_start(struct session *session)
-{
-	cr_assert_not(atomic_load(&session->started));
-	atomic_store(&session->started, true);
 }
 
 void session_close(struct session *session, enum session_close_reason reason)
@@ -107,6 +103,14 @@ static inline void fake_on_ended(struct loop_msg *msg)
 static inline void fake_post_end(struct session *session)
 {
 	loop_post(session->spec.server->control, &session->ended, fake_on_ended);
+}
+
+void session_start(struct session *session)
+{
+	cr_assert_not(atomic_load(&session->started));
+	atomic_store(&session->started, true);
+	if (atomic_load(&fake_all_end))
+		fake_post_end(session);
 }
 
 #endif
