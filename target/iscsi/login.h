@@ -198,6 +198,13 @@ enum login_step login_admit(struct login *login, uint16_t tsih, uint32_t command
 /* At any time after the first request: refuse. `reason` is a constant string for the log. */
 enum login_step login_refuse(struct login *login, enum pdu_login_status status, const char *reason);
 
+/* True when it was refused while it owed us the answer to a challenge: this may be somebody who
+ * guesses secrets. */
+static inline bool login_may_have_guessed(const struct login *login)
+{
+	return login->over && login->security == LOGIN_SECURITY_CHALLENGED;
+}
+
 /* The response to send. Valid until the next call on the login. */
 void login_answer(const struct login *login, struct login_answer *out);
 

@@ -250,11 +250,25 @@ static void on_sent(struct loop_op *op, int res)
 	}
 }
 
+static LOOP_ONLY void on_pause_over(struct loop_timer *timer)
+{
+	send_answer(CONTAINER_OF(timer, struct login_conn, pause));
+}
+
+static LOOP_ONLY void pause_before_answer(struct login_conn *conn)
+{
+	conn->stage = LOGIN_CONN_WAITING;
+	conn->why = login_reason(&conn->login);
+	loop_timer_start(loop_of(conn), &conn->pause, LOGIN_GUESS_PAUSE_MS, on_pause_over);
+}
+
 void login_conn_step(struct login_conn *conn, enum login_step step)
 {
 	conn->step = step;
 	if (step == LOGIN_DECIDE) {
 		admission_decide(conn);
+	} else if (login_may_have_guessed(&conn->login)) {
+		pause_before_answer(conn);
 	} else {
 		send_answer(conn);
 	}

@@ -6,9 +6,9 @@
  * It never receives a byte beyond the request in hand, so when login is over the next byte of the
  * stream is the session's and nothing has to be carried over.
  *
- * Exactly one thing is under way at any time: a receive, a send, or a wait for the end of the
- * session to be replaced. That makes an end simple: shut the socket down, and the completion of
- * that one thing closes it.
+ * Exactly one thing is under way at any time: a receive, a send, or a wait: for the end of
+ * the session to be replaced, or before a guess is refused. That makes an end simple: shut the
+ * socket down, and the completion of that one thing closes it.
  *
  * Private to login_*.c and admission.c. Threads: the control loop's.
  */
@@ -19,6 +19,13 @@
 #include "target/iscsi/login.h"
 #include "target/iscsi/login_service.h"
 #include "target/iscsi/registry.h"
+
+/*
+ * A wrong answer to a CHAP challenge is refused after so long, and the connection counts against
+ * the limits of its source meanwhile: that bounds how fast secrets can be guessed. Below the
+ * shortest login timeout, so that an honest mistake is answered.
+ */
+#define LOGIN_GUESS_PAUSE_MS 500u
 
 struct login_service {
 	const struct iscsi_server *server;
@@ -36,7 +43,7 @@ enum login_conn_stage {
 	LOGIN_CONN_HEAD,    /* Receiving 48 bytes of header. */
 	LOGIN_CONN_DATA,    /* Receiving the data segment and its padding. */
 	LOGIN_CONN_SENDING, /* An answer is on its way; `step` says what comes after it. */
-	LOGIN_CONN_WAITING, /* For the end of the session that it replaces. */
+	LOGIN_CONN_WAITING, /* For the end of a session that makes room, or for the pause. */
 	LOGIN_CONN_STAGES,
 };
 
@@ -46,6 +53,7 @@ struct login_conn {
 	struct portal_guest guest;
 	struct loop_op op;
 	struct loop_timer deadline;
+	struct loop_timer pause;
 	struct iovec iov[2];
 	int fd;
 	enum login_conn_stage stage;

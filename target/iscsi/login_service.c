@@ -82,6 +82,7 @@ void login_service_release(struct login_conn *conn)
 	struct login_service *service = conn->service;
 
 	loop_timer_stop(service->server->control, &conn->deadline);
+	loop_timer_stop(service->server->control, &conn->pause);
 	registry_wait_cancel(&conn->waiter);
 	portal_guest_leave(&conn->guest);
 	login_release(&conn->login);

@@ -267,6 +267,41 @@ Test(iscsi_login_conn, chap_with_a_wrong_secret)
 	cr_expect_eq(atomic_load(&fake_session_count), 0);
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	cr_assert_eq(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* Who guesses secrets waits, and stands in the doorway while he does. */
+Test(iscsi_login_conn, a_guess_costs_time)
+{
+	const struct iscsi_user wrong = {"alice", (const uint8_t *)"not her secret", 14};
+	struct guest guest = guest_connect();
+	uint64_t begin = now_ms();
+
+	(void)guest_login_chap(&guest, &wrong, PDU_LOGIN_AUTHENTICATION_FAILURE);
+	cr_expect_geq(now_ms() - begin, 400);
+	guest = guest_connect();
+	begin = now_ms();
+	(void)guest_login_chap(&guest, &rig_users[0], PDU_LOGIN_SUCCESS);
+	cr_expect_lt(now_ms() - begin, 400);
+}
+
+Test(iscsi_login_conn, the_end_does_not_wait_for_who_guessed)
+{
+	struct guest guest = guest_connect();
+
+	(void)guest_ask_challenge(&guest);
+	guest.request.nsg = 3;
+	guest.request.transit = true;
+	guest_send(&guest, "CHAP_N=alice|CHAP_R=0x00|");
+	cr_expect(guest_hears_nothing(&guest));
+	/* The fixture stops everything, and that everything came back is asserted there. */
+}
+
 Test(iscsi_login_conn, chap_of_discovery)
 {
 	struct guest guest = guest_connect();
