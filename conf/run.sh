@@ -11,7 +11,8 @@ folder=$PWD/run
 portal=127.0.0.1:3260
 conf=$folder/ringsan.conf
 
-mkdir -p "$folder/state"
+# ringsand refuses a state folder that everybody may write, whatever the umask.
+mkdir -p -m 700 "$folder/state"
 if [ ! -e "$conf" ]; then
 	{
 		echo "# Made by make run out of conf/examples/quickstart.conf; yours to change."
