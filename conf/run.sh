@@ -12,7 +12,8 @@ portal=127.0.0.1:3260
 conf=$folder/ringsan.conf
 
 # ringsand refuses a state folder that everybody may write, whatever the umask.
-mkdir -p -m 700 "$folder/state"
+mkdir -p "$folder"
+[ -d "$folder/state" ] || mkdir -m 700 "$folder/state"
 if [ ! -e "$conf" ]; then
 	{
 		echo "# Made by make run out of conf/examples/quickstart.conf; yours to change."
