@@ -46,7 +46,7 @@ else
 	case_equal 'with a status of its own' yes \
 		"$([ "$end_status" -gt 0 ] && [ "$end_status" -lt 124 ] && echo yes || echo "$end_status")"
 	case_match 'and a line that names the LUN' "$iqn.*(lun|LUN) 0" "$(log_since "$mark" | grep -E 'stuck|not end|in flight|held')"
-	case_equal 'and no sanitizer report' '' "$(compgen -G "$dir/$server/sanitizer*")"
+	case_equal 'and no sanitizer report' no "$(sanitizer_reported && echo yes || echo no)"
 fi
 unset "daemon[$server]"
 cases_end

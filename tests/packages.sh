@@ -6,8 +6,9 @@ set -eu
 
 BUILD_PACKAGES='gcc libc6-dev make liburing-dev libaio-dev libssl-dev libisal-dev libconfuse-dev
 	libjansson-dev'
-# libclang-rt-dev has clang's sanitizers and libFuzzer; qemu-block-extra has QEMU's iscsi driver.
-CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev libcriterion-dev universal-ctags
+# libclang-rt-dev has clang's sanitizers and libFuzzer, llvm what names the functions in their reports;
+# qemu-block-extra has QEMU's iscsi driver.
+CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-dev universal-ctags
 	cppcheck shellcheck codespell mandoc python3 git procps util-linux attr
 	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark'
 

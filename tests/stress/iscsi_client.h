@@ -14,7 +14,7 @@
 
 #define RIG_PLAIN
 #define RIG_LOOPS 3u
-#include "tests/unit/iscsi_rig.h"
+#include "tests/unit/iscsi_peer.h"
 
 #include <errno.h>
 

@@ -2,7 +2,7 @@
  * Data transfer in every combination of InitialR2T, ImmediateData, outstanding R2Ts and digests:
  * what is written by one way reads back the same, and residuals are exact.
  */
-#include "tests/unit/iscsi_rig.h"
+#include "tests/unit/iscsi_peer.h"
 
 static const uint32_t sizes[] = {
 	512, 4096, 8192, 65024, 65536, 66048, 70144, 131072, 262144, 327680, 1024 * 1024 + 512};

@@ -2,7 +2,7 @@
  * The full feature phase apart from data: command window, rejects, pings, text, logout, task
  * management beside a stuck LUN, and every way a session may end.
  */
-#include "tests/unit/iscsi_rig.h"
+#include "tests/unit/iscsi_peer.h"
 
 static struct rig rig;
 static struct peer peer;
@@ -82,7 +82,7 @@ Test(session, command_outside_window_is_ignored)
 
 Test(session, early_command_waits_for_its_predecessor)
 {
-	uint8_t got[4096];
+	static uint8_t got[4096];
 
 	begin("raw");
 	uint32_t due = peer.cmd_sn;
@@ -283,7 +283,7 @@ Test(session, stuck_lun_leaves_the_other_ping_and_task_management_alive)
 Test(session, reset_reaches_the_other_loops_session)
 {
 	struct peer other;
-	uint8_t got[4096];
+	static uint8_t got[4096];
 
 	begin("fault");
 	peer_begin(&other, &rig, 1, &rig_params);
@@ -326,7 +326,7 @@ Test(session, cold_reset_ends_every_session)
 
 Test(session, failing_disk_fails_one_command)
 {
-	uint8_t got[4096];
+	static uint8_t got[4096];
 
 	begin("fault");
 	faults("fail read EIO\n");
@@ -339,11 +339,20 @@ Test(session, failing_disk_fails_one_command)
 	end();
 }
 
+static void close_twice(struct loop_msg *msg)
+{
+	(void)msg;
+	session_close(peer.session, SESSION_CLOSE_ADMIN);
+	session_close(peer.session, SESSION_CLOSE_SHUTDOWN);
+}
+
+/* From the control loop, where the session cannot end between the two. */
 Test(session, close_from_the_control_side)
 {
+	static struct loop_msg msg;
+
 	begin("raw");
-	session_close(peer.session, SESSION_CLOSE_ADMIN);
-	session_close(peer.session, SESSION_CLOSE_ADMIN);
+	loop_post(rig.control, &msg, close_twice);
 	peer_expect_close(&peer);
 	end();
 }
