@@ -99,6 +99,10 @@ LOOP_ONLY static const char *answer_text(struct conn *conn, struct text_writer *
 		return NULL;
 	}
 	negotiate_answer(&session->negotiation, KEY_IN_FULL_FEATURE, &text, answer);
+	/* Part of an answer would be taken for all of it. No initiator that means well asks for so
+	 * much at once. */
+	if (answer->overflow)
+		return "the answer to a text does not fit into one response";
 	negotiate_params(&session->negotiation, &session->params);
 	return NULL;
 }
