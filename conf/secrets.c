@@ -147,7 +147,7 @@ static void parse_line(const struct secrets *s, char *line, char *end)
 	if (line == end || *line == '#')
 		return;
 	secret = line + strcspn(line, " \t");
-	if (secret != end)
+	if (is_blank(*secret))
 		*secret++ = '\0';
 	while (is_blank(*secret))
 		secret++;

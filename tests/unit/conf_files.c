@@ -206,6 +206,28 @@ Test(conf_files, secrets_too_large_are_refused)
 	folder_remove(&folder);
 }
 
+/* A zero byte is neither a blank nor a secret's end. */
+Test(conf_files, a_zero_byte_among_secrets_is_refused)
+{
+	static const char secrets[] = "b 210987654321\na\000123456789012\n";
+	static const char text[] = "secrets = \"/s\"\nportal \"127.0.0.1\" { }\n";
+	const struct conf_text input = {
+		.name = "f",
+		.text = text,
+		.length = strlen(text),
+		.secrets = secrets,
+		.secrets_length = sizeof(secrets) - 1,
+	};
+	struct conf *conf = NULL;
+
+	memset(&errors, 0, sizeof(errors));
+	cr_expect_eq(conf_parse_text(&input, &conf, &errors), -EINVAL);
+	cr_assert_eq(errors.count, 1);
+	cr_expect_not_null(strstr(errors.items[0].text, "control character"), "%s",
+			   errors.items[0].text);
+	conf_free(conf);
+}
+
 Test(conf_files, a_file_that_cannot_be_read_is_an_error)
 {
 	struct folder folder;
