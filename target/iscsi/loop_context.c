@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
@@ -15,6 +16,11 @@
 #define RESERVE_BUFFERS 64u
 /* Task management rounds at once; one more is rejected and its sender tries again. */
 #define RESETS_MAX 16u
+
+/* Each loop writes to its own all the time: two must not share a cache line. */
+#define CACHE_LINE_BYTES 64u
+#define HOME_BYTES \
+	((sizeof(struct iscsi_loop) + CACHE_LINE_BYTES - 1u) / CACHE_LINE_BYTES * CACHE_LINE_BYTES)
 
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
 {
@@ -73,11 +79,12 @@ static void release(struct iscsi_loop *home, bool abandon)
 
 int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 {
-	struct iscsi_loop *home = calloc(1, sizeof(*home));
+	struct iscsi_loop *home = aligned_alloc(CACHE_LINE_BYTES, HOME_BYTES);
 	int res = -ENOMEM;
 
 	if (home == NULL)
 		return res;
+	memset(home, 0, sizeof(*home));
 	home->loop = loop;
 	home->server = server;
 	home->reserve = reserve_of(loop);

@@ -239,6 +239,7 @@ static inline bool rig_count_on_loop(struct loop_round *round, struct loop *loop
 	struct rig_count *count = CONTAINER_OF(round, struct rig_count, round);
 	struct iscsi_loop *home = iscsi_loop_of(loop);
 
+	loop_role_assume();
 	atomic_fetch_add(&count->used, pool_used_count(&home->tasks) +
 					       pool_used_count(&home->windows) +
 					       pool_used_count(&home->resets) +
