@@ -1,7 +1,7 @@
 /*
  * How large the daemon is to be; see sizing.h.
  *
- * The sums. A session owns ISCSI_FLOOR_COMMANDS buffers wherever it lives, and each loop keeps a
+ * The sums. A session owns ISCSI_FLOOR_BUFFERS buffers wherever it lives, and each loop keeps a
  * reserve of its own (iscsi_buffers_for_sessions); sessions are spread evenly, so a loop must hold
  * its share of them, rounded up. Buffers are mapped, not touched, until they are used: memory that
  * is configured and not needed costs address space alone.
