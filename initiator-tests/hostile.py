@@ -297,6 +297,22 @@ def too_many_sessions(scene):
     scene.beat()
 
 
+def crowd_in_discovery(scene):
+    """Strangers who need not prove anything take every session there is, and stay."""
+    crowd = []
+    for number in range(2 * SESSIONS_MAX):
+        peer = initiator.Initiator(scene.host, scene.port, f"iqn.2026-11.io.ringsan:crowd-{number}")
+        crowd.append(peer.login())
+    guests = [scene.session(number) for number in range(SESSIONS_MAX - 1)]
+    equal("a crowd in discovery: every host gets in", SESSIONS_MAX - 1, len(guests))
+    scene.beat()
+    check("a crowd in discovery: it made room", all(
+        closed_within(peer.socket, SLACK_SECONDS) is not None for peer in crowd))
+    for peer in guests + crowd:
+        peer.close()
+    scene.beat()
+
+
 def flood(scene):
     """Connections that come and go as fast as they can, for two seconds."""
     began = time.monotonic()
@@ -328,6 +344,7 @@ def main():
         meet(scene, offender)
     too_many_connections(scene)
     too_many_sessions(scene)
+    crowd_in_discovery(scene)
     flood(scene)
     scene.healthy.logout()
     end()
