@@ -299,6 +299,11 @@ class Initiator:
         message = pdu(LOGOUT | IMMEDIATE, FINAL, bytes(8), tag,
                       (0, self.cmd_sn, self.exp_stat_sn))
         answer = self.ask(message, tag, seconds)[0][2]
+        if answer == 0:
+            # An end in order: a reset could overtake the answer. ConnectionResetError is for the caller.
+            self.socket.settimeout(seconds)
+            if self.socket.recv(1) != b'':
+                raise ProtocolError('a PDU after the answer to a logout')
         self.close()
         return answer
 

@@ -89,7 +89,8 @@ void conn_close(struct conn *conn, const char *why)
 	conn->state = CONN_CLOSING;
 	if (why != NULL)
 		log_info("iscsi", "%s: closed: %s", conn_name(conn, name), why);
-	if (tx_is_sending(conn))
+	/* Not after the answer to a logout, which a reset would overtake at the peer. */
+	if (tx_has_unsent(conn))
 		forsake_data(conn);
 	shutdown(conn->fd, SHUT_RDWR);
 	framer_stop(&conn->framer, "closing");

@@ -110,6 +110,7 @@ LOOP_ONLY static void on_sent(struct loop_op *op, int res)
 {
 	struct conn *conn = CONTAINER_OF(op, struct conn, tx.op);
 
+	conn->tx.with_kernel = false;
 	/* Still `sending` meanwhile: what the callbacks queue leaves below, without a message. */
 	run_sent(conn, &conn->tx.leaving);
 	conn->tx.sending = false;
@@ -128,6 +129,7 @@ LOOP_ONLY static void flush(struct conn *conn)
 	if (tx->sending || list_is_empty(&tx->queue) || conn->state >= CONN_CLOSING)
 		return;
 	tx->sending = true;
+	tx->with_kernel = true;
 	tx->stalled_since_ns = loop_now_ns(conn->loop);
 	tx->seen_bytes = 0;
 	uint32_t iov_count = gather(conn);
@@ -160,6 +162,11 @@ void tx_queue(struct conn *conn, struct tx_item *item)
 bool tx_is_sending(const struct conn *conn)
 {
 	return conn->tx.sending;
+}
+
+bool tx_has_unsent(const struct conn *conn)
+{
+	return conn->tx.with_kernel;
 }
 
 bool tx_is_posted(const struct conn *conn)

@@ -55,7 +55,8 @@ struct tx {
 	struct list_node leaving; /* Items whose last PDU is in the send under way. */
 	struct loop_op op;
 	struct loop_msg flush;
-	bool sending;
+	bool sending;     /* From the begin of a send until its callbacks have run. */
+	bool with_kernel; /* The send itself. */
 	bool flush_posted;
 	uint64_t stalled_since_ns; /* When the send under way last moved bytes. */
 	uint64_t seen_bytes;       /* transferred_bytes at that time. */
@@ -69,8 +70,10 @@ struct tx {
 void tx_init(struct tx *tx);
 /* Append an item; it leaves in the next turn at the latest. */
 LOOP_ONLY void tx_queue(struct conn *conn, struct tx_item *item);
-/* True while the kernel holds a send. */
+/* True from the begin of a send until the callbacks of what it carried have run. */
 LOOP_ONLY bool tx_is_sending(const struct conn *conn);
+/* True while the kernel holds bytes that the peer may never take; false in the callbacks. */
+LOOP_ONLY bool tx_has_unsent(const struct conn *conn);
 /* Nothing is sent any more: run `sent` of all items. Not while a send is under way. */
 LOOP_ONLY void tx_drop(struct conn *conn);
 /* True when nothing moved for `timeout_ms` although a send is under way. */
