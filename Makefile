@@ -116,8 +116,9 @@ fuzz: packages-check ## every fuzzer for FUZZ_SECONDS (600), new inputs kept in 
 
 SOURCES := $(wildcard $(foreach l,$(LAYERS) target initiator-tests $(wildcard tests/*),$(l)/*.[ch]))
 .PHONY: tidy format man clean install help
-tidy: packages-check ## clang-tidy over all sources (slow)
-	clang-tidy --quiet $(filter-out tests/%,$(filter %.c,$(SOURCES))) -- -std=gnu11 -I. -D_GNU_SOURCE
+TIDY_SOURCES := $(wildcard $(foreach l,$(LAYERS) target,$(l)/*.c))
+tidy: packages-check ## clang-tidy over the product's sources (slow)
+	printf '%s\n' $(TIDY_SOURCES) | xargs -P 2 -I {} clang-tidy --quiet {} -- -std=gnu11 -I. -D_GNU_SOURCE
 format: ## clang-format every source in place
 	clang-format -i $(SOURCES)
 man: ## check the manual pages
