@@ -30,6 +30,8 @@
 #define LUN_STATES 2u
 /* Read-modify-writes that run at once on a lane; each has a bounce buffer of its own. */
 #define LUN_RMW_PER_LANE 8u
+/* One more is for the holders of ranges: the others may all be waiting for such a range. */
+#define LUN_RMW_RECORDS (LUN_RMW_PER_LANE + 1u)
 
 /* The digits of a NAA designator. */
 #define LUN_NAA_DIGITS ((size_t)2 * LUN_NAA_BYTES)

@@ -49,16 +49,39 @@ bool rmw_is_needed(const struct lun *lun, const struct lun_io *io)
 
 /* -- The end -- */
 
+/* A record that this parent may have, or NULL. The last one is for those who hold a range: the
+ * parents of all others may be waiting for that very range. */
+static struct lun_rmw *rmw_find_free(const struct lun_lane *lane, const struct lun_io *parent)
+{
+	struct list_node *node = list_first(&lane->rmw_free);
+	bool is_last = node && node->next == &lane->rmw_free;
+
+	if (!node || (is_last && !parent->exclusive))
+		return NULL;
+	return CONTAINER_OF(node, struct lun_rmw, link);
+}
+
 LOOP_ONLY static void rmw_put_back(struct lun_rmw *rmw)
 {
 	struct lun_lane *lane = rmw->lane;
-	struct list_node *next = list_first(&lane->rmw_waiting);
+	struct list_node *node = list_first(&lane->rmw_waiting);
+	struct lun_io *next = node ? CONTAINER_OF(node, struct lun_io, link) : NULL;
 
 	list_append(&lane->rmw_free, &rmw->link);
-	if (!next)
+	if (!next || !rmw_find_free(lane, next))
 		return;
-	list_remove(next);
-	rmw_begin(lane, CONTAINER_OF(next, struct lun_io, link));
+	list_remove(node);
+	rmw_begin(lane, next);
+}
+
+/* Holders go before all others, so that whoever may go on stands first. */
+LOOP_ONLY static void rmw_queue(struct lun_lane *lane, struct lun_io *parent)
+{
+	if (parent->exclusive) {
+		list_prepend(&lane->rmw_waiting, &parent->link);
+	} else {
+		list_append(&lane->rmw_waiting, &parent->link);
+	}
 }
 
 static void rmw_on_released(struct lun_exclusive *exclusive)
@@ -295,15 +318,13 @@ LOOP_ONLY static void rmw_take_range(struct lun_rmw *rmw)
 
 static void rmw_begin(struct lun_lane *lane, struct lun_io *parent)
 {
-	struct list_node *node = list_first(&lane->rmw_free);
-	struct lun_rmw *rmw;
+	struct lun_rmw *rmw = rmw_find_free(lane, parent);
 
-	if (!node) {
-		list_append(&lane->rmw_waiting, &parent->link);
+	if (!rmw) {
+		rmw_queue(lane, parent);
 		return;
 	}
-	list_remove(node);
-	rmw = CONTAINER_OF(node, struct lun_rmw, link);
+	list_remove(&rmw->link);
 	parent->rmw = rmw;
 	rmw->parent = parent;
 	rmw->position = 0;
@@ -370,7 +391,7 @@ static int rmw_record_init(struct lun_rmw *rmw, struct lun_lane *lane)
 
 int rmw_init(struct lun *lun)
 {
-	size_t count = (size_t)lun->group->count * LUN_RMW_PER_LANE;
+	size_t count = (size_t)lun->group->count * LUN_RMW_RECORDS;
 	int res = 0;
 
 	if (lun->io_align_bytes == lun->limits.logical_block_bytes)
@@ -379,13 +400,13 @@ int rmw_init(struct lun *lun)
 	if (!lun->rmws)
 		return -ENOMEM;
 	for (size_t i = 0; i < count && !res; i++)
-		res = rmw_record_init(&lun->rmws[i], &lun->lanes[i / LUN_RMW_PER_LANE]);
+		res = rmw_record_init(&lun->rmws[i], &lun->lanes[i / LUN_RMW_RECORDS]);
 	return res;
 }
 
 void rmw_destroy(struct lun *lun)
 {
-	size_t count = (size_t)lun->group->count * LUN_RMW_PER_LANE;
+	size_t count = (size_t)lun->group->count * LUN_RMW_RECORDS;
 
 	for (size_t i = 0; lun->rmws && i < count; i++) {
 		if (lun->rmws[i].bounce)

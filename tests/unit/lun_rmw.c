@@ -371,6 +371,52 @@ TEST_ON_ENGINES(rmw, inside_a_range_that_is_held)
 	rig_close(&rig, lun);
 }
 
+/* Enough others to take every record wait for the range; its holder must get one all the same. */
+TEST_ON_ENGINES(rmw, the_holder_of_a_range_finds_a_record)
+{
+	struct tio *others[LUN_RMW_PER_LANE + 2];
+	struct rig rig;
+	struct lun *lun = coarse_held_lun(&rig, engine);
+	struct holder h = {
+		.exclusive = {.offset_bytes = 9 * SECTOR,
+			      .length_bytes = SECTOR,
+			      .granted = on_granted,
+			      .released = on_released},
+		.lun = lun,
+		.loop = rig.group.loops[0],
+	};
+	struct tio *read = tio_new(LUN_READ, 9 * SECTOR, SECTOR);
+	struct tio *write = tio_new(LUN_WRITE, 9 * SECTOR, SECTOR);
+
+	sem_init(&h.granted, 0, 0);
+	sem_init(&h.released, 0, 0);
+	rig_call(h.loop, call_acquire, &h);
+	cr_assert(wait_for(&h.granted, PATIENCE_S * 1000));
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		others[i] = begin(&rig, lun, 0, LUN_WRITE, 10, 1);
+	cr_assert_eq(held.count, 0);
+	read->inside = write->inside = &h.exclusive;
+	tio_submit(read, lun, h.loop);
+	tio_submit(write, lun, h.loop);
+	rig_settle(&rig);
+	for (unsigned step = 0; step < 3; step++)
+		held_end_first(&rig);
+	cr_assert_eq(tio_wait(read), 0);
+	cr_assert_eq(tio_wait(write), 0);
+	rig_call(h.loop, call_release, &h);
+	cr_assert(wait_for(&h.released, PATIENCE_S * 1000));
+	rig_settle(&rig);
+	while (held.count)
+		held_end_first(&rig);
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+		cr_assert_eq(tio_wait(others[i]), 0);
+		tio_free(others[i]);
+	}
+	tio_free(read);
+	tio_free(write);
+	rig_close(&rig, lun);
+}
+
 /* More than there are records for: the rest waits, and can be aborted there. */
 TEST_ON_ENGINES(rmw, more_at_once_than_there_are_records)
 {
