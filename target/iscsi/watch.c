@@ -84,6 +84,16 @@ LOOP_ONLY static const char *judge(struct conn *conn)
 	return NULL;
 }
 
+/* A discovery session may not answer a NOP-In (RFC 7143 4.3), nor has it a reason to be silent. */
+LOOP_ONLY static void wake(struct conn *conn)
+{
+	if (conn->session->spec.discovery) {
+		conn_close(conn, "nothing more was asked in discovery");
+	} else {
+		ping(conn);
+	}
+}
+
 LOOP_ONLY static void on_tick(struct loop_timer *timer)
 {
 	struct conn *conn = CONTAINER_OF(timer, struct conn, watch);
@@ -96,10 +106,10 @@ LOOP_ONLY static void on_tick(struct loop_timer *timer)
 	}
 	uint64_t silent_ns = loop_now_ns(conn->loop) - conn->last_heard_ns;
 
+	watch_start(conn);
 	if (limits->nop_interval_ms != 0 && conn->ping_sent_ns == 0 &&
 	    conn->state == CONN_RUNNING && silent_ns >= limits->nop_interval_ms * CLOCK_NS_PER_MS)
-		ping(conn);
-	watch_start(conn);
+		wake(conn);
 }
 
 void watch_start(struct conn *conn)

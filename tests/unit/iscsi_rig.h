@@ -55,6 +55,7 @@ struct rig {
 	uint32_t first_cmd_sn; /* Of sessions that begin from here on. */
 	atomic_uint ended;
 	unsigned closed; /* Peers that have ended. */
+	bool discovery;  /* Of the sessions to come. */
 };
 
 /* The initiator's side of one session. */
@@ -193,6 +194,7 @@ static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
 		.initiator_name = "iqn.rig:host",
 		.target = &rig->target,
 		.target_name = RIG_TARGET,
+		.discovery = rig->discovery,
 		.isid = {0, 0, 0, 0, 0, ++isid},
 		.tsih = 1,
 		.params = *params,

@@ -64,3 +64,15 @@ Test(text_exchange, an_answer_that_does_not_fit_ends_the_connection)
 	peer_end(&peer);
 	rig_end(&rig);
 }
+
+/* RFC 7143 4.3: it may not answer a NOP-In, so it is not asked; it is closed. */
+Test(text_exchange, silence_in_a_discovery_session_ends_it)
+{
+	rig_begin(&rig, "raw", LOOP_ENGINE_AUTO, 128);
+	rig.server.limits.nop_interval_ms = 300;
+	rig.discovery = true;
+	peer_begin(&peer, &rig, 0, &rig_params);
+	cr_expect_not(peer_receive(&peer, &pdu), "opcode 0x%02x came", pdu.opcode);
+	peer_end(&peer);
+	rig_end(&rig);
+}
