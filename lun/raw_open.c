@@ -33,6 +33,9 @@
 /* More would be announced as the unit of UNMAP, and hosts then give back nothing smaller. */
 #define UNIT_BYTES_MAX 65536u
 
+/* A file may be larger, but the end of each transfer has to be an offset, too (loop_op.c). */
+#define SIZE_BYTES_MAX ((uint64_t)1 << 62)
+
 struct raw_opening {
 	const struct lun_spec *spec;
 	struct image *image;
@@ -118,8 +121,10 @@ static int raw_create(struct raw_opening *o)
 		return raw_refuse(o, -ENOENT, "no size is configured to create %s with",
 				  spec->path);
 	}
-	if (spec->size_bytes % block || spec->size_bytes > INT64_MAX)
+	if (spec->size_bytes % block)
 		return raw_refuse(o, -EINVAL, "its configured size is not a multiple of %u", block);
+	if (spec->size_bytes > SIZE_BYTES_MAX)
+		return raw_refuse(o, -EFBIG, "its configured size is too large");
 	res = raw_create_file(spec);
 	if (res) {
 		return raw_refuse(o, res, "cannot create it (%s): %s", files_error(res),
@@ -237,6 +242,8 @@ static int raw_find_size(struct raw_opening *o)
 			 (unsigned long long)wanted);
 	}
 	o->image->size_bytes = wanted ? wanted : found;
+	if (o->image->size_bytes > SIZE_BYTES_MAX)
+		return raw_refuse(o, -EFBIG, "it is too large: %s", o->spec->path);
 	return 0;
 }
 
@@ -332,11 +339,16 @@ static uint32_t unit_fit(uint64_t bytes, uint32_t least)
 	return unit;
 }
 
-/* Whether holes can be punched; beyond the end of the file there is nothing to lose. */
+/* Whether holes can be punched; beyond the end of the file there is nothing to lose. A file without
+ * room there, which no offset reaches, counts as one that takes none. */
 static bool file_takes_holes(const struct raw_opening *o)
 {
 	uint32_t align = o->info->io_align_bytes < 4096 ? 4096 : o->info->io_align_bytes;
-	off_t beyond = o->st.st_size + align - o->st.st_size % align;
+	off_t beyond = o->st.st_size - o->st.st_size % align;
+
+	if (beyond > INT64_MAX - 2 * (off_t)align)
+		return false;
+	beyond += align;
 
 	return !fallocate(o->image->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, beyond, align);
 }

@@ -119,6 +119,27 @@ Test(open, a_fifo_does_not_hang_the_start)
 	rig_free(&s.rig);
 }
 
+/* The engine's offsets are signed, and a transfer's end has to be one, too. */
+Test(open, sizes_near_the_end_of_offsets)
+{
+	struct scene s;
+
+	scene_init(&s);
+	rig_free(&s.rig);
+	rig_create(&s.rig, LOOP_ENGINE_AIO, "/dev/shm"); /* Takes files of any size. */
+	snprintf(s.path, sizeof(s.path), "%s/image", s.rig.dir);
+	s.spec.size_bytes = (uint64_t)INT64_MAX - 511;
+	expect_offline(&s, "too large");
+	cr_assert_eq(access(s.path, F_OK), -1, "nothing was made");
+	make_file(&s, INT64_MAX - 511, 0600);
+	expect_offline(&s, "too large");
+	s.spec.size_bytes = 0;
+	expect_offline(&s, "too large");
+	s.spec.size_bytes = SIZE_BYTES;
+	expect_online(&s, SIZE_BYTES);
+	rig_free(&s.rig);
+}
+
 Test(open, size_against_configuration)
 {
 	struct scene s;
