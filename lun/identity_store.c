@@ -98,6 +98,13 @@ static int record_parse(const char *text, struct lun_record *out)
 
 /* -- The attribute -- */
 
+/* Nothing but "there is none" may lead to a new identity: a disk that cannot be read now must not
+ * become another one. Only the path of a LUN that is offline may fail to answer in other ways. */
+static bool attribute_is_absent(const struct identity_place *place, int error)
+{
+	return error == ENODATA || error == ENOTSUP || (place->fd < 0 && error != ERANGE);
+}
+
 static int attribute_load(const struct identity_place *place, struct lun_record *out, char *why)
 {
 	char text[RECORD_TEXT_BYTES];
@@ -109,8 +116,12 @@ static int attribute_load(const struct identity_place *place, struct lun_record 
 	} else if (place->path) {
 		length = getxattr(place->path, ATTRIBUTE, text, sizeof(text) - 1);
 	}
-	if (length < 0 && errno != ERANGE)
+	if (length < 0 && attribute_is_absent(place, errno))
 		return -ENOENT;
+	if (length < 0 && errno != ERANGE) {
+		return lun_refuse(why, -EIO, "its attribute " ATTRIBUTE " cannot be read (%s)",
+				  files_error(-errno));
+	}
 	text[length < 0 ? 0 : length] = '\0';
 	if (!record_parse(text, out))
 		return 0;
@@ -218,6 +229,14 @@ static int file_load(const struct identity_place *place, struct lun_record *out,
 	return 0;
 }
 
+/* Durable itself: a power cut must not take the folder with the record. */
+static int state_dir_make(const char *path)
+{
+	if (!mkdir(path, 0700))
+		return files_sync_parent(path);
+	return errno == EEXIST ? 0 : -errno;
+}
+
 static int file_write(const struct identity_place *place, const struct lun_record *record)
 {
 	char key[KEY_BYTES];
@@ -228,8 +247,9 @@ static int file_write(const struct identity_place *place, const struct lun_recor
 
 	if (res)
 		return res;
-	if (mkdir(place->state_dir, 0700) && errno != EEXIST)
-		return -errno;
+	res = state_dir_make(place->state_dir);
+	if (res)
+		return res;
 	record_print(record, line);
 	(void)snprintf(text, sizeof(text), "%s\n%s", line, key);
 	return files_write_text(path, text);

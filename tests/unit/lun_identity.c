@@ -5,6 +5,11 @@
 #include "tests/unit/lun_testing.h"
 
 #include <ctype.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #define SIZE_BYTES (1u << 20)
@@ -315,6 +320,43 @@ Test(identity, a_damaged_attribute_is_not_replaced)
 		cr_assert_eq(setxattr(s.path, ATTRIBUTE, damaged[i], strlen(damaged[i]), 0), 0);
 		expect_offline(&s, "is damaged");
 	}
+	rig_free(&s.rig);
+}
+
+/* From here on this process gets `error` from the system call. */
+static void refuse(long number, int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = ARRAY_SIZE(filter), .filter = filter};
+
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+/* A disk that cannot be read now must not become another disk for that. */
+Test(identity, an_attribute_that_cannot_be_read_is_not_replaced)
+{
+	struct scene s;
+	struct lun *lun;
+	char before[128] = "";
+	char after[128] = "";
+
+	scene_init(&s, "/var/tmp");
+	(void)identity_now(&s);
+	cr_assert_gt(getxattr(s.path, ATTRIBUTE, before, sizeof(before) - 1), 0);
+	refuse(SYS_fgetxattr, EIO);
+	lun = scene_open(&s);
+	cr_assert_not(lun_state(lun)->online);
+	cr_assert_not_null(strstr(lun_state(lun)->offline_reason, "cannot be read"), "%s",
+			   lun_state(lun)->offline_reason);
+	lun_close(lun);
+	cr_assert_gt(getxattr(s.path, ATTRIBUTE, after, sizeof(after) - 1), 0);
+	cr_assert_str_eq(before, after);
 	rig_free(&s.rig);
 }
 
