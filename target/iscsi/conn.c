@@ -2,7 +2,6 @@
  * The life of a connection in full feature phase, and its end in steps: shut down, wait until the
  * kernel has given back receive and send and our own messages have arrived, then let go.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -30,17 +29,6 @@ static void init_lists(struct conn *conn)
 	tx_init(&conn->tx);
 }
 
-/* Bytes that came behind the last login request are the first of this phase. */
-LOOP_ONLY static void take_leftover(struct conn *conn, uint32_t leftover_bytes)
-{
-	if (leftover_bytes == 0)
-		return;
-	unsigned count = framer_want(&conn->framer, conn->recv_iov, ARRAY_SIZE(conn->recv_iov));
-
-	assert(count == 1 && conn->recv_iov[0].iov_base == conn->receive_area);
-	framer_received(&conn->framer, leftover_bytes);
-}
-
 void conn_start(struct conn *conn)
 {
 	const struct session_spec *spec = &conn->session->spec;
@@ -59,7 +47,6 @@ void conn_start(struct conn *conn)
 	framer_init(&conn->framer, &rx_framer_ops, &config,
 		    (struct framer_slice){conn->receive_area, CONN_RECEIVE_BYTES});
 	watch_start(conn);
-	take_leftover(conn, spec->leftover_bytes);
 	rx_start(conn);
 }
 

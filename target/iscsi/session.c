@@ -27,7 +27,6 @@ static void copy_names(struct session *session, const struct session_spec *spec)
 
 int session_create(const struct session_spec *spec, struct session **out)
 {
-	assert(spec->leftover_bytes <= SESSION_LEFTOVER_MAX);
 	/* Larger than what malloc keeps at hand: pages that stay unused stay unmapped. */
 	struct session *session = calloc(1, sizeof(*session));
 
@@ -35,9 +34,6 @@ int session_create(const struct session_spec *spec, struct session **out)
 		return -ENOMEM;
 	session->spec = *spec;
 	copy_names(session, spec);
-	if (spec->leftover_bytes > 0)
-		memcpy(session->conn.receive_area, spec->leftover, spec->leftover_bytes);
-	session->spec.leftover = NULL;
 	session->negotiation = *spec->negotiation;
 	session->params = spec->params;
 	session->spec.negotiation = &session->negotiation;

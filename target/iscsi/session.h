@@ -33,7 +33,8 @@ enum session_close_reason {
 	SESSION_CLOSE_CROWDED, /* A discovery session makes room for a login. */
 };
 
-/* Everything login found out. Strings and left-over bytes are copied by session_create. */
+/* Everything login found out. Strings are copied by session_create. Login receives one PDU
+ * at a time, so there are no bytes left over. */
 struct session_spec {
 	const struct iscsi_server *server;
 	struct loop *loop; /* Where it will live. */
@@ -53,14 +54,9 @@ struct session_spec {
 	const struct negotiation *negotiation; /* login_negotiation(); copied. */
 	uint32_t exp_cmd_sn;                   /* The next CmdSN expected. */
 	uint32_t stat_sn;                      /* The next StatSN to send. */
-	const uint8_t *leftover;               /* Bytes received after the last login request. */
-	uint32_t leftover_bytes;               /* At most SESSION_LEFTOVER_MAX. */
 	session_ended_fn *on_ended;
 	void *arg;
 };
-
-/* They go into the connection's receive area. */
-#define SESSION_LEFTOVER_MAX 65536u
 
 /* -ENOMEM; the spec's fd and nexus stay the caller's then. Control thread. */
 int MUST_CHECK session_create(const struct session_spec *spec, struct session **out);
@@ -69,7 +65,7 @@ void session_close(struct session *session, enum session_close_reason reason);
 void session_free(struct session *session);
 
 /* The spec it was made from, for the registry and for operators; constant (`params` as of login).
- * Its strings live as long as the session; `leftover` is NULL. Any thread. */
+ * Its strings live as long as the session. Any thread. */
 const struct session_spec *session_spec(const struct session *session);
 
 #endif

@@ -4,8 +4,7 @@
  * and sometimes not for a long while. The shadow model (lun_shadow.h) checks ranges, orphans and
  * drains at every step; here are the checks that the caller's own check has run right before the
  * image gets a write, and that a state that is read is whole (one that was reused under its reader
- * is not). In the end everything must have come home. For ThreadSanitizer and without; on both
- * engines.
+ * is not). In the end everything must have come home. With ThreadSanitizer or not; both engines.
  *
  * usage: lun_rules [seed [milliseconds]]. Exit 0 and a line for each engine, or an assertion.
  */
