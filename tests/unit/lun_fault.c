@@ -207,6 +207,42 @@ TEST_ON_ENGINES(fault, sticks_until_the_file_changes)
 	rig_close(&s.rig, s.lun);
 }
 
+static atomic_bool rewriting;
+
+static void *rewrite(void *arg)
+{
+	for (unsigned i = 0; atomic_load(&rewriting); i++)
+		set_rules(arg, i % 2 ? "stick write\n" : "stick write\n# again\n");
+	return NULL;
+}
+
+/* Rules that change while held I/O is judged by them must not keep the loop. */
+TEST_ON_ENGINES(fault, rules_that_change_all_the_time)
+{
+	struct tio *stuck[8];
+	struct scene s;
+	pthread_t writer;
+
+	scene_init(&s, engine, NULL);
+	set_rules(&s, "stick write\n");
+	atomic_store(&rewriting, true);
+	cr_assert_eq(pthread_create(&writer, NULL, rewrite, &s), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(stuck); i++) {
+		stuck[i] = tio_new(LUN_WRITE, i * BLOCK, BLOCK);
+		tio_submit(stuck[i], s.lun, s.rig.group.loops[i % RIG_LOOPS]);
+	}
+	usleep(500000);
+	atomic_store(&rewriting, false);
+	pthread_join(writer, NULL);
+	rig_settle(&s.rig);
+	set_rules(&s, "");
+	for (unsigned i = 0; i < ARRAY_SIZE(stuck); i++) {
+		cr_assert_eq(tio_wait(stuck[i]), 0);
+		tio_free(stuck[i]);
+	}
+	rig_close(&s.rig, s.lun);
+}
+
 TEST_ON_ENGINES(fault, a_failed_flush_is_final)
 {
 	struct scene s;
