@@ -151,11 +151,12 @@ static void fault_submit(struct image *image, struct lun_io *io)
 	}
 }
 
-/* It leaves the list; new rules may hold it again. */
+/* It leaves the list; new rules may hold it again. Rules that are newer than the tick wait for the
+ * next: held again, it stands at the end of the list that is being walked. */
 LOOP_ONLY static void fault_reconsider(struct fault_lane *lane, struct lun_io *io,
 				       uint64_t generation)
 {
-	bool judged_anew = io->image_word[WORD_GENERATION] != generation;
+	bool judged_anew = io->image_word[WORD_GENERATION] < generation;
 
 	if (io->image_word[WORD_DUE_NS] == HELD_FOREVER) {
 		if (!judged_anew)
