@@ -161,16 +161,26 @@ static int raw_explain_open(struct raw_opening *o, int res)
 	return raw_refuse(o, res, "cannot open it (%s): %s", files_error(res), o->spec->path);
 }
 
+static int raw_check_kind(const struct raw_opening *o)
+{
+	if (S_ISREG(o->st.st_mode) || S_ISBLK(o->st.st_mode))
+		return 0;
+	return raw_refuse(o, -EINVAL, "it is neither a file nor a block device: %s", o->spec->path);
+}
+
 static int raw_find(struct raw_opening *o)
 {
 	bool exists = !stat(o->spec->path, &o->st);
-	int res;
+	int res = 0;
 
-	if (!exists && errno == ENOENT) {
+	/* What is something else is not even opened: some devices act on that alone. */
+	if (exists) {
+		res = raw_check_kind(o);
+	} else if (errno == ENOENT) {
 		res = raw_create(o);
-		if (res)
-			return res;
 	}
+	if (res)
+		return res;
 	/* O_EXCL claims a block device against mounts and other such users. */
 	res = raw_open_fd(o, exists && S_ISBLK(o->st.st_mode) && !o->spec->read_only ? O_EXCL : 0);
 	if (res)
@@ -178,11 +188,7 @@ static int raw_find(struct raw_opening *o)
 	if (fstat(o->image->fd, &o->st))
 		return raw_refuse(o, -errno, "fstat: %s", files_error(-errno));
 	o->image->is_block_device = S_ISBLK(o->st.st_mode);
-	if (!S_ISREG(o->st.st_mode) && !S_ISBLK(o->st.st_mode)) {
-		return raw_refuse(o, -EINVAL, "it is neither a file nor a block device: %s",
-				  o->spec->path);
-	}
-	return 0;
+	return raw_check_kind(o);
 }
 
 /* For fdatasync alone. The path may have been changed since; then it is not our image. */

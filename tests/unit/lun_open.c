@@ -99,7 +99,7 @@ Test(open, refuses_what_it_cannot_serve)
 	s.spec.path = folder;
 	expect_offline(&s, "No such file");
 	s.spec.path = s.rig.dir;
-	expect_offline(&s, "Is a directory");
+	expect_offline(&s, "neither a file nor a block device");
 	s.spec.path = "/dev/null";
 	expect_offline(&s, "neither a file nor a block device");
 	s.spec.path = NULL;
@@ -116,6 +116,19 @@ Test(open, a_fifo_does_not_hang_the_start)
 	scene_init(&s);
 	cr_assert_eq(mkfifo(s.path, 0600), 0);
 	expect_offline(&s, "neither a file nor a block device");
+	rig_free(&s.rig);
+}
+
+/* A tape rewinds and a watchdog starts when it is opened. This one would answer ENXIO. */
+Test(open, a_character_device_is_not_opened)
+{
+	struct scene s;
+
+	scene_init(&s);
+	if (mknod(s.path, S_IFCHR | 0600, 0))
+		cr_log_warn("skipped: no device can be made here");
+	else
+		expect_offline(&s, "neither a file nor a block device");
 	rig_free(&s.rig);
 }
 
