@@ -95,6 +95,8 @@ class Initiator:
         self.answers = {}
         self.parameters = {}
         self.tsih = 0
+        self.hold_r2ts = False
+        self.held_r2ts = []
 
     def close(self):
         self.socket.close()
@@ -175,11 +177,15 @@ class Initiator:
 
     # --- commands -------------------------------------------------------------------------------
 
-    def submit(self, lun, cdb, data_in=0, data_out=b"", immediate_bytes=0, wait_for_room=True):
+    def submit(self, lun, cdb, data_in=0, data_out=b"", immediate_bytes=0, wait_for_room=True,
+               unsolicited_bytes=0):
+        """Send a command; of data_out the first bytes with it, the next unasked, the rest by R2T."""
         while wait_for_room and (self.max_cmd_sn - self.cmd_sn) & 0xFFFFFFFF >= 0x80000000:
             self.step()
         tag = self.new_tag()
-        flags = FINAL | (0x40 if data_in else 0) | (0x20 if data_out else 0) | 1
+        # RFC 7143 11.3.1: F is clear where unsolicited Data-Out follows.
+        flags = (0x40 if data_in else 0) | (0x20 if data_out else 0) | 1
+        flags |= 0 if unsolicited_bytes else FINAL
         task = Task(tag, data_out, data_in)
         self.tasks[tag] = task
         first = data_out[:immediate_bytes]
@@ -188,6 +194,8 @@ class Initiator:
         cdb = bytes(cdb).ljust(16, b"\0")
         self.socket.sendall(header[:32] + cdb + header[48:])
         self.cmd_sn += 1
+        if unsolicited_bytes:
+            self.send_data_out(task, lun_bytes(lun), NO_TAG, (immediate_bytes, unsolicited_bytes))
         return task
 
     def command(self, lun, cdb, data_in=0, data_out=b"", immediate_bytes=0):
@@ -257,11 +265,25 @@ class Initiator:
         if offset + length > len(task.data_out):
             raise ProtocolError(f"R2T for {offset}+{length} of {len(task.data_out)}")
         task.r2ts.append((offset, length))
+        if self.hold_r2ts:
+            self.held_r2ts.append((task, header[8:16], target_tag, (offset, length)))
+        else:
+            self.send_data_out(task, header[8:16], target_tag, (offset, length))
+
+    def release_r2ts(self):
+        """Answer the R2Ts that were held back."""
+        held, self.held_r2ts = self.held_r2ts, []
+        for arguments in held:
+            self.send_data_out(*arguments)
+
+    def send_data_out(self, task, lun_field, target_tag, piece):
+        """One sequence of Data-Out, in PDUs that the target can take."""
+        offset, length = piece
         limit = int(self.parameters.get("MaxRecvDataSegmentLength", 8192))
         for number, start in enumerate(range(offset, offset + length, limit)):
             part = task.data_out[start:min(start + limit, offset + length)]
             last = start + len(part) == offset + length
-            self.socket.sendall(pdu(DATA_OUT, FINAL if last else 0, header[8:16], tag,
+            self.socket.sendall(pdu(DATA_OUT, FINAL if last else 0, lun_field, task.tag,
                                     (target_tag, 0, self.exp_stat_sn, 0, number, start), part))
 
     # --- the rest -------------------------------------------------------------------------------
