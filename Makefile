@@ -46,7 +46,7 @@ all: $(O)/ringsand $(O)/ringsan ## the daemon and the tool, below $(B)/$(V)
 
 $(O)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CFLAGS) -MMD -MP -MT '$(patsubst $(CURDIR)/%,%,$@)' -MT '$(abspath $@)' -c $< -o $@
 
 define layer_rule
 $(call layer_lib,$(1)): $(patsubst %.c,$(O)/%.o,$(call layer_srcs,$(1)))
