@@ -15,7 +15,7 @@ const char *conn_name(const struct conn *conn, char out[CONN_NAME_BYTES])
 	char peer[ADDRESS_TEXT_MAX];
 
 	address_format(&conn->session->spec.peer, peer);
-	snprintf(out, CONN_NAME_BYTES, "%s at %s", conn->session->initiator_name, peer);
+	(void)snprintf(out, CONN_NAME_BYTES, "%s at %s", conn->session->initiator_name, peer);
 	return out;
 }
 
