@@ -25,9 +25,9 @@ static void flush_on_told(struct loop_msg *msg)
 	image_io_done(io, (int)io->image_word[0]);
 }
 
-LOOP_ONLY static void flush_end(struct raw_flush *flush, struct lun_io *io, int res)
+LOOP_ONLY static void flush_end(struct loop *loop, struct lun_io *io, int res)
 {
-	if (io->loop == flush->loop) {
+	if (io->loop == loop) {
 		image_io_done_later(io, res);
 		return;
 	}
@@ -52,17 +52,22 @@ static void flush_on_synced(struct loop_op *op, int res)
 	struct raw_flush *flush = CONTAINER_OF(op, struct raw_flush, op);
 	struct image *image = CONTAINER_OF(flush, struct image, flush);
 	struct loop *loop = flush->loop;
-	struct list_node *first = list_first(&flush->batch);
+	struct list_node ended;
 
 	loop_role_assume();
 	if (res < 0)
-		image_failed(CONTAINER_OF(first, struct lun_io, image_link), res);
-	for (struct list_node *node; (node = list_first(&flush->batch));) {
-		list_remove(node);
-		flush_end(flush, CONTAINER_OF(node, struct lun_io, image_link), res);
-	}
+		image_failed(CONTAINER_OF(list_first(&flush->batch), struct lun_io, image_link),
+			     res);
+	list_init(&ended);
+	list_splice(&ended, &flush->batch);
 	if (flush_goes_on(flush))
 		flush_start(image, loop);
+	/* After the last touch of the image: the loop that hears of its last I/O's end may let it
+	 * be closed. */
+	for (struct list_node *node; (node = list_first(&ended));) {
+		list_remove(node);
+		flush_end(loop, CONTAINER_OF(node, struct lun_io, image_link), res);
+	}
 }
 
 static void flush_start(struct image *image, struct loop *loop)
