@@ -88,7 +88,7 @@ static int lun_create(const struct lun_spec *spec, const struct loop_group *grou
 	memset(lun, 0, sizeof(*lun));
 	lun->name = strdup(spec->name);
 	lun->lanes = aligned_alloc(_Alignof(struct lun_lane), lanes_bytes);
-	if (!lun->name || !lun->lanes) {
+	if (!lun->name || !lun->lanes || ranges_init(lun)) {
 		free(lun->lanes);
 		free(lun->name);
 		free(lun);
@@ -101,7 +101,6 @@ static int lun_create(const struct lun_spec *spec, const struct loop_group *grou
 	}
 	lun->group = group;
 	pthread_mutex_init(&lun->mutex, NULL);
-	ranges_init(lun);
 	*out = lun;
 	return 0;
 }
@@ -111,6 +110,7 @@ static void lun_free(struct lun *lun)
 	if (lun->image)
 		lun->ops->close(lun->image);
 	rmw_destroy(lun);
+	ranges_destroy(lun);
 	pthread_mutex_destroy(&lun->mutex);
 	free(lun->lanes);
 	free(lun->name);
@@ -264,14 +264,41 @@ static void lun_refuse_twin(struct lun *lun, const struct lun *first)
 	memset(&lun->identity, 0, sizeof(lun->identity));
 }
 
-void lun_check_identities(struct lun *const luns[], size_t count)
+/* By identity, and where that is one, in the order of the configuration. */
+static int lun_compare_identities(const void *a, const void *b)
 {
+	struct lun *const *one = *(struct lun *const *const *)a;
+	struct lun *const *other = *(struct lun *const *const *)b;
+	int order = memcmp((*one)->identity.naa, (*other)->identity.naa, LUN_NAA_BYTES);
+
+	if (order)
+		return order;
+	return one < other ? -1 : one > other;
+}
+
+int lun_check_identities(struct lun *const luns[], size_t count)
+{
+	struct lun *const **sorted = malloc((count + 1) * sizeof(*sorted));
+	struct lun *first = NULL;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = &luns[i];
+	qsort(sorted, count, sizeof(*sorted), lun_compare_identities);
 	for (size_t i = 0; i < count; i++) {
-		for (size_t j = 0; j < i && lun_has_identity(luns[i]); j++) {
-			if (!memcmp(luns[i]->identity.naa, luns[j]->identity.naa, LUN_NAA_BYTES))
-				lun_refuse_twin(luns[i], luns[j]);
+		struct lun *lun = *sorted[i];
+
+		if (!lun_has_identity(lun))
+			continue;
+		if (first && !memcmp(first->identity.naa, lun->identity.naa, LUN_NAA_BYTES)) {
+			lun_refuse_twin(lun, first);
+		} else {
+			first = lun;
 		}
 	}
+	free(sorted);
+	return 0;
 }
 
 /* -- Close -- */

@@ -176,9 +176,10 @@ bool lun_is_overrun(const struct lun *lun);
 void lun_set_offline(struct lun *lun, const char *reason);
 /*
  * Of LUNs with one identity all but the first are taken offline, loudly, and show no identity any
- * more, so that no host takes them for paths to the first. Before the loops run, with all LUNs.
+ * more, so that no host takes them for paths to the first. Before the loops run, with all LUNs, in
+ * the order of the configuration. -ENOMEM.
  */
-void lun_check_identities(struct lun *const luns[], size_t count);
+int MUST_CHECK lun_check_identities(struct lun *const luns[], size_t count);
 
 /* Submit an I/O on its loop; done runs later, exactly once. Range must lie within size_bytes. */
 LOOP_ONLY void lun_io_submit(struct lun *lun, struct loop *loop, struct lun_io *io);

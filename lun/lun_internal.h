@@ -82,14 +82,15 @@ struct ranges {
 	/* mutex */
 	struct range_set *newest; /* What `current` points to. */
 	struct range_set *free;
-	unsigned free_count;
+	unsigned free_count;       /* Those that were never used included. */
+	unsigned fresh;            /* Sets from there on were never used: memory not touched yet. */
 	unsigned orphans;          /* In the account. */
 	unsigned unlisted_orphans; /* Of them, writes that found no entry; the LUN is closed
 				      meanwhile. */
 	struct list_node queue;    /* lun_exclusive.link of those not in the set yet. */
 	uint32_t slots_used;
 	struct lun_exclusive *slots[LUN_EXCLUSIVES_MAX]; /* Those in the set; read by lanes. */
-	struct range_set sets[LUN_SETS];
+	struct range_set *sets; /* LUN_SETS, mapped: an idle LUN touches none. */
 };
 
 struct lun_states {
@@ -144,6 +145,7 @@ struct lun_lane {
 	struct loop_msg ending_msg;
 	bool ending_posted;
 	struct list_node rmw_free;
+	unsigned rmw_fresh;           /* The lane's records from there on were never used. */
 	struct list_node rmw_waiting; /* lun_io.link: no record free. */
 } __attribute__((aligned(64)));
 
@@ -163,6 +165,7 @@ struct lun {
 	struct lun_identity identity;
 	struct lun_lane *lanes; /* By loop_index. */
 	struct lun_rmw *rmws;   /* All lanes'; NULL where the image takes every block. */
+	uint8_t *bounces;       /* Their buffers. Both are mapped and touched when used. */
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;
@@ -199,7 +202,9 @@ void lane_init(struct lun_lane *lane, struct lun *lun, struct loop *loop);
 
 /* -- range.c -- */
 
-void ranges_init(struct lun *lun);
+/* -ENOMEM. */
+int MUST_CHECK ranges_init(struct lun *lun);
+void ranges_destroy(struct lun *lun);
 /* True: something in the set stands before this io. */
 bool range_set_blocks(const struct range_set *set, const struct lun_io *io);
 static inline bool ranges_block(const struct lun *lun, const struct lun_io *io)

@@ -22,7 +22,11 @@
 #include "lun/lun_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define SETS_BYTES (LUN_SETS * sizeof(struct range_set))
 
 static const unsigned entries_max[] = {
 	[RANGE_EXCLUSIVE] = LUN_EXCLUSIVES_MAX,
@@ -74,8 +78,13 @@ static struct range_set *set_take_free(struct ranges *ranges)
 {
 	struct range_set *set = ranges->free;
 
-	assert(set);
-	ranges->free = set->next;
+	assert(ranges->free_count);
+	if (set) {
+		ranges->free = set->next;
+	} else {
+		set = &ranges->sets[ranges->fresh++];
+		set->lun = CONTAINER_OF(ranges, struct lun, ranges);
+	}
 	ranges->free_count--;
 	atomic_store_explicit(&set->count, 0, memory_order_relaxed);
 	set->gone_count = 0;
@@ -265,14 +274,23 @@ void ranges_end_orphan(struct lun *lun, struct lun_io *io)
 	pthread_mutex_unlock(&lun->mutex);
 }
 
-void ranges_init(struct lun *lun)
+int ranges_init(struct lun *lun)
 {
 	struct ranges *ranges = &lun->ranges;
+	void *sets = mmap(NULL, SETS_BYTES, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
+	if (sets == MAP_FAILED)
+		return -ENOMEM;
 	atomic_store_explicit(&ranges->next_ticket, 1, memory_order_relaxed);
 	list_init(&ranges->queue);
-	for (unsigned i = 0; i < LUN_SETS; i++) {
-		ranges->sets[i].lun = lun;
-		set_free(ranges, &ranges->sets[i]);
-	}
+	ranges->sets = sets;
+	ranges->free_count = LUN_SETS;
+	return 0;
+}
+
+void ranges_destroy(struct lun *lun)
+{
+	if (lun->ranges.sets)
+		(void)munmap(lun->ranges.sets, SETS_BYTES);
 }

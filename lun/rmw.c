@@ -49,12 +49,27 @@ bool rmw_is_needed(const struct lun *lun, const struct lun_io *io)
 
 /* -- The end -- */
 
+/* The next record of the lane that was never used: so far its memory is not touched either. */
+static void rmw_freshen(struct lun_lane *lane)
+{
+	struct lun *lun = lane->lun;
+	size_t number = loop_index(lane->loop) * (size_t)LUN_RMW_RECORDS + lane->rmw_fresh++;
+	struct lun_rmw *rmw = &lun->rmws[number];
+
+	rmw->bounce = lun->bounces + number * BOUNCE_BYTES;
+	rmw->lane = lane;
+	list_append(&lane->rmw_free, &rmw->link);
+}
+
 /* A record that this parent may have, or NULL. The last one is for those who hold a range: the
  * parents of all others may be waiting for that very range. */
-static struct lun_rmw *rmw_find_free(const struct lun_lane *lane, const struct lun_io *parent)
+static struct lun_rmw *rmw_find_free(struct lun_lane *lane, const struct lun_io *parent)
 {
+	if (list_is_empty(&lane->rmw_free) && lane->rmw_fresh < LUN_RMW_RECORDS)
+		rmw_freshen(lane);
+
 	struct list_node *node = list_first(&lane->rmw_free);
-	bool is_last = node && node->next == &lane->rmw_free;
+	bool is_last = lane->rmw_fresh == LUN_RMW_RECORDS && node && node->next == &lane->rmw_free;
 
 	if (!node || (is_last && !parent->exclusive))
 		return NULL;
@@ -376,41 +391,33 @@ void rmw_abandon(struct lun_io *io)
 
 /* -- Memory -- */
 
-static int rmw_record_init(struct lun_rmw *rmw, struct lun_lane *lane)
+static size_t rmw_count(const struct lun *lun)
 {
-	void *bounce = mmap(NULL, BOUNCE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			    -1, 0);
+	return (size_t)lun->group->count * LUN_RMW_RECORDS;
+}
 
-	if (bounce == MAP_FAILED)
-		return -ENOMEM;
-	rmw->bounce = bounce;
-	rmw->lane = lane;
-	list_append(&lane->rmw_free, &rmw->link);
-	return 0;
+/* Zeroed; pages come when they are touched. */
+static void *rmw_map(size_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
 }
 
 int rmw_init(struct lun *lun)
 {
-	size_t count = (size_t)lun->group->count * LUN_RMW_RECORDS;
-	int res = 0;
-
 	if (lun->io_align_bytes == lun->limits.logical_block_bytes)
 		return 0;
-	lun->rmws = calloc(count, sizeof(*lun->rmws));
-	if (!lun->rmws)
-		return -ENOMEM;
-	for (size_t i = 0; i < count && !res; i++)
-		res = rmw_record_init(&lun->rmws[i], &lun->lanes[i / LUN_RMW_RECORDS]);
-	return res;
+	lun->rmws = rmw_map(rmw_count(lun) * sizeof(*lun->rmws));
+	lun->bounces = rmw_map(rmw_count(lun) * BOUNCE_BYTES);
+	return lun->rmws && lun->bounces ? 0 : -ENOMEM;
 }
 
 void rmw_destroy(struct lun *lun)
 {
-	size_t count = (size_t)lun->group->count * LUN_RMW_RECORDS;
-
-	for (size_t i = 0; lun->rmws && i < count; i++) {
-		if (lun->rmws[i].bounce)
-			munmap(lun->rmws[i].bounce, BOUNCE_BYTES);
-	}
-	free(lun->rmws);
+	if (lun->rmws)
+		(void)munmap(lun->rmws, rmw_count(lun) * sizeof(*lun->rmws));
+	if (lun->bounces)
+		(void)munmap(lun->bounces, rmw_count(lun) * BOUNCE_BYTES);
 }

@@ -341,7 +341,7 @@ static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 		res = build_target(runtime, &conf->targets[i], &runtime->targets[i], errors);
 	}
 	if (res == 0)
-		lun_check_identities(runtime->luns, runtime->lun_count);
+		res = lun_check_identities(runtime->luns, runtime->lun_count);
 	return res;
 }
 

@@ -419,7 +419,7 @@ Test(identity, of_a_copy_only_the_second_goes_offline)
 	s.spec.type = "null";
 	s.spec.path = NULL;
 	luns[2] = scene_open(&s);
-	lun_check_identities(luns, 3);
+	cr_assert_eq(lun_check_identities(luns, 3), 0);
 	cr_assert(lun_state(luns[0])->online && lun_state(luns[2])->online);
 	cr_assert_not(lun_state(luns[1])->online);
 	cr_assert_not_null(
@@ -427,6 +427,31 @@ Test(identity, of_a_copy_only_the_second_goes_offline)
 	cr_assert_eq(lun_identity(luns[1])->naa[0], 0, "no host may take it for a path");
 	for (unsigned i = 0; i < 3; i++)
 		lun_close(luns[i]);
+	rig_free(&s.rig);
+}
+
+/* Of any number, in any order of addresses, the first of the configuration stays. */
+Test(identity, of_many_with_one_identity_the_first_is_served)
+{
+	struct scene s;
+	struct lun *luns[9];
+	char identity[] = "naa.652534e1234567890123456789abcd0e";
+
+	scene_init(&s, "/dev/shm");
+	s.spec.type = "null";
+	s.spec.path = NULL;
+	s.spec.state_dir = NULL;
+	s.spec.identity = identity;
+	for (int i = 8; i >= 0; i--) {
+		identity[35] = (char)('0' + i % 3);
+		luns[i] = scene_open(&s);
+	}
+	cr_assert_eq(lun_check_identities(luns, 9), 0);
+	for (int i = 0; i < 9; i++) {
+		cr_expect_eq(lun_state(luns[i])->online, i < 3, "LUN %d", i);
+		lun_close(luns[i]);
+	}
+	cr_assert_eq(lun_check_identities(luns, 0), 0);
 	rig_free(&s.rig);
 }
 
