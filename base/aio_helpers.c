@@ -9,10 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/log.h"
 #include "base/loop_engine.h"
 #include "base/thread.h"
@@ -145,7 +145,7 @@ static void announce(struct aio_helpers *helpers)
 
 int aio_helpers_create(struct loop *loop, struct aio_helpers **out)
 {
-	struct aio_helpers *helpers = calloc(1, sizeof(*helpers));
+	struct aio_helpers *helpers = aligned_calloc(sizeof(*helpers));
 
 	if (helpers == NULL)
 		return -ENOMEM;
@@ -179,7 +179,7 @@ void aio_helpers_free(struct aio_helpers *helpers)
 		return;
 	(void)pthread_cond_destroy(&helpers->work);
 	(void)pthread_mutex_destroy(&helpers->lock);
-	free(helpers);
+	aligned_free(helpers);
 }
 
 /* One more thread. True when there is at least one. */

@@ -12,11 +12,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -62,7 +62,7 @@ static void set_start(struct loop *loop)
 
 int loop_create(const struct loop_config *config, struct loop **out)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
+	struct loop *loop = aligned_calloc(sizeof(*loop));
 	int res = -ENOMEM;
 
 	if (loop == NULL)
@@ -85,7 +85,7 @@ int loop_create(const struct loop_config *config, struct loop **out)
 fail_wake:
 	(void)close(loop->wake_fd);
 fail_loop:
-	free(loop);
+	aligned_free(loop);
 fail:
 	log_error("loop", "%s: cannot create: %s", config->name != NULL ? config->name : "loop",
 		  strerrordesc_np(-res));
@@ -105,7 +105,7 @@ void loop_free(struct loop *loop, bool abandon)
 	(void)close(loop->wake_fd);
 	(void)pthread_cond_destroy(&loop->changed);
 	(void)pthread_mutex_destroy(&loop->lock);
-	free(loop);
+	aligned_free(loop);
 }
 
 static void set_phase(struct loop *loop, enum loop_phase phase, int error)

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <libaio.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/aio_helpers.h"
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -119,12 +119,12 @@ static void release(struct aio *aio)
 		(void)close(aio->event_fd);
 	if (aio->epoll_fd >= 0)
 		(void)close(aio->epoll_fd);
-	free(aio);
+	aligned_free(aio);
 }
 
 static int setup(struct loop *loop)
 {
-	struct aio *aio = calloc(1, sizeof(*aio));
+	struct aio *aio = aligned_calloc(sizeof(*aio));
 	int res;
 
 	if (aio == NULL)

@@ -8,6 +8,7 @@
 #ifndef BASE_LOOP_ENGINE_H
 #define BASE_LOOP_ENGINE_H
 
+#include "base/aligned.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
 #include "base/pool.h"
@@ -78,7 +79,8 @@ struct loop {
 	void *user;
 
 	/* The loop's thread's alone. */
-	const struct loop_engine_ops *engine; /* NULL until it is set up; then constant. */
+	/* NULL until it is set up; then constant. */
+	const struct loop_engine_ops *engine CACHE_LINE_ALIGNED;
 	void *engine_state;
 	unsigned punt_limit;
 	uint64_t now_ns;
@@ -89,14 +91,14 @@ struct loop {
 	uint32_t disk_in_flight;  /* Those of them that no shutdown(2) can end. */
 	struct pool buffers;
 
-	/* Any thread. */
-	struct mailbox mailbox;
+	/* Any thread. The line that others write has nothing but what is read once a turn. */
+	struct mailbox mailbox CACHE_LINE_ALIGNED;
 	struct loop_msg stop_msg;
 	atomic_bool stopping;
-	struct loop_counters counters;
+	struct loop_counters counters CACHE_LINE_ALIGNED;
 
 	/* Between the thread and those who start and join it; under `lock`. */
-	pthread_mutex_t lock;
+	pthread_mutex_t lock CACHE_LINE_ALIGNED;
 	pthread_cond_t changed;
 	enum loop_phase phase;
 	int error;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -117,7 +118,7 @@ static int check_features(struct uring *uring)
 
 static int setup(struct loop *loop)
 {
-	struct uring *uring = calloc(1, sizeof(*uring));
+	struct uring *uring = aligned_calloc(sizeof(*uring));
 	int res;
 
 	if (uring == NULL)
@@ -135,7 +136,7 @@ static int setup(struct loop *loop)
 fail_ring:
 	io_uring_queue_exit(&uring->ring);
 fail:
-	free(uring);
+	aligned_free(uring);
 	return res;
 }
 
@@ -144,7 +145,7 @@ static void clear(struct loop *loop)
 	struct uring *uring = state(loop);
 
 	io_uring_queue_exit(&uring->ring);
-	free(uring);
+	aligned_free(uring);
 	loop->engine_state = NULL;
 }
 

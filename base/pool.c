@@ -7,10 +7,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/aligned.h"
 
 #define BUSY_BITS 64u
 
@@ -60,8 +61,8 @@ int pool_init(struct pool *pool, uint32_t count, size_t object_bytes, size_t ali
 	if (pool->stride_bytes == 0 ||
 	    __builtin_mul_overflow(pool->stride_bytes, count, &pool->mapped_bytes))
 		return -ENOMEM;
-	pool->free = malloc(count * sizeof(*pool->free));
-	pool->busy = calloc((count + BUSY_BITS - 1) / BUSY_BITS, sizeof(*pool->busy));
+	pool->free = aligned_calloc(count * sizeof(*pool->free));
+	pool->busy = aligned_calloc((count + BUSY_BITS - 1) / BUSY_BITS * sizeof(*pool->busy));
 	if (pool->free == NULL || pool->busy == NULL || map_objects(pool) != 0) {
 		pool_clear(pool, true);
 		res = -ENOMEM;
@@ -74,8 +75,8 @@ void pool_clear(struct pool *pool, bool abandon)
 	assert(abandon || pool_used_count(pool) == 0);
 	if (pool->objects != NULL)
 		(void)munmap(pool->objects, pool->mapped_bytes);
-	free(pool->free);
-	free(pool->busy);
+	aligned_free(pool->free);
+	aligned_free(pool->busy);
 	*pool = (struct pool){0};
 }
 

@@ -13,7 +13,7 @@ BEGIN {
 		if (row !~ /^#/ && split(row, f, " ") >= 3)
 			allowed[f[1]] = f[2]
 }
-/(^|[^a-z_])(malloc|calloc|realloc|strdup|strndup|asprintf|vasprintf|aligned_alloc|posix_memalign|mmap|getline|open_memstream)\(/ {
+/(^|[^a-z_])(malloc|calloc|aligned_calloc|realloc|strdup|strndup|asprintf|vasprintf|aligned_alloc|posix_memalign|mmap|getline|open_memstream)\(/ {
 	if (++count[FILENAME] > allowed[FILENAME] + 0) {
 		print FILENAME ":" FNR ": asks for memory; see tests/style/allocation.list"
 		bad = 1

@@ -1,6 +1,7 @@
 /*
  * The small pieces of base/ that need no loop: bytes, checked arithmetic, lists, pools, crc32c.
  */
+#include "base/aligned.h"
 #include "base/bytes.h"
 #include "base/checked.h"
 #include "base/crc32c.h"
@@ -13,6 +14,28 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+/* -- Memory ---------------------------------------------------------------------------------- */
+
+Test(aligned, memory_is_zero_and_has_its_lines_alone)
+{
+	for (size_t bytes = 1; bytes < 100000; bytes = bytes * 3 + 1) {
+		uint8_t *first = aligned_calloc(bytes);
+		uint8_t *second = aligned_calloc(bytes);
+
+		cr_assert(first != NULL && second != NULL);
+		cr_assert_eq((uintptr_t)first % CACHE_LINE_BYTES, 0);
+		cr_assert_eq((uintptr_t)second % CACHE_LINE_BYTES, 0);
+		for (size_t i = 0; i < bytes; i++)
+			cr_assert_eq(first[i], 0);
+		memset(first, 0xff, (bytes + CACHE_LINE_BYTES - 1) & ~(CACHE_LINE_BYTES - 1ul));
+		cr_assert_eq(second[0], 0);
+		aligned_free(first);
+		aligned_free(second);
+	}
+	aligned_free(NULL);
+	cr_assert_null(aligned_calloc(SIZE_MAX - 100));
+}
 
 /* -- Bytes ----------------------------------------------------------------------------------- */
 
