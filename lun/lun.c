@@ -152,12 +152,14 @@ static void lun_set_limits(struct lun *lun, const struct lun_spec *spec)
 static int image_open(struct lun *lun, const struct lun_spec *spec, char *why)
 {
 	const char *fault = spec_fault(spec);
+	struct lun_spec own = *spec;
 
+	own.loops = lun->group->count;
 	if (fault)
 		return lun_refuse(why, -EINVAL, "%s", fault);
 	if (!lun->ops)
 		return lun_refuse(why, -EINVAL, "there is no image type \"%s\"", spec->type);
-	return lun->ops->open(spec, &lun->image, &lun->info, why, LUN_WHY_BYTES);
+	return lun->ops->open(&own, &lun->image, &lun->info, why, LUN_WHY_BYTES);
 }
 
 /* The last block too must be one that can be moved whole. */

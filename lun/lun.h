@@ -116,6 +116,7 @@ struct lun_spec {
 	const char *serial;        /* NULL: derived from the identity. */
 	uint32_t company_id;       /* 24 bits; 0: LUN_COMPANY_ID. */
 	const char *state_dir;     /* NULL: an identity that finds no other place is not kept. */
+	unsigned loops;            /* For image types: lun_open sets it, to those of its group. */
 };
 
 /* "RSN": a locally assigned value, not a registered OUI (DESIGN.md 7). */

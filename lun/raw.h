@@ -6,6 +6,7 @@
 #ifndef LUN_RAW_H
 #define LUN_RAW_H
 
+#include "base/aligned.h"
 #include "lun/image.h"
 
 #include <pthread.h>
@@ -18,7 +19,7 @@ struct raw_lane {
 	uint8_t refused;   /* Bit per raw_method that the file does not have. */
 	uint64_t turn_ns;  /* The turn that inline_bytes counts in. */
 	uint32_t inline_bytes;
-};
+} CACHE_LINE_ALIGNED;
 
 /* fdatasync, one at a time for all loops. */
 struct raw_flush {
@@ -41,8 +42,9 @@ struct image {
 	bool page_cache; /* Data stay in memory until a flush. */
 	bool zeroes_after_unmap;
 	uint64_t size_bytes;
-	struct raw_flush flush;
-	struct raw_lane lanes[LOOPS_MAX]; /* By loop_index. */
+	/* Constant up to here. */
+	struct raw_flush flush CACHE_LINE_ALIGNED;
+	struct raw_lane lanes[]; /* By loop_index. */
 };
 
 /* -- raw_open.c -- */

@@ -21,6 +21,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/aligned.h"
 #include "base/log.h"
 #include "lun/files.h"
 
@@ -401,16 +402,16 @@ static int raw_open_steps(struct raw_opening *o)
 	return 0;
 }
 
-static struct image *raw_alloc(void)
+static struct image *raw_alloc(unsigned lanes)
 {
-	struct image *image = calloc(1, sizeof(*image));
+	struct image *image = aligned_calloc(sizeof(*image) + lanes * sizeof(image->lanes[0]));
 
 	if (!image)
 		return NULL;
 	image->fd = -1;
 	image->sync_fd = -1;
 	raw_flush_init(&image->flush);
-	for (unsigned i = 0; i < LOOPS_MAX; i++)
+	for (unsigned i = 0; i < lanes; i++)
 		list_init(&image->lanes[i].punted);
 	return image;
 }
@@ -424,7 +425,7 @@ int raw_open(const struct lun_spec *spec, struct image **out, struct image_info 
 
 	if (!spec->path)
 		return raw_refuse(&o, -EINVAL, "no image is configured");
-	o.image = raw_alloc();
+	o.image = raw_alloc(spec->loops);
 	if (!o.image)
 		return -ENOMEM;
 	*info = (struct image_info){0};
@@ -442,5 +443,5 @@ void raw_close(struct image *image)
 	files_close(&image->fd);
 	files_close(&image->sync_fd);
 	raw_flush_destroy(&image->flush);
-	free(image);
+	aligned_free(image);
 }

@@ -10,9 +10,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/aligned.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
 
@@ -27,8 +27,8 @@ static void copy_names(struct session *session, const struct session_spec *spec)
 
 int session_create(const struct session_spec *spec, struct session **out)
 {
-	/* Larger than what malloc keeps at hand: pages that stay unused stay unmapped. */
-	struct session *session = calloc(1, sizeof(*session));
+	/* Its loop writes it all the time; pages that stay unused stay unmapped. */
+	struct session *session = aligned_calloc(sizeof(*session));
 
 	if (session == NULL)
 		return -ENOMEM;
@@ -49,7 +49,7 @@ void session_free(struct session *session)
 {
 	if (session->spec.nexus != NULL)
 		scsi_nexus_free(session->spec.nexus);
-	free(session);
+	aligned_free(session);
 }
 
 const struct session_spec *session_spec(const struct session *session)

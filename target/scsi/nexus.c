@@ -6,9 +6,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/aligned.h"
 #include "target/scsi/device.h"
 
 static_assert(SCSI_UA_COUNT <= 8, "the pending unit attentions of a logical unit are one byte");
@@ -26,7 +26,8 @@ static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out)
 {
 	unsigned slots = spec->target->lu_count;
-	struct scsi_nexus *nexus = calloc(1, sizeof(*nexus) + slots);
+	/* `pending` is written while other nexuses' are read on other loops. */
+	struct scsi_nexus *nexus = aligned_calloc(sizeof(*nexus) + slots);
 
 	if (nexus == NULL)
 		return -ENOMEM;
@@ -44,7 +45,7 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 
 void scsi_nexus_free(struct scsi_nexus *nexus)
 {
-	free(nexus);
+	aligned_free(nexus);
 }
 
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus)
