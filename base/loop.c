@@ -6,7 +6,7 @@
  * hands to the kernel what those submitted, and waits if nothing else is due. What a callback makes
  * due runs in the next turn, so none of the three can starve the others.
  *
- * Read next: loop_op.c, loop_uring.c, loop_aio.c.
+ * Read next: loop_op.c, loop_socket.c, loop_uring.c, loop_aio.c.
  */
 #include "base/loop_engine.h"
 
@@ -273,6 +273,8 @@ static void run_completions(struct loop *loop)
 	while (!list_is_empty(&batch)) {
 		struct loop_op *op = CONTAINER_OF(list_take_first(&batch), struct loop_op, link);
 
+		if ((op->flags & OP_DUE) != 0 && !loop_socket_receive(op))
+			continue;
 		op->state = OP_IDLE;
 		loop->in_flight--;
 		loop_count(&loop->counters.completions, 1);

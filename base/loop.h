@@ -40,7 +40,7 @@ enum loop_engine {
 /* More loops than this make no sense on the machines in view; it bounds arrays in group.h. */
 #define LOOPS_MAX 64u
 /* An operation's I/O vector may have this many elements at most. */
-#define LOOP_IOV_MAX 64u
+#define LOOP_IOV_MAX 256u
 
 struct loop_config {
 	const char *name; /* For logs and the thread's name; copied. */
@@ -173,7 +173,8 @@ void *loop_user(const struct loop *loop);
 
 /*
  * Sockets (non-blocking or not, the loop does not care). accept: res is the new descriptor,
- * CLOEXEC. recv: one receive, res is the count that came, 0 at end of stream. send: all of it,
+ * CLOEXEC. recv: one receive, res is the count that came, 0 at end of stream; its memory is written
+ * to immediately before `done` and not earlier, so several may name the same. send: all of it,
  * short sends are finished here; transferred_bytes shows progress meanwhile. shutdown(2) on the
  * descriptor makes operations in flight end; there is no other cancellation. A socket may have one
  * recv and one send in flight, a listening socket one accept. Before the descriptor is closed all

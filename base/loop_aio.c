@@ -2,8 +2,8 @@
  * The engine for kernels where io_uring is switched off: epoll for sockets, libaio for direct disk
  * transfers and syncs, helper threads for what libaio would block on.
  *
- * Sockets are tried at once and only then waited for, edge-triggered; each wait is for one
- * operation, so an edge that nobody waits for is of no interest. Direct transfers go to libaio with
+ * Sockets are tried and only then waited for, edge-triggered; each wait is for one operation, so an
+ * edge that nobody waits for is of no interest. Direct transfers go to libaio with
  * RWF_NOWAIT, and those that the kernel then refuses (holes, file systems that cannot tell) go to a
  * helper: io_submit never blocks. Runs on the loop's thread. Read next: aio_helpers.c, loop_op.c.
  */
@@ -161,37 +161,6 @@ static unsigned punt_limit(const struct loop *loop)
 
 /* -- Sockets --------------------------------------------------------------------------------- */
 
-static ssize_t call_accept(struct loop_op *op)
-{
-	int flags = fcntl(op->fd, F_GETFL);
-
-	/* accept4 has no flag for not waiting; the listening socket must be non-blocking. */
-	if (flags < 0 ||
-	    ((flags & O_NONBLOCK) == 0 && fcntl(op->fd, F_SETFL, flags | O_NONBLOCK) < 0))
-		return -1;
-	return accept4(op->fd, NULL, NULL, SOCK_CLOEXEC);
-}
-
-static ssize_t call_recv(struct loop_op *op)
-{
-	op->msg = (struct msghdr){.msg_iov = op->iov, .msg_iovlen = op->iov_count};
-	return recvmsg(op->fd, &op->msg, MSG_DONTWAIT);
-}
-
-static ssize_t call_send(struct loop_op *op)
-{
-	op->msg = (struct msghdr){.msg_iov = op->iov, .msg_iovlen = op->iov_count};
-	return sendmsg(op->fd, &op->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-typedef ssize_t socket_fn(struct loop_op *op);
-
-static socket_fn *const socket_calls[LOOP_OP_COUNT] = {
-	[LOOP_OP_ACCEPT] = call_accept,
-	[LOOP_OP_RECV] = call_recv,
-	[LOOP_OP_SEND] = call_send,
-};
-
 static struct loop_op **waiting_place(struct aio *aio, const struct loop_op *op)
 {
 	struct aio_fd *entry = &aio->fds[op->fd];
@@ -214,21 +183,21 @@ static int park(struct aio *aio, struct loop_op *op)
 	return 0;
 }
 
+LOOP_ONLY static void wait_for_socket(struct aio *aio, struct loop_op *op)
+{
+	int res = park(aio, op);
+
+	if (res != 0)
+		loop_op_complete(op, res);
+}
+
+/* An edge says nothing about a receive that was not waiting then: it is tried before it waits. */
 LOOP_ONLY static void try_socket(struct aio *aio, struct loop_op *op)
 {
-	enum op_next next = OP_NEXT_MORE;
-
-	while (next == OP_NEXT_MORE) {
-		ssize_t res = socket_calls[op->kind](op);
-
-		if (res < 0)
-			res = -errno;
-		if (res == -EAGAIN) {
-			res = park(aio, op);
-			if (res == 0)
-				return;
-		}
-		next = loop_op_step(op, (int)res);
+	if (op->kind == LOOP_OP_RECV && (op->flags & OP_POLL) == 0) {
+		loop_socket_set_due(op);
+	} else if (op->kind == LOOP_OP_RECV || !loop_socket_try(op)) {
+		wait_for_socket(aio, op);
 	}
 }
 
@@ -246,8 +215,10 @@ LOOP_ONLY static void wake_place(struct aio *aio, struct loop_op **place)
 	struct loop_op *op = *place;
 
 	*place = NULL;
-	if (op != NULL)
-		try_socket(aio, op);
+	if (op == NULL)
+		return;
+	op->flags &= (uint8_t)~OP_POLL;
+	try_socket(aio, op);
 }
 
 LOOP_ONLY static void on_socket_event(struct aio *aio, const struct epoll_event *event)

@@ -27,8 +27,9 @@ enum op_state {
 	OP_DONE,    /* The loop's `done` list: the callback is due. */
 };
 
-/* loop_op.flags beside LOOP_DSYNC and LOOP_NOWAIT: how the ring engine carries it the next time. */
+/* loop_op.flags beside LOOP_DSYNC and LOOP_NOWAIT: how it goes on. */
 enum {
+	OP_DUE = 1 << 5,    /* A receive: to be made right before the callback. */
 	OP_POLL = 1 << 6,   /* Wait for the socket to be ready before trying again. */
 	OP_WORKER = 1 << 7, /* Give it to a kernel worker at once. */
 };
@@ -126,6 +127,20 @@ LOOP_ONLY void loop_op_carry(struct loop_op *op);
 LOOP_ONLY void loop_op_flush_waiting(struct loop *loop);
 /* Queue the callback. */
 LOOP_ONLY void loop_op_complete(struct loop_op *op, int res);
+/* The steps of submission: fill the record in; its vector; carry it, unless nothing is to move. */
+LOOP_ONLY void loop_op_begin(struct loop *loop, struct loop_op *op, enum loop_op_kind kind, int fd,
+			     loop_done_fn *done);
+LOOP_ONLY void loop_op_set_vector(struct loop_op *op, struct iovec *iov, uint32_t iov_count);
+LOOP_ONLY void loop_op_carry_transfer(struct loop_op *op);
+/* `count` bytes moved: count them and consume the vector. Elements used up are left behind. */
+void loop_op_advance(struct loop_op *op, size_t count);
+
+/* Try an accept or a send with a plain call. False: the socket is not ready for (all of) it. */
+LOOP_ONLY bool loop_socket_try(struct loop_op *op);
+/* The socket of a receive has something: queue its callback, and before it the receive. */
+LOOP_ONLY void loop_socket_set_due(struct loop_op *op);
+/* Make a receive that is due. False: there was nothing after all, and it waits again. */
+LOOP_ONLY bool loop_socket_receive(struct loop_op *op);
 
 static inline bool loop_op_is_socket(const struct loop_op *op)
 {

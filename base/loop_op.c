@@ -34,8 +34,7 @@ static uint64_t bytes_left(const struct loop_op *op)
 	return op->length_bytes - op->transferred_bytes;
 }
 
-/* Consume the vector: `count` bytes moved. Elements that are used up are left behind. */
-static void advance(struct loop_op *op, size_t count)
+void loop_op_advance(struct loop_op *op, size_t count)
 {
 	op->transferred_bytes += count;
 	while (op->iov_count > 0 && count >= op->iov->iov_len) {
@@ -52,7 +51,7 @@ static void advance(struct loop_op *op, size_t count)
 /* Count what moved, and go on or end with the whole. */
 LOOP_ONLY static enum op_next advance_and_go_on(struct loop_op *op, int res)
 {
-	advance(op, (size_t)res);
+	loop_op_advance(op, (size_t)res);
 	if (bytes_left(op) == 0)
 		return complete(op, (int)op->transferred_bytes);
 	loop_count(&op->loop->counters.continued, 1);
@@ -66,7 +65,7 @@ LOOP_ONLY static enum op_next step_once(struct loop_op *op, int res)
 
 LOOP_ONLY static enum op_next step_recv(struct loop_op *op, int res)
 {
-	advance(op, (size_t)res);
+	loop_op_advance(op, (size_t)res);
 	return complete(op, res);
 }
 
@@ -103,7 +102,7 @@ LOOP_ONLY static enum op_next step_read(struct loop_op *op, int res)
 
 	if (res == 0 ||
 	    (is_short && ends_before(op, (uint64_t)loop_op_position(op) + (uint64_t)res))) {
-		advance(op, (size_t)res);
+		loop_op_advance(op, (size_t)res);
 		return complete(op, (int)op->transferred_bytes);
 	}
 	if (is_short_nowait(op, res))
@@ -174,8 +173,8 @@ void loop_op_flush_waiting(struct loop *loop)
 	}
 }
 
-static void begin(struct loop *loop, struct loop_op *op, enum loop_op_kind kind, int fd,
-		  loop_done_fn *done)
+void loop_op_begin(struct loop *loop, struct loop_op *op, enum loop_op_kind kind, int fd,
+		   loop_done_fn *done)
 {
 	assert(op->state == OP_IDLE);
 	op->done = done;
@@ -193,7 +192,7 @@ static void begin(struct loop *loop, struct loop_op *op, enum loop_op_kind kind,
 		loop->disk_in_flight++;
 }
 
-static void set_vector(struct loop_op *op, struct iovec *iov, uint32_t iov_count)
+void loop_op_set_vector(struct loop_op *op, struct iovec *iov, uint32_t iov_count)
 {
 	assert(iov_count > 0 && iov_count <= LOOP_IOV_MAX);
 	op->iov = iov;
@@ -205,9 +204,9 @@ static void set_vector(struct loop_op *op, struct iovec *iov, uint32_t iov_count
 }
 
 /* Carry it, unless there is nothing to move. */
-LOOP_ONLY static void carry_transfer(struct loop_op *op)
+void loop_op_carry_transfer(struct loop_op *op)
 {
-	advance(op, 0); /* Past leading elements that are empty. */
+	loop_op_advance(op, 0); /* Past leading elements that are empty. */
 	if (op->length_bytes == 0) {
 		loop_op_complete(op, 0);
 	} else {
@@ -215,40 +214,16 @@ LOOP_ONLY static void carry_transfer(struct loop_op *op)
 	}
 }
 
-void loop_accept(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done)
-{
-	begin(loop, op, LOOP_OP_ACCEPT, fd, done);
-	loop_op_carry(op);
-}
-
-void loop_recv(struct loop *loop, struct loop_op *op, int fd, struct iovec *iov, uint32_t iov_count,
-	       loop_done_fn *done)
-{
-	begin(loop, op, LOOP_OP_RECV, fd, done);
-	set_vector(op, iov, iov_count);
-	/* Receiving nothing could not be told from the end of the stream. */
-	assert(op->length_bytes > 0);
-	carry_transfer(op);
-}
-
-void loop_send(struct loop *loop, struct loop_op *op, int fd, struct iovec *iov, uint32_t iov_count,
-	       loop_done_fn *done)
-{
-	begin(loop, op, LOOP_OP_SEND, fd, done);
-	set_vector(op, iov, iov_count);
-	carry_transfer(op);
-}
-
 LOOP_ONLY static void begin_disk_transfer(struct loop *loop, struct loop_op *op,
 					  enum loop_op_kind kind, const struct loop_rw *rw,
 					  loop_done_fn *done)
 {
 	assert(rw->offset_bytes <= INT64_MAX - INT_MAX);
-	begin(loop, op, kind, rw->fd, done);
-	set_vector(op, rw->iov, rw->iov_count);
+	loop_op_begin(loop, op, kind, rw->fd, done);
+	loop_op_set_vector(op, rw->iov, rw->iov_count);
 	op->offset_bytes = rw->offset_bytes;
 	op->flags = rw->flags & (LOOP_DSYNC | LOOP_NOWAIT);
-	carry_transfer(op);
+	loop_op_carry_transfer(op);
 }
 
 void loop_read(struct loop *loop, struct loop_op *op, const struct loop_rw *rw, loop_done_fn *done)
@@ -264,7 +239,7 @@ void loop_write(struct loop *loop, struct loop_op *op, const struct loop_rw *rw,
 
 void loop_sync(struct loop *loop, struct loop_op *op, int fd, loop_done_fn *done)
 {
-	begin(loop, op, LOOP_OP_SYNC, fd, done);
+	loop_op_begin(loop, op, LOOP_OP_SYNC, fd, done);
 	loop_op_carry(op);
 }
 
@@ -273,7 +248,7 @@ LOOP_ONLY static void begin_range(struct loop *loop, struct loop_op *op, enum lo
 {
 	assert(range.offset_bytes <= INT64_MAX &&
 	       range.length_bytes <= INT64_MAX - range.offset_bytes);
-	begin(loop, op, kind, fd, done);
+	loop_op_begin(loop, op, kind, fd, done);
 	op->offset_bytes = range.offset_bytes;
 	op->length_bytes = range.length_bytes;
 	if (range.length_bytes == 0) {

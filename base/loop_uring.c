@@ -1,6 +1,6 @@
 /*
  * The io_uring engine: fills submission entries, enters the kernel once a turn, takes completions.
- * It judges no result, except the two that are the ring's own business (see on_result).
+ * It judges no result, except those that are the ring's own business (see on_result).
  *
  * The ring is made on the thread that runs the loop, which a single-issuer ring demands. Runs on
  * that thread. Read next: loop_op.c.
@@ -25,9 +25,15 @@
 /* After an error of the kernel that is about memory, how long to leave it alone. */
 #define PAUSE_NS CLOCK_NS_PER_MS
 
+/* Polls alone are worth no entry to the kernel while the loop has other things to do, for so many
+ * turns: they go with what comes next, or when the loop sleeps. */
+#define LOOKS_SPARED_MAX 8u
+
 struct uring {
 	struct io_uring ring;
-	bool wake_armed; /* A read of wake_fd is in the kernel. */
+	bool wake_armed;       /* A read of wake_fd is in the kernel. */
+	bool urgent;           /* Something beside polls is to be handed over. */
+	unsigned looks_spared; /* In a row. */
 };
 
 /* Where the kernel puts what it reads from wake_fd. Nobody looks, and a ring that is being torn
@@ -91,9 +97,9 @@ static int open_ring(struct uring *uring, unsigned entries)
 }
 
 static const int needed_opcodes[] = {
-	IORING_OP_ACCEPT,  IORING_OP_RECV,  IORING_OP_RECVMSG,   IORING_OP_SEND,
-	IORING_OP_SENDMSG, IORING_OP_READ,  IORING_OP_READV,     IORING_OP_WRITE,
-	IORING_OP_WRITEV,  IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,
+	IORING_OP_ACCEPT,    IORING_OP_SEND,     IORING_OP_SENDMSG, IORING_OP_READ,
+	IORING_OP_READV,     IORING_OP_WRITE,    IORING_OP_WRITEV,  IORING_OP_FSYNC,
+	IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,
 };
 
 /* EXT_ARG: a wait takes a timeout. NODROP: completions are never lost. FAST_POLL: sockets wait
@@ -179,14 +185,10 @@ static void set_message(struct loop_op *op)
 	op->msg = (struct msghdr){.msg_iov = op->iov, .msg_iovlen = op->iov_count};
 }
 
+/* The receive itself is made when its callback is due: loop_socket.c. */
 static void prep_recv(struct io_uring_sqe *sqe, struct loop_op *op)
 {
-	if (op->iov_count == 1) {
-		io_uring_prep_recv(sqe, op->fd, op->iov->iov_base, op->iov->iov_len, 0);
-		return;
-	}
-	set_message(op);
-	io_uring_prep_recvmsg(sqe, op->fd, &op->msg, 0);
+	io_uring_prep_poll_add(sqe, op->fd, POLLIN);
 }
 
 static void prep_send(struct io_uring_sqe *sqe, struct loop_op *op)
@@ -260,10 +262,20 @@ static unsigned poll_events(const struct loop_op *op)
 	return op->kind == LOOP_OP_SEND ? POLLOUT : POLLIN;
 }
 
-static bool submit(struct loop *loop, struct loop_op *op)
+/* True: what it was for needs no entry any more. Most sends go through at once, and a plain call is
+ * cheaper than an entry and its completion. */
+LOOP_ONLY static bool is_done_at_once(struct loop_op *op)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&state(loop)->ring);
+	return op->kind == LOOP_OP_SEND && (op->flags & OP_POLL) == 0 && loop_socket_try(op);
+}
 
+LOOP_ONLY static bool submit(struct loop *loop, struct loop_op *op)
+{
+	struct io_uring_sqe *sqe;
+
+	if (is_done_at_once(op))
+		return true;
+	sqe = io_uring_get_sqe(&state(loop)->ring);
 	if (sqe == NULL)
 		return false;
 	if ((op->flags & OP_POLL) != 0) {
@@ -273,6 +285,8 @@ static bool submit(struct loop *loop, struct loop_op *op)
 	}
 	if ((op->flags & OP_WORKER) != 0)
 		sqe->flags |= IOSQE_ASYNC;
+	if (sqe->opcode != IORING_OP_POLL_ADD)
+		state(loop)->urgent = true;
 	io_uring_sqe_set_data(sqe, op);
 	return true;
 }
@@ -300,6 +314,10 @@ LOOP_ONLY static void on_result(struct loop_op *op, int res)
 	bool was_poll = (op->flags & OP_POLL) != 0;
 
 	op->flags &= (uint8_t)~OP_POLL;
+	if (op->kind == LOOP_OP_RECV && res >= 0) {
+		loop_socket_set_due(op);
+		return;
+	}
 	if (was_poll && res >= 0) {
 		loop_op_carry(op); /* Ready: now the operation itself. */
 		return;
@@ -347,15 +365,19 @@ static bool arm_wake(struct loop *loop)
 	return true;
 }
 
-/* Enter only when there is something to hand over or to fetch. */
-static int look(struct uring *uring)
+static bool is_look_needed(struct uring *uring)
 {
 	unsigned flags = IO_URING_READ_ONCE(*uring->ring.sq.kflags);
 
-	if (io_uring_sq_ready(&uring->ring) == 0 &&
-	    (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) == 0)
-		return 0;
-	return io_uring_submit_and_get_events(&uring->ring);
+	if (uring->urgent || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0)
+		return true;
+	return io_uring_sq_ready(&uring->ring) > 0 && ++uring->looks_spared > LOOKS_SPARED_MAX;
+}
+
+/* Enter only when there is something to hand over or to fetch. */
+static int look(struct uring *uring)
+{
+	return is_look_needed(uring) ? io_uring_submit_and_get_events(&uring->ring) : 0;
 }
 
 static int sleep_in_kernel(struct uring *uring, uint64_t timeout_ns)
@@ -392,6 +414,10 @@ LOOP_ONLY static void wait(struct loop *loop, uint64_t timeout_ns)
 	bool may_sleep = timeout_ns > 0 && arm_wake(loop);
 	int res = may_sleep ? sleep_in_kernel(uring, timeout_ns) : look(uring);
 
+	if (io_uring_sq_ready(&uring->ring) == 0) {
+		uring->urgent = false;
+		uring->looks_spared = 0;
+	}
 	if (harvest(loop) == 0 && res < 0 && res != -ETIME && res != -EINTR)
 		pause_after(loop, -res);
 }

@@ -3,6 +3,7 @@
  * kernel has given back receive and send and our own messages have arrived, then let go.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,11 +33,6 @@ static void init_lists(struct conn *conn)
 void conn_start(struct conn *conn)
 {
 	const struct session_spec *spec = &conn->session->spec;
-	struct framer_config config = {
-		.data_len_bytes_max = spec->params.max_recv_data_segment_length,
-		.header_digest = spec->params.header_digest,
-		.data_digest = spec->params.data_digest,
-	};
 
 	init_lists(conn);
 	conn->loop = spec->loop;
@@ -44,10 +40,8 @@ void conn_start(struct conn *conn)
 	conn->stat_sn = spec->stat_sn;
 	conn->last_heard_ns = loop_now_ns(conn->loop);
 	conn->listening_since_ns = conn->last_heard_ns;
-	framer_init(&conn->framer, &rx_framer_ops, &config,
-		    (struct framer_slice){conn->receive_area, CONN_RECEIVE_BYTES});
 	watch_start(conn);
-	rx_start(conn);
+	rx_init(conn);
 }
 
 LOOP_ONLY static void on_closing(struct loop_msg *msg)
@@ -114,6 +108,7 @@ void conn_close_step(struct conn *conn)
 	loop_timer_stop(conn->loop, &conn->watch);
 	loop_forget_fd(conn->loop, conn->fd);
 	close(conn->fd);
+	free(conn->left_over);
 	conn->state = CONN_CLOSED;
 	session_end_if_idle(conn->session);
 }

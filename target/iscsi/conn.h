@@ -25,8 +25,8 @@
 #define REPLY_DATA_BYTES 512u
 /* A text request collected over C bits, and an answer to one. */
 #define TEXT_BYTES_MAX 16384u
-/* The receive area: one receive takes many small PDUs. */
-#define CONN_RECEIVE_BYTES 65536u
+/* The loop's receive area: one receive takes many small PDUs. */
+#define LOOP_RECEIVE_BYTES (256u * 1024u)
 /* Read data in the send queue, above which reads wait (DESIGN.md 5). What a disk has not delivered
  * does not count: a stuck one must not hold up the others' reads. */
 #define CONN_READ_BYTES_MAX (1024u * 1024u)
@@ -128,7 +128,7 @@ struct conn {
 	uint64_t listening_since_ns; /* Since then it was never blocked. */
 	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
 	uint32_t ping_ttt;
-	uint8_t receive_area[CONN_RECEIVE_BYTES];
+	uint8_t *left_over; /* What was received while the framer was paused, or NULL: rx.c. */
 };
 
 /* What the tasks of one LUN (of those with the same low bits) hold of their session's share. */
@@ -184,7 +184,8 @@ struct iscsi_loop {
 	uint32_t slots_unused;    /* Task slots that sessions have not drawn from their floors. */
 	struct loop_msg feed;
 	bool feed_posted;
-	uint8_t *trash; /* Where unwanted data land; never read. */
+	uint8_t *trash;   /* Where unwanted data land; never read. */
+	uint8_t *receive; /* LOOP_RECEIVE_BYTES: the receive area of all connections. */
 };
 
 /* -- session.c: the window -- */
@@ -216,7 +217,8 @@ const char *conn_name(const struct conn *conn, char out[CONN_NAME_BYTES]);
 
 /* -- rx.c -- */
 
-extern const struct framer_ops rx_framer_ops;
+/* Begin to receive. */
+LOOP_ONLY void rx_init(struct conn *conn);
 LOOP_ONLY void rx_start(struct conn *conn);
 /* What made the framer say "not now" has changed: ask again in the next turn. */
 LOOP_ONLY void rx_unblock(struct conn *conn);

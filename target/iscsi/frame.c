@@ -57,6 +57,18 @@ void framer_reconfigure(struct framer *framer, const struct framer_ops *ops,
 	framer->config = *config;
 }
 
+void framer_set_area(struct framer *framer, struct framer_slice receive)
+{
+	uint32_t left_bytes = framer_left_bytes(framer);
+
+	assert(receive.len_bytes > 0 && receive.len_bytes >= left_bytes);
+	memmove(receive.bytes, framer->receive + framer->receive_at, left_bytes);
+	framer->receive = receive.bytes;
+	framer->receive_size_bytes = receive.len_bytes;
+	framer->receive_at = 0;
+	framer->receive_end = left_bytes;
+}
+
 void framer_pause(struct framer *framer)
 {
 	framer->paused = true;

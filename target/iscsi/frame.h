@@ -109,9 +109,10 @@ struct framer {
 };
 
 /*
- * Begin, at a PDU boundary. The receive area stays the caller's memory and must live as long as the
- * framer; it is given once per connection, there is no allocation per PDU. It also takes the bytes
- * of discarded data segments.
+ * Begin, at a PDU boundary. The receive area stays the caller's memory and must live until another
+ * takes its place; it also takes the bytes of discarded data segments. Several framers may share
+ * one, if each receives and is told so (framer_received) before the next one receives, and moves
+ * away with framer_set_area when bytes are left over.
  */
 void framer_init(struct framer *framer, const struct framer_ops *ops,
 		 const struct framer_config *config, struct framer_slice receive);
@@ -130,6 +131,16 @@ void framer_reconfigure(struct framer *framer, const struct framer_ops *ops,
  * count; 0 while paused or stopped. The slices are valid until the next call on the framer.
  */
 unsigned MUST_CHECK framer_want(struct framer *framer, struct iovec *iov, unsigned iov_max);
+
+/* Bytes in the receive area that were not looked at: not 0 only while paused or stopped. */
+static inline uint32_t framer_left_bytes(const struct framer *framer)
+{
+	return framer->receive_end - framer->receive_at;
+}
+
+/* Another receive area from now on. The bytes that are left move into it, so it has room for them;
+ * the old area is the caller's again. Between calls, not from callbacks. */
+void framer_set_area(struct framer *framer, struct framer_slice receive);
 
 /* `len_bytes` (not more than was wanted) arrived in the slices of the last framer_want. */
 void framer_received(struct framer *framer, size_t len_bytes);

@@ -74,6 +74,7 @@ static void release(struct iscsi_loop *home, bool abandon)
 	pool_clear(&home->windows, false);
 	pool_clear(&home->tasks, false);
 	free(home->trash);
+	free(home->receive);
 	free(home);
 }
 
@@ -90,7 +91,8 @@ int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 	home->reserve = reserve_of(loop);
 	init_lists(home);
 	home->trash = malloc(LOOP_BUFFER_BYTES);
-	if (home->trash == NULL)
+	home->receive = malloc(LOOP_RECEIVE_BYTES);
+	if (home->trash == NULL || home->receive == NULL)
 		goto fail;
 	res = pool_init(&home->tasks, task_count(loop), sizeof(struct task), 0);
 	if (res == 0)

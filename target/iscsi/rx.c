@@ -6,10 +6,41 @@
  * rx_unblock asks again. Data-Out is never held up (DESIGN.md 5): its room was reserved before.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "target/iscsi/conn.h"
+
+static struct framer_slice common_area(const struct conn *conn)
+{
+	return (struct framer_slice){conn->session->home->receive, LOOP_RECEIVE_BYTES};
+}
+
+/*
+ * The next connection will receive into the loop's area, too. What is left over in it, because the
+ * framer was paused, moves to memory of its own until it has been looked at. It takes a peer that
+ * uses up its replies, so this allocates: once, as many bytes as came.
+ */
+LOOP_ONLY static void clear_area(struct conn *conn)
+{
+	uint32_t left_bytes = framer_left_bytes(&conn->framer);
+
+	if ((left_bytes > 0) == (conn->left_over != NULL) || conn->state != CONN_RUNNING)
+		return;
+	if (left_bytes == 0) {
+		framer_set_area(&conn->framer, common_area(conn));
+		free(conn->left_over);
+		conn->left_over = NULL;
+		return;
+	}
+	conn->left_over = malloc(left_bytes);
+	if (conn->left_over == NULL) {
+		conn_close(conn, "there is no memory for requests that have to wait");
+		return;
+	}
+	framer_set_area(&conn->framer, (struct framer_slice){conn->left_over, left_bytes});
+}
 
 LOOP_ONLY static void on_received(struct loop_op *op, int res)
 {
@@ -28,6 +59,7 @@ LOOP_ONLY static void on_received(struct loop_op *op, int res)
 	}
 	conn->last_heard_ns = loop_now_ns(conn->loop);
 	framer_received(&conn->framer, (size_t)res);
+	clear_area(conn);
 	rx_start(conn);
 }
 
@@ -91,6 +123,7 @@ LOOP_ONLY static void on_resume(struct loop_msg *msg)
 	}
 	conn->listening_since_ns = loop_now_ns(conn->loop);
 	framer_resume(&conn->framer);
+	clear_area(conn);
 	rx_start(conn);
 }
 
@@ -183,8 +216,20 @@ LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
 		session_release_held(conn->session);
 }
 
-const struct framer_ops rx_framer_ops = {
-	.on_header = on_header,
-	.on_landing = on_landing,
-	.on_end = on_end,
-};
+void rx_init(struct conn *conn)
+{
+	static const struct framer_ops ops = {
+		.on_header = on_header,
+		.on_landing = on_landing,
+		.on_end = on_end,
+	};
+	const struct iscsi_params *params = &conn->session->spec.params;
+	struct framer_config config = {
+		.data_len_bytes_max = params->max_recv_data_segment_length,
+		.header_digest = params->header_digest,
+		.data_digest = params->data_digest,
+	};
+
+	framer_init(&conn->framer, &ops, &config, common_area(conn));
+	rx_start(conn);
+}

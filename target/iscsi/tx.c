@@ -33,65 +33,81 @@ LOOP_ONLY static void stamp(struct conn *conn, const struct tx_frame *frame)
 	put_be32(frame->bhs + 32, session_max_cmd_sn(session));
 }
 
-static void push(struct iovec *iov, uint32_t *count, const void *base, size_t len_bytes)
+/* Add bytes to the vector; what follows directly on the last ones in memory makes them longer. */
+static void push(struct tx *tx, const uint8_t *base, size_t len_bytes)
 {
+	struct iovec *last = &tx->iov[tx->iov_count];
+
 	if (len_bytes == 0)
 		return;
-	iov[*count].iov_base = (void *)(uintptr_t)base;
-	iov[*count].iov_len = len_bytes;
-	(*count)++;
+	if (tx->iov_count > 0 && (uint8_t *)last[-1].iov_base + last[-1].iov_len == base) {
+		last[-1].iov_len += len_bytes;
+		return;
+	}
+	*last = (struct iovec){(void *)(uintptr_t)base, len_bytes};
+	tx->iov_count++;
 }
 
-/* Padding and data digest (RFC 7143 11.2.3, 13.1); returns their length. */
-static uint32_t close_data(uint8_t *tail, const struct tx_frame *frame, bool digest)
+/* Room for bytes of our own; push_made adds them to the vector. */
+static uint8_t *made_end(struct tx *tx)
 {
+	return tx->made + tx->made_bytes;
+}
+
+static void push_made(struct tx *tx, uint32_t len_bytes)
+{
+	push(tx, made_end(tx), len_bytes);
+	tx->made_bytes += len_bytes;
+}
+
+/* Padding and data digest (RFC 7143 11.2.3, 13.1). */
+static void push_tail(struct tx *tx, const struct tx_frame *frame, bool digest)
+{
+	uint8_t *tail = made_end(tx);
 	uint32_t pad = pdu_padded(frame->data_len_bytes) - frame->data_len_bytes;
 
 	memset(tail, 0, pad);
-	if (!digest || frame->data_len_bytes == 0)
-		return pad;
-	uint32_t crc = crc32c(crc32c(0, frame->data, frame->data_len_bytes), tail, pad);
+	if (digest && frame->data_len_bytes > 0) {
+		uint32_t crc = crc32c(0, frame->data, frame->data_len_bytes);
 
-	put_le32(tail + pad, crc);
-	return pad + PDU_DIGEST_BYTES;
+		put_le32(tail + pad, crc32c(crc, tail, pad));
+		pad += PDU_DIGEST_BYTES;
+	}
+	push_made(tx, pad);
 }
 
-/* Make one PDU of `item` in frame slot `slot` and add it to the vector. True: it was the last. */
-LOOP_ONLY static bool add_frame(struct conn *conn, struct tx_item *item, uint32_t slot,
-				uint32_t *iov_count)
+/* Make one PDU of `item` and add it to the vector. True: it was the last. */
+LOOP_ONLY static bool add_frame(struct conn *conn, struct tx_item *item)
 {
 	struct tx *tx = &conn->tx;
 	const struct iscsi_params *params = &conn->session->params;
-	uint8_t *head = tx->frames[slot].head;
-	uint8_t *tail = tx->frames[slot].tail;
-	struct tx_frame frame = {.bhs = head};
+	struct tx_frame frame = {.bhs = made_end(tx)};
 	bool last = item->encode(conn, item, &frame);
 
 	stamp(conn, &frame);
 	if (params->header_digest)
-		put_le32(head + PDU_BHS_BYTES, crc32c(0, head, PDU_BHS_BYTES));
-	push(tx->iov, iov_count, head,
-	     PDU_BHS_BYTES + (params->header_digest ? PDU_DIGEST_BYTES : 0u));
-	push(tx->iov, iov_count, frame.data, frame.data_len_bytes);
-	push(tx->iov, iov_count, tail, close_data(tail, &frame, params->data_digest));
+		put_le32(frame.bhs + PDU_BHS_BYTES, crc32c(0, frame.bhs, PDU_BHS_BYTES));
+	push_made(tx, PDU_BHS_BYTES + (params->header_digest ? PDU_DIGEST_BYTES : 0u));
+	push(tx, frame.data, frame.data_len_bytes);
+	push_tail(tx, &frame, params->data_digest);
 	return last;
 }
 
 /* Fill the vector from the queue; items that are used up move to `leaving`. */
-LOOP_ONLY static uint32_t gather(struct conn *conn)
+LOOP_ONLY static void gather(struct conn *conn)
 {
 	struct tx *tx = &conn->tx;
-	uint32_t iov_count = 0;
 
-	for (uint32_t slot = 0; slot < TX_FRAMES_MAX && !list_is_empty(&tx->queue); slot++) {
+	tx->iov_count = 0;
+	tx->made_bytes = 0;
+	for (unsigned i = 0; i < TX_FRAMES_MAX && !list_is_empty(&tx->queue); i++) {
 		struct tx_item *item = CONTAINER_OF(list_first(&tx->queue), struct tx_item, link);
 
-		if (add_frame(conn, item, slot, &iov_count)) {
+		if (add_frame(conn, item)) {
 			list_remove(&item->link);
 			list_append(&tx->leaving, &item->link);
 		}
 	}
-	return iov_count;
 }
 
 LOOP_ONLY static void run_sent(struct conn *conn, struct list_node *items)
@@ -132,9 +148,8 @@ LOOP_ONLY static void flush(struct conn *conn)
 	tx->with_kernel = true;
 	tx->stalled_since_ns = loop_now_ns(conn->loop);
 	tx->seen_bytes = 0;
-	uint32_t iov_count = gather(conn);
-
-	loop_send(conn->loop, &tx->op, conn->fd, tx->iov, iov_count, on_sent);
+	gather(conn);
+	loop_send(conn->loop, &tx->op, conn->fd, tx->iov, tx->iov_count, on_sent);
 }
 
 LOOP_ONLY static void on_flush(struct loop_msg *msg)

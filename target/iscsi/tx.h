@@ -46,8 +46,13 @@ struct tx_item {
 	tx_sent_fn *sent;
 };
 
-/* PDUs of one gather send: each has a header, data, and padding with digest. */
-#define TX_FRAMES_MAX (LOOP_IOV_MAX / 3u)
+/* PDUs of one gather send. */
+#define TX_FRAMES_MAX 64u
+/* What is sent beside the data: per PDU a header, padding and digests. */
+#define TX_FRAME_BYTES (PDU_BHS_BYTES + PDU_DIGEST_BYTES + 3u + PDU_DIGEST_BYTES)
+/* Slices: per PDU its data and what is made for it up to the next one's data. */
+#define TX_IOV_MAX (2u * TX_FRAMES_MAX + 1u)
+_Static_assert(TX_IOV_MAX <= LOOP_IOV_MAX, "a gather send does not fit one operation");
 
 /* The sending half of a connection. All private to tx.c. */
 struct tx {
@@ -60,11 +65,10 @@ struct tx {
 	bool flush_posted;
 	uint64_t stalled_since_ns; /* When the send under way last moved bytes. */
 	uint64_t seen_bytes;       /* transferred_bytes at that time. */
-	struct iovec iov[LOOP_IOV_MAX];
-	struct {
-		uint8_t head[PDU_BHS_BYTES + PDU_DIGEST_BYTES];
-		uint8_t tail[3u + PDU_DIGEST_BYTES];
-	} frames[TX_FRAMES_MAX];
+	uint32_t iov_count;        /* Of the send that is being made. */
+	uint32_t made_bytes;       /* Of made[]. */
+	struct iovec iov[TX_IOV_MAX];
+	uint8_t made[TX_FRAMES_MAX * TX_FRAME_BYTES];
 };
 
 void tx_init(struct tx *tx);

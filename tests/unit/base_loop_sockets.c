@@ -114,6 +114,69 @@ TEST_ON_ENGINES(sockets, end_of_stream_is_zero)
 	cr_assert_eq(close(fds[1]), 0);
 }
 
+/* Receives that name the same memory: each callback finds there what came for it. */
+#define SHARERS 3u
+
+struct sharer {
+	struct loop_op recv;
+	struct iovec iov;
+	uint8_t *memory;
+	uint8_t expected;
+	unsigned count;
+	unsigned *left;
+	int fds[2];
+};
+
+LOOP_ONLY static void share_more(struct loop *loop, struct sharer *sharer);
+
+LOOP_ONLY static void on_shared(struct loop_op *op, int res)
+{
+	struct sharer *sharer = CONTAINER_OF(op, struct sharer, recv);
+
+	cr_assert_eq(res, 2);
+	cr_assert_eq(sharer->memory[0], sharer->expected);
+	cr_assert_eq(sharer->memory[1], sharer->expected);
+	sharer->memory[0] = 0xff;
+	/* The second receive of each begins after one that was filled, before there is more. */
+	if (++sharer->count < 3) {
+		share_more(op->loop, sharer);
+		if (sharer->count == 2)
+			cr_assert_eq(write(sharer->fds[0],
+					   (uint8_t[2]){sharer->expected, sharer->expected}, 2),
+				     2);
+	} else if (--*sharer->left == 0) {
+		loop_stop(op->loop);
+	}
+}
+
+LOOP_ONLY static void share_more(struct loop *loop, struct sharer *sharer)
+{
+	sharer->iov = (struct iovec){sharer->memory, 2};
+	loop_recv(loop, &sharer->recv, sharer->fds[1], &sharer->iov, 1, on_shared);
+}
+
+TEST_ON_ENGINES(sockets, receives_share_memory)
+{
+	struct loop *loop = test_loop(engine);
+	struct sharer sharers[SHARERS] = {0};
+	uint8_t memory[2];
+	unsigned left = SHARERS;
+
+	for (unsigned i = 0; i < SHARERS; i++) {
+		uint8_t byte = (uint8_t)(i + 1);
+
+		sharers[i].memory = memory;
+		sharers[i].expected = byte;
+		sharers[i].left = &left;
+		make_pair(sharers[i].fds);
+		cr_assert_eq(write(sharers[i].fds[0], (uint8_t[4]){byte, byte, byte, byte}, 4), 4);
+		share_more(loop, &sharers[i]);
+	}
+	test_run(loop);
+	for (unsigned i = 0; i < SHARERS; i++)
+		cr_assert_eq(close(sharers[i].fds[0]) | close(sharers[i].fds[1]), 0);
+}
+
 /* Nobody sends; a timer shuts the socket down under the receive, or under the full send. */
 struct interrupted {
 	struct loop_timer timer;

@@ -279,6 +279,48 @@ Test(iscsi_frame, wants_nothing_while_paused)
 	cr_assert_geq(framer_want(&whole.framer, iov, 2), 1);
 }
 
+/* One receive into an area that the next framer uses as well, and what is left over out of it. */
+static size_t receive_shared(struct owner *owner, struct framer_slice common, size_t at, size_t len)
+{
+	size_t moved = receive(&owner->framer, stream.bytes + at, len, 8);
+	uint32_t left = framer_left_bytes(&owner->framer);
+
+	if (left > 0)
+		framer_set_area(&owner->framer, (struct framer_slice){owner->receive, left});
+	resume_all(owner);
+	cr_assert_eq(framer_left_bytes(&owner->framer), 0);
+	framer_set_area(&owner->framer, common);
+	memset(common.bytes, 0xdd, common.len_bytes);
+	return moved;
+}
+
+Test(iscsi_frame, framers_share_an_area)
+{
+	static struct owner owners[2];
+	static uint8_t area[512];
+	struct framer_slice common = {area, sizeof(area)};
+
+	for (unsigned c = 0; c < CONFIG_COUNT; c++) {
+		size_t at[2] = {0};
+
+		feed_whole(configs[c]);
+		for (unsigned i = 0; i < 2; i++) {
+			owner_init(&owners[i], configs[c], AREA_BYTES);
+			owners[i].not_now = owners[i].not_now_left = i;
+			framer_set_area(&owners[i].framer, common);
+		}
+		while (at[0] < stream.len || at[1] < stream.len) {
+			for (unsigned i = 0; i < 2; i++) {
+				size_t len = stream.len - at[i] < 97 ? stream.len - at[i] : 97;
+
+				at[i] += receive_shared(&owners[i], common, at[i], len);
+			}
+		}
+		cr_assert_str_eq(owners[0].log, whole.log);
+		cr_assert_str_eq(owners[1].log, whole.log);
+	}
+}
+
 /* A long segment goes straight to its place, the last slice is for what follows. */
 Test(iscsi_frame, long_segments_are_not_copied)
 {
