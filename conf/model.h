@@ -31,7 +31,7 @@ enum {
 	CONF_SECRET_BYTES_MIN = 12,      /* RFC 7143 9.2.1: 96 bits, where no IPsec protects. */
 	CONF_SECRET_BYTES_MAX = 255,
 	CONF_TARGETS_MAX = 4096,
-	CONF_LUNS_PER_TARGET_MAX = 1024,
+	CONF_LUNS_PER_TARGET_MAX = 8191, /* What one REPORT LUNS answers in 64 KiB. */
 	CONF_PORTALS_MAX = 64,
 	CONF_ACCESS_RULES_MAX = 256, /* Per target. */
 	CONF_LIST_MAX = 256,         /* Items in one { list }. */

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "lun/files.h"
+#include "target/ctl/luns.h"
 
 typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
 
@@ -167,12 +169,14 @@ static const char *state_dir_fault(const char *path)
 
 int build_state_dir(const struct conf *conf, struct conf_errors *errors)
 {
+	/* Durable itself: a power cut must not take the folder with the identities in it. */
+	int res = mkdir(conf->state_dir, 0700) != 0 ? -errno : files_sync_parent(conf->state_dir);
 	const char *fault;
 
-	if (mkdir(conf->state_dir, 0700) != 0 && errno != EEXIST) {
+	if (res != 0 && res != -EEXIST) {
 		conf_errors_add(errors, place(conf, 0),
 				"state-dir %s cannot be made: %s; make it, or name another",
-				conf->state_dir, strerrordesc_np(errno));
+				conf->state_dir, strerrordesc_np(-res));
 		return -EINVAL;
 	}
 	fault = state_dir_fault(conf->state_dir);
@@ -184,47 +188,15 @@ int build_state_dir(const struct conf *conf, struct conf_errors *errors)
 	return 0;
 }
 
-static const char *const lun_types[] = {
-	[CONF_LUN_RAW] = "raw",
-	[CONF_LUN_NULL] = "null",
-	[CONF_LUN_FAULT] = "fault",
-};
-
-static struct lun_spec lun_spec_of(const struct conf *conf, const struct conf_lun *from)
+static int build_lun(struct scsi_target *target, const struct conf_lun *from, struct lun *lun)
 {
-	return (struct lun_spec){
-		.type = lun_types[from->type],
-		.path = from->image,
-		.size_bytes = from->size_bytes,
-		.logical_block_bytes = from->block_size,
-		.physical_block_bytes = from->physical_block_size,
-		.allocation_unit_bytes = from->allocation_unit,
-		.page_cache = from->cache == CONF_CACHE_PAGE,
-		.write_cache = from->write_cache,
-		.read_only = from->read_only,
-		.fault_control = from->fault_control,
-		.identity = from->identity,
-		.serial = from->serial,
-		.company_id = conf->company_id,
-		.state_dir = conf->state_dir,
+	const struct scsi_lu_spec lu = {
+		.lun = lun,
+		.vendor = from->vendor,
+		.product = from->product,
+		.revision = from->revision,
 	};
-}
 
-static int build_lun(struct runtime *runtime, struct scsi_target *target, const char *target_name,
-		     const struct conf_lun *from)
-{
-	struct lun_spec spec = lun_spec_of(runtime->conf, from);
-	char name[CONF_ISCSI_NAME_BYTES_MAX + sizeof(" lun 65535")];
-	struct scsi_lu_spec lu = {
-		.vendor = from->vendor, .product = from->product, .revision = from->revision};
-	int res;
-
-	(void)snprintf(name, sizeof(name), "%s lun %u", target_name, (unsigned)from->number);
-	spec.name = name;
-	res = lun_open(&spec, &runtime->server.group, &lu.lun);
-	if (res != 0)
-		return res;
-	runtime->luns[runtime->lun_count++] = lu.lun;
 	return scsi_target_add_lu(target, from->number, &lu);
 }
 
@@ -271,13 +243,14 @@ static bool permits(const void *rules, const char *initiator_name,
 	return conf_access_permits(rules, initiator_name, (const struct sockaddr *)peer);
 }
 
-static int build_luns(struct runtime *runtime, const struct conf_target *from,
-		      struct scsi_target *scsi)
+/* `luns` are the target's, opened. */
+static int build_luns(const struct conf_target *from, struct scsi_target *scsi,
+		      struct lun *const luns[])
 {
 	int res = 0;
 
 	for (size_t i = 0; res == 0 && i < from->lun_count; i++)
-		res = build_lun(runtime, scsi, from->name, &from->luns[i]);
+		res = build_lun(scsi, &from->luns[i], luns[i]);
 	return res;
 }
 
@@ -294,8 +267,7 @@ static int build_target(struct runtime *runtime, const struct conf_target *from,
 	to->rules = from;
 	to->tags = from->portal_groups.items;
 	to->tag_count = from->portal_groups.count;
-	res = build_auth(runtime, &from->auth, &to->auth, errors);
-	return res == 0 ? build_luns(runtime, from, to->scsi) : res;
+	return build_auth(runtime, &from->auth, &to->auth, errors);
 }
 
 static size_t count_auth(const struct conf_auth *auth)
@@ -329,8 +301,6 @@ static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 	const struct conf *conf = runtime->conf;
 	int res = allocate_tables(runtime);
 
-	if (res == 0)
-		res = build_state_dir(conf, errors);
 	if (res == 0) {
 		res = build_auth(runtime, &conf->discovery_auth, &runtime->server.discovery_auth,
 				 errors);
@@ -340,15 +310,34 @@ static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 		runtime->server.target_count++;
 		res = build_target(runtime, &conf->targets[i], &runtime->targets[i], errors);
 	}
-	if (res == 0)
-		res = lun_check_identities(runtime->luns, runtime->lun_count);
 	return res;
+}
+
+/* Last of all steps: it makes images, so nothing that may refuse the start comes after it. */
+static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct conf *conf = runtime->conf;
+	size_t count = 0;
+	int res = build_state_dir(conf, errors);
+
+	if (res == 0)
+		res = luns_open(conf, &runtime->server.group, runtime->luns);
+	if (res != 0)
+		return res;
+	for (size_t i = 0; i < conf->target_count; i++)
+		runtime->lun_count += conf->targets[i].lun_count;
+	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
+		res = build_luns(&conf->targets[i], runtime->targets[i].scsi,
+				 runtime->luns + count);
+		count += conf->targets[i].lun_count;
+	}
+	return res == 0 ? lun_check_identities(runtime->luns, runtime->lun_count) : res;
 }
 
 /* -- All of it -- */
 
 static build_step_fn *const steps[] = {
-	build_limits, build_loops, build_logins, build_portals, build_targets,
+	build_limits, build_loops, build_logins, build_portals, build_targets, build_all_luns,
 };
 
 int runtime_build(const struct conf *conf, const struct sizing *sizing, struct conf_errors *errors,

@@ -7,6 +7,7 @@
  */
 #include "target/ctl/daemon.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +200,8 @@ enum daemon_exit daemon_run(const struct conf *conf, struct conf_errors *errors)
 	    !sizing_raise_nofile(conf, &sizing, errors) ||
 	    runtime_build(conf, &sizing, errors, &daemon.runtime) != 0)
 		return DAEMON_EXIT_REFUSED;
+	/* What reading the file and opening images took and gave back: the kernel's again. */
+	(void)malloc_trim(0);
 	res = run(&daemon);
 	runtime_free(daemon.runtime);
 	if (res != 0)

@@ -21,8 +21,8 @@
 
 /* A loop's own: ring, event descriptor, timer, epoll; some room. */
 #define DESCRIPTORS_PER_LOOP 8u
-/* An image, its lock and its control file, at most. */
-#define DESCRIPTORS_PER_LUN 3u
+/* An image, and once more for its flushes; what a fault image reads in passing is closed again. */
+#define DESCRIPTORS_PER_IMAGE 2u
 /* Standard streams, signals, libraries, files that are read in passing. */
 #define DESCRIPTORS_OTHER 32u
 
@@ -43,19 +43,28 @@ static unsigned loop_count(const struct conf *conf, unsigned cpus)
 	return wanted < LOOPS_MAX ? wanted : LOOPS_MAX;
 }
 
-static uint64_t count_luns(const struct conf *conf)
+static uint64_t count_images_of(const struct conf_target *target)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < target->lun_count; i++)
+		count += target->luns[i].type != CONF_LUN_NULL;
+	return count;
+}
+
+static uint64_t count_images(const struct conf *conf)
 {
 	uint64_t count = 0;
 
 	for (size_t i = 0; i < conf->target_count; i++)
-		count += conf->targets[i].lun_count;
+		count += count_images_of(&conf->targets[i]);
 	return count;
 }
 
 static uint64_t count_descriptors(const struct conf *conf, unsigned loops)
 {
 	return (uint64_t)conf->limits.sessions + conf->limits.connections_before_login +
-	       conf->portal_count + count_luns(conf) * DESCRIPTORS_PER_LUN +
+	       conf->portal_count + count_images(conf) * DESCRIPTORS_PER_IMAGE +
 	       ((uint64_t)loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER;
 }
 
@@ -113,11 +122,12 @@ bool sizing_raise_nofile(const struct conf *conf, const struct sizing *sizing,
 		log_warn("ctl", "cannot raise the limit of open files: %s", strerrordesc_np(errno));
 	if (limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= sizing->descriptors)
 		return true;
-	conf_errors_add(
-		errors, (struct conf_place){conf->file, 0},
-		"limits: %" PRIu32 " sessions and all else may open %" PRIu64
-		" files, but the hard limit is %" PRIu64
-		"; raise it (LimitNOFILE= of the unit, `ulimit -Hn`), or allow fewer sessions",
-		conf->limits.sessions, sizing->descriptors, (uint64_t)limit.rlim_max);
+	conf_errors_add(errors, (struct conf_place){conf->file, 0},
+			"limits: %" PRIu32 " sessions, %" PRIu64
+			" images and all else may open %" PRIu64
+			" files, but the hard limit is %" PRIu64
+			"; raise it (LimitNOFILE= of the unit, `ulimit -Hn`), or allow fewer",
+			conf->limits.sessions, count_images(conf), sizing->descriptors,
+			(uint64_t)limit.rlim_max);
 	return false;
 }

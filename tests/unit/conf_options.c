@@ -365,7 +365,7 @@ Test(conf_options, numbers_of_sections_are_bounded)
 
 	expect_bound(many(target, CONF_LUNS_PER_TARGET_MAX, lun, "}\n"), NULL);
 	expect_bound(many(target, CONF_LUNS_PER_TARGET_MAX + 1, lun, "}\n"),
-		     "section 'lun' occurs 1025 times; at most 1024 are right here");
+		     "section 'lun' occurs 8192 times; at most 8191 are right here");
 	expect_bound(many(PORTAL, CONF_TARGETS_MAX, "target \"iqn.2026-11.io:@\" { }\n", ""), NULL);
 	expect_bound(many(PORTAL, CONF_TARGETS_MAX + 1, "target \"iqn.2026-11.io:@\" { }\n", ""),
 		     "section 'target' occurs 4097 times; at most 4096");

@@ -106,6 +106,31 @@ Test(ctl_sizing, the_largest)
 	cr_expect_gt(sizing.descriptors, 65535 + 4096);
 }
 
+/* An image has two descriptors, a LUN without one has none. */
+Test(ctl_sizing, descriptors_by_type)
+{
+	static const struct {
+		enum conf_lun_type type;
+		uint64_t each;
+	} rows[] = {{CONF_LUN_RAW, 2}, {CONF_LUN_NULL, 0}, {CONF_LUN_FAULT, 2}};
+	struct conf_lun luns[10];
+	struct conf_target target = {.luns = luns, .lun_count = 10};
+	struct conf conf = conf_of(512, 256, 1);
+	struct sizing none;
+	struct sizing sizing;
+
+	cr_assert(sizing_compute(&conf, 1, &none, no_errors()));
+	conf.targets = &target;
+	conf.target_count = 1;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		for (size_t j = 0; j < 10; j++)
+			luns[j] = (struct conf_lun){.type = rows[i].type};
+		cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+		cr_expect_eq(sizing.descriptors, none.descriptors + 10 * rows[i].each, "row %zu",
+			     i);
+	}
+}
+
 Test(ctl_sizing, too_few_files_are_said_so)
 {
 	struct conf conf = conf_of(512, 256, 1);
@@ -121,5 +146,6 @@ Test(ctl_sizing, too_few_files_are_said_so)
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
 	cr_assert_not(sizing_raise_nofile(&conf, &sizing, errors));
 	cr_assert_eq(errors->count, 1);
+	cr_expect_not_null(strstr(errors->items[0].text, "256 sessions, 0 images"));
 	cr_expect_not_null(strstr(errors->items[0].text, "LimitNOFILE"));
 }
