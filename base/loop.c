@@ -264,7 +264,7 @@ static void run_timers(struct loop *loop)
 	}
 }
 
-static void run_completions(struct loop *loop)
+LOOP_ONLY static void run_completions(struct loop *loop)
 {
 	struct list_node batch;
 
