@@ -1,7 +1,7 @@
 # ringsan: `make help` lists what there is to make.
 #
 # Every layer is a folder whose sources are found by name, so a new file needs no line here. A build
-# variant (plain, san, tsan, fuzz) has a folder of its own below $(B).
+# variant (plain, san, tsan, fuzz, lines) has a folder of its own below $(B).
 
 B ?= build
 V ?= plain
@@ -11,6 +11,7 @@ CC_plain := gcc
 CC_san := gcc
 CC_tsan := gcc
 CC_fuzz := clang
+CC_lines := clang
 CC := $(CC_$(V))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wswitch-enum -Wundef -Wvla -Walloca -Wformat=2 \
@@ -23,10 +24,14 @@ FLAGS_plain := -O2 -D_FORTIFY_SOURCE=3 -fstack-clash-protection -fcf-protection 
 FLAGS_san := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan := -O1 -fsanitize=thread
 FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN_clang)
+# tests/lines: instrumented as for tsan, but linked with a runtime of ours, which is not.
+FLAGS_lines := -O2 -fPIE -fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0 $(WARN_clang)
 LINK_plain := -Wl,-z,relro,-z,now
 LINK_san := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_fuzz := -fsanitize=fuzzer,address,undefined
+LINES_WRAPPED := memcpy memmove memset memcmp bcmp mmap aligned_calloc lun_io_submit
+LINK_lines := -pie $(LINES_WRAPPED:%=-Wl,--wrap=%)
 
 CFLAGS := -std=gnu11 -g -I. -D_GNU_SOURCE -pthread $(WARN) $(FLAGS_$(V))
 LDFLAGS := -pthread $(LINK_$(V))
@@ -55,9 +60,15 @@ $(call layer_lib,$(1)): $(patsubst %.c,$(O)/%.o,$(call layer_srcs,$(1)))
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rule,$(l))))
 
-$(O)/ringsand: $(O)/target/main.o $(ALL_LIBS)
+LINES_SOURCES := $(filter-out %/planted.c,$(wildcard tests/lines/*.c))
+LINES_RUNTIME := $(if $(filter lines,$(V)),$(LINES_SOURCES:%.c=$(O)/%.o))
+$(LINES_RUNTIME): CFLAGS += -fno-sanitize=thread
+$(O)/tests/lines/planted: $(O)/tests/lines/planted.o $(LINES_RUNTIME)
+	$(CC) $(LDFLAGS) $^ -o $@
+
+$(O)/ringsand: $(O)/target/main.o $(LINES_RUNTIME) $(ALL_LIBS)
 	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
-$(O)/ringsan: $(O)/target/ringsan.o $(ALL_LIBS)
+$(O)/ringsan: $(O)/target/ringsan.o $(LINES_RUNTIME) $(ALL_LIBS)
 	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
 # tests/unit/<layer>_<topic>.c links only its layer and those below, so that layers stay layers.
@@ -140,7 +151,7 @@ install: all ## PREFIX (/usr/local) and DESTDIR are honoured
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
-	@echo 'V=plain|san|tsan|fuzz chooses the variant, B=folder where it is built (build).'
+	@echo 'V=plain|san|tsan|fuzz|lines chooses the variant, B=folder where it is built (build).'
 	@echo 'tests/run -h shows how to run one program or one initiator test.'
 
 .SECONDARY:
