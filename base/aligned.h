@@ -18,7 +18,7 @@
 #define CACHE_LINE_ALIGNED __attribute__((aligned(CACHE_LINE_BYTES)))
 
 /* `bytes` of zeroes that begin a line and share none with anything else; NULL when there is no
- * memory. As with calloc, pages of a large one cost nothing until they are touched. */
+ * memory. Pages of a large one (16 KiB and more) cost nothing until they are touched. */
 void *MUST_CHECK aligned_calloc(size_t bytes);
 /* Give it back; NULL is fine. free() is not for it. */
 void aligned_free(void *memory);

@@ -277,14 +277,17 @@ void ranges_end_orphan(struct lun *lun, struct lun_io *io)
 int ranges_init(struct lun *lun)
 {
 	struct ranges *ranges = &lun->ranges;
+
 	void *sets = mmap(NULL, SETS_BYTES, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (sets == MAP_FAILED)
 		return -ENOMEM;
+	/* A large page would be touched as a whole. */
+	(void)madvise(sets, SETS_BYTES, MADV_NOHUGEPAGE);
+	ranges->sets = sets;
 	atomic_store_explicit(&ranges->next_ticket, 1, memory_order_relaxed);
 	list_init(&ranges->queue);
-	ranges->sets = sets;
 	ranges->free_count = LUN_SETS;
 	return 0;
 }

@@ -23,6 +23,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/aligned.h"
+
 #define BOUNCE_BYTES 65536u
 
 struct lun_rmw {
@@ -396,28 +398,22 @@ static size_t rmw_count(const struct lun *lun)
 	return (size_t)lun->group->count * LUN_RMW_RECORDS;
 }
 
-/* Zeroed; pages come when they are touched. */
-static void *rmw_map(size_t bytes)
-{
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return at == MAP_FAILED ? NULL : at;
-}
-
 int rmw_init(struct lun *lun)
 {
 	if (lun->io_align_bytes == lun->limits.logical_block_bytes)
 		return 0;
-	lun->rmws = rmw_map(rmw_count(lun) * sizeof(*lun->rmws));
-	lun->bounces = rmw_map(rmw_count(lun) * BOUNCE_BYTES);
+	/* Both are touched when they are used. The buffers are whole pages, for direct I/O. */
+	lun->rmws = aligned_calloc(rmw_count(lun) * sizeof(*lun->rmws));
+	lun->bounces = mmap(NULL, rmw_count(lun) * BOUNCE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (lun->bounces == MAP_FAILED)
+		lun->bounces = NULL;
 	return lun->rmws && lun->bounces ? 0 : -ENOMEM;
 }
 
 void rmw_destroy(struct lun *lun)
 {
-	if (lun->rmws)
-		(void)munmap(lun->rmws, rmw_count(lun) * sizeof(*lun->rmws));
+	aligned_free(lun->rmws);
 	if (lun->bounces)
 		(void)munmap(lun->bounces, rmw_count(lun) * BOUNCE_BYTES);
 }

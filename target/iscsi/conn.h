@@ -114,12 +114,10 @@ struct conn {
 	struct list_node blocked_link; /* home->blocked */
 	struct tx tx;
 	struct list_node replies;
-	struct reply reply_slots[CONN_REPLIES_MAX];
 	uint32_t stat_sn;
 	uint32_t next_ttt;
 	uint32_t read_bytes;           /* Read data in the send queue. */
 	struct list_node read_waiters; /* Tasks that wait for room under CONN_READ_BYTES_MAX. */
-	struct text_exchange text;
 	struct loop_msg
 		closing; /* Goes on closing from the top of a turn, when no caller looks at us. */
 	bool closing_posted;
@@ -129,6 +127,9 @@ struct conn {
 	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
 	uint32_t ping_ttt;
 	uint8_t *left_over; /* What was received while the framer was paused, or NULL: rx.c. */
+	/* Last, because an idle session never touches most of it. */
+	struct reply reply_slots[CONN_REPLIES_MAX];
+	struct text_exchange text;
 };
 
 /* What the tasks of one LUN (of those with the same low bits) hold of their session's share. */
@@ -151,7 +152,6 @@ struct session {
 	/* The loop's, from start on. */
 	struct iscsi_loop *home;
 	struct list_node link; /* home->sessions */
-	struct conn conn;
 	struct negotiation negotiation;
 	struct iscsi_params params; /* In force now: a text request may change some. */
 	struct list_node tasks;
@@ -167,6 +167,7 @@ struct session {
 	uint32_t resets;                  /* Rounds of task management under way. */
 	bool close_seen;
 	struct session_lun luns[SESSION_LUN_BUCKETS];
+	struct conn conn;
 };
 
 struct iscsi_loop {

@@ -28,7 +28,8 @@ void reply_release(struct conn *conn, struct reply *reply)
 {
 	if (reply->buffer != NULL)
 		buffer_release(conn, reply->buffer);
-	list_append(&conn->replies, &reply->link);
+	/* The warm one is used again first. */
+	list_prepend(&conn->replies, &reply->link);
 	rx_unblock(conn);
 }
 

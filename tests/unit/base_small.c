@@ -37,6 +37,26 @@ Test(aligned, memory_is_zero_and_has_its_lines_alone)
 	cr_assert_null(aligned_calloc(SIZE_MAX - 100));
 }
 
+/* Sessions and LUNs are counted in thousands, and most of what each has is for bad days. */
+Test(aligned, large_memory_is_not_touched)
+{
+	uint8_t *memory;
+	unsigned char resident[16];
+
+	/* What was used and came back is not handed out again, either. */
+	for (unsigned round = 0; round < 3; round++) {
+		memory = aligned_calloc(65536);
+		cr_assert_not_null(memory);
+		cr_assert_eq(
+			mincore((uint8_t *)((uintptr_t)memory & ~4095ul) + 4096, 61440, resident),
+			0);
+		for (unsigned i = 0; i < 15; i++)
+			cr_expect_eq(resident[i] & 1, 0, "page %u", i + 1);
+		memset(memory, 0xff, 65536);
+		aligned_free(memory);
+	}
+}
+
 /* -- Bytes ----------------------------------------------------------------------------------- */
 
 static const uint8_t foreign[] = {0xf1, 0xe2, 0xd3, 0xc4, 0xb5, 0xa6, 0x97, 0x88};
