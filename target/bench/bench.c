@@ -1,47 +1,161 @@
 /*
- * The subcommand `bench`: options, run, report, exit status. Main thread. Read next: run.c.
+ * The subcommand `bench`: options, run, report, exit status; or a comparison of two results. Main
+ * thread. Read next: run.c, compare.h.
  */
 #include "target/bench/bench.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "target/bench/compare.h"
 #include "target/bench/options.h"
+#include "target/bench/profile.h"
 #include "target/bench/report.h"
 #include "target/bench/run.h"
 
 enum {
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
+	EXIT_WORSE = 3,
 };
+
+static void say(const char *what, int err)
+{
+	(void)fprintf(stderr, "ringsan bench: %s: %s\n", what, strerrordesc_np(-err));
+}
+
+/* ---- A run ---- */
+
+static int write_reports(const struct bench_result *result, FILE *plot)
+{
+	int err = result->options->json ? bench_report_json(result, stdout)
+					: bench_report_table(result, stdout);
+
+	if (err)
+		say("cannot write the report", err);
+	if (plot) {
+		int plot_err = bench_report_plot(result, plot);
+
+		if (plot_err)
+			say("cannot write the plot", plot_err);
+		err = err ? err : plot_err;
+	}
+	return err;
+}
 
 static int run_and_report(const struct bench_options *options)
 {
-	struct bench_result *result;
-	int status = EXIT_SUCCESS;
+	struct bench_result *result = NULL;
+	FILE *plot = NULL;
+	int status = EXIT_FAILED;
+
+	/* A name that cannot be written is noticed before the run and not after it. */
+	if (options->plot_file) {
+		plot = fopen(options->plot_file, "we");
+		if (!plot) {
+			say(options->plot_file, -errno);
+			return EXIT_FAILED;
+		}
+	}
+	if (bench_run(options, &result))
+		goto out;
+	if (!write_reports(result, plot) && result->io_errors == 0 && result->verify_errors == 0)
+		status = EXIT_SUCCESS;
+out:
+	if (plot && fclose(plot) != 0 && status == EXIT_SUCCESS) {
+		say("cannot write the plot", -errno);
+		status = EXIT_FAILED;
+	}
+	bench_result_free(result);
+	return status;
+}
+
+/* ---- A comparison ---- */
+
+static int load(struct result_file *out, const char *name)
+{
+	FILE *from = fopen(name, "re");
+	char error[128];
 	int err;
 
-	if (bench_run(options, &result))
-		return EXIT_FAILED;
-	err = options->json ? bench_report_json(result, stdout)
-			    : bench_report_table(result, stdout);
-	if (err) {
-		(void)fprintf(stderr, "ringsan bench: cannot write the report: %s\n",
-			      strerrordesc_np(-err));
+	if (!from) {
+		err = -errno;
+		say(name, err);
+		return err;
 	}
-	if (err || result->io_errors > 0 || result->verify_errors > 0)
+	err = result_file_load(out, from, error, sizeof(error));
+	if (err)
+		(void)fprintf(stderr, "ringsan bench: %s %s\n", name, error);
+	(void)fclose(from);
+	return err;
+}
+
+static int report_comparison(const struct bench_options *options, const struct result_file files[2])
+{
+	struct comparison *comparison = malloc(sizeof(*comparison));
+	int err = -ENOMEM;
+	int status;
+
+	if (comparison) {
+		compare_files(comparison, files, options->files,
+			      (double)options->tolerance_percent);
+		err = options->json ? compare_print_json(comparison, stdout)
+				    : compare_print_table(comparison, stdout);
+	}
+	if (err) {
+		say("cannot write the comparison", err);
 		status = EXIT_FAILED;
-	free(result);
+	} else {
+		status = comparison->worse > 0 ? EXIT_WORSE : EXIT_SUCCESS;
+	}
+	free(comparison);
 	return status;
+}
+
+static int compare(const struct bench_options *options)
+{
+	struct result_file *files = calloc(2, sizeof(*files));
+	int status = EXIT_FAILED;
+
+	if (!files)
+		return EXIT_FAILED;
+	if (!load(&files[0], options->files[0]) && !load(&files[1], options->files[1]))
+		status = report_comparison(options, files);
+	result_file_release(&files[0]);
+	result_file_release(&files[1]);
+	free(files);
+	return status;
+}
+
+/* ---- Which of them ---- */
+
+static int carry_out(const struct bench_options *options)
+{
+	if (options->help) {
+		bench_options_help(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (options->compare)
+		return compare(options);
+	if (bench_options_list_profiles(options)) {
+		bench_profiles_print(stdout);
+		return EXIT_SUCCESS;
+	}
+	return run_and_report(options);
 }
 
 int bench_main(int argc, char **argv)
 {
+	static char compare_option[] = "--compare";
 	struct bench_options options;
 	char error[512];
 	int status;
 
+	/* `ringsan bench compare OLD NEW` reads better. */
+	if (argc > 1 && strcmp(argv[1], "compare") == 0)
+		argv[1] = compare_option;
 	if (bench_options_parse(&options, argc, argv, error, sizeof(error))) {
 		(void)fprintf(stderr,
 			      "ringsan bench: %s\n"
@@ -49,11 +163,7 @@ int bench_main(int argc, char **argv)
 			      error);
 		return EXIT_USAGE;
 	}
-	if (options.help) {
-		bench_options_help(stdout);
-		return EXIT_SUCCESS;
-	}
-	status = run_and_report(&options);
+	status = carry_out(&options);
 	explicit_bzero(options.url.secret, sizeof(options.url.secret));
 	return status;
 }

@@ -6,7 +6,7 @@
 #define TARGET_BENCH_BENCH_H
 
 /* argv[0] is the name of the subcommand. The exit status: 0; 1 if the run failed or any I/O or
- * check did; 2 for a wrong command line. Main thread. */
+ * check did; 2 for a wrong command line; 3 if a comparison found something worse. Main thread. */
 int bench_main(int argc, char **argv);
 
 #endif

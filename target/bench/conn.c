@@ -43,7 +43,7 @@ int bench_conn_fail(struct bench_conn *conn, int err, const char *format, ...)
 
 static uint32_t receive_bytes_for(const struct bench_options *options)
 {
-	uint64_t wanted = options->queue_depth * (options->block_bytes + PDU_BHS_BYTES + 8);
+	uint64_t wanted = options->queue_depth * (options->mix.largest_bytes + PDU_BHS_BYTES + 8);
 	uint64_t share = RECEIVE_BYTES_ALL / options->sessions;
 
 	if (wanted > share)

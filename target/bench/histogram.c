@@ -5,6 +5,9 @@
 #include "target/bench/histogram.h"
 
 #include <assert.h>
+#include <string.h>
+
+#define MILLION 1000000u
 
 /* Bits that the bucket of `value_ns` does not tell apart. */
 static unsigned shift_of(uint64_t value_ns)
@@ -24,7 +27,7 @@ static uint32_t bucket_of(uint64_t value_ns)
 	return (uint32_t)((shift << HISTOGRAM_SUB_BITS) + (value >> shift));
 }
 
-static uint64_t bucket_end_ns(uint32_t bucket)
+uint64_t histogram_bucket_end_ns(uint32_t bucket)
 {
 	uint32_t sub_count = 1u << HISTOGRAM_SUB_BITS;
 	unsigned shift = bucket < 2 * sub_count ? 0 : bucket / sub_count - 1;
@@ -52,19 +55,19 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
 		into->max_ns = from->max_ns;
 }
 
-uint64_t histogram_percentile_ns(const struct histogram *histogram, unsigned per_mille)
+uint64_t histogram_percentile_ns(const struct histogram *histogram, unsigned per_million)
 {
-	uint64_t rank = histogram->count / 1000 * per_mille +
-			(histogram->count % 1000 * per_mille + 999) / 1000;
+	uint64_t rank = histogram->count / MILLION * per_million +
+			(histogram->count % MILLION * per_million + MILLION - 1) / MILLION;
 	uint64_t seen = 0;
 
-	assert(per_mille <= 1000);
+	assert(per_million <= MILLION);
 	if (rank == 0)
 		rank = 1;
 	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += histogram->buckets[i];
 		if (seen >= rank) {
-			uint64_t end = bucket_end_ns(i);
+			uint64_t end = histogram_bucket_end_ns(i);
 
 			return end < histogram->max_ns ? end : histogram->max_ns;
 		}
@@ -75,4 +78,19 @@ uint64_t histogram_percentile_ns(const struct histogram *histogram, unsigned per
 uint64_t histogram_mean_ns(const struct histogram *histogram)
 {
 	return histogram->count ? histogram->sum_ns / histogram->count : 0;
+}
+
+uint64_t histogram_count_below(const struct histogram *histogram, uint64_t value_ns)
+{
+	uint32_t last = bucket_of(value_ns);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i <= last; i++)
+		count += histogram->buckets[i];
+	return count;
+}
+
+void histogram_clear(struct histogram *histogram)
+{
+	memset(histogram, 0, sizeof(*histogram));
 }

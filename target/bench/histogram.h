@@ -29,10 +29,15 @@ struct histogram {
 void histogram_add(struct histogram *histogram, uint64_t value_ns);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 /*
- * The smallest value that at least `per_mille` thousandths of the samples do not exceed, rounded up
- * to the end of its bucket but never above the maximum. 0 where nothing was counted.
+ * The smallest value that at least `per_million` millionths of the samples do not exceed, rounded
+ * up to the end of its bucket but never above the maximum. 0 where nothing was counted.
  */
-uint64_t histogram_percentile_ns(const struct histogram *histogram, unsigned per_mille);
+uint64_t histogram_percentile_ns(const struct histogram *histogram, unsigned per_million);
+/* Samples that do not exceed the end of the bucket of `value_ns`. */
+uint64_t histogram_count_below(const struct histogram *histogram, uint64_t value_ns);
+/* The largest value that is counted into `bucket`. */
+uint64_t histogram_bucket_end_ns(uint32_t bucket);
+void histogram_clear(struct histogram *histogram);
 uint64_t histogram_mean_ns(const struct histogram *histogram);
 
 #endif

@@ -55,13 +55,14 @@ static inline uint64_t counter_read(_Atomic uint64_t *counter)
 struct bench_job {
 	const struct bench_options *options;
 	struct bench_capacity capacity;
-	uint64_t region_units; /* Of options->block_bytes each. */
-	uint64_t region_lba;   /* In blocks of the LUN, like the next. */
-	uint32_t blocks_per_unit;
+	uint64_t region_granules; /* Of mix.largest_bytes each. */
+	uint64_t region_lba;      /* In blocks of the LUN, like the next. */
+	uint32_t blocks_per_unit; /* Of mix.unit_bytes. */
 	uint64_t lun_field;
-	const uint8_t *pattern; /* What unverified writes send: block_bytes that do not compress. */
+	const uint8_t *pattern; /* What unverified writes send; largest_bytes, not compressible. */
 
 	_Atomic int phase;        /* enum bench_phase */
+	_Atomic uint32_t bank;    /* Counts up: workers count latencies into bank % 2 (worker.h). */
 	_Atomic uint32_t arrived; /* Workers that are through with a phase that ends by itself. */
 	_Atomic uint32_t lost;    /* Workers that lost a session; the run is over. */
 

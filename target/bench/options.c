@@ -4,6 +4,7 @@
  */
 #include "target/bench/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -11,6 +12,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "target/bench/profile.h"
 
 /* The table has fewer rows; getopt's array ends with a zero row. */
 #define OPTION_ROWS_MAX 63u
@@ -137,11 +140,34 @@ static int take_cpus(const struct option_row *row, const char *value, struct ben
 	return 0;
 }
 
+static int take_sizes(const struct option_row *row, const char *value, struct bench_options *to,
+		      const struct complaint *error)
+{
+	struct mix_sizes sizes;
+	int err = 0;
+
+	if (mix_sizes_parse(value, &sizes)) {
+		return complain(error,
+				"--%s: '%s' is not a size, as in 4096, 4K or 1M, nor at most %u "
+				"sizes with shares, as in 4K:70,64K:30",
+				row->name, value, MIX_SIZES_MAX);
+	}
+	for (unsigned i = 0; i < sizes.count && !err; i++) {
+		err = in_bounds(row, value, sizes.sizes[i].bytes, error);
+		if (!err && sizes.sizes[i].bytes % 512 != 0)
+			err = complain(error, "--%s: must be a multiple of 512", row->name);
+	}
+	if (!err)
+		*(struct mix_sizes *)field_of(row, to) = sizes;
+	return err;
+}
+
 static value_fn *const take_value[OPTION_KIND_COUNT] = {
 	[OPTION_NUMBER] = take_number,   [OPTION_SIZE] = take_number,
 	[OPTION_DURATION] = take_number, [OPTION_CHOICE] = take_choice,
 	[OPTION_YES_NO] = take_yes_no,   [OPTION_FLAG] = take_flag,
 	[OPTION_TEXT] = take_text,       [OPTION_CPUS] = take_cpus,
+	[OPTION_SIZES] = take_sizes,
 };
 
 /* getopt's two tables, made from ours. */
@@ -205,6 +231,7 @@ static int walk(struct bench_options *to, int argc, char **argv, const struct co
 		if (!row)
 			return complain(error, "unknown option '%s'", argv[optind - 1]);
 		err = take_value[row->kind](row, optarg, to, error);
+		to->given |= 1ull << (row - bench_option_rows);
 		if (err || to->help)
 			return err;
 	}
@@ -281,8 +308,6 @@ static int take_url(struct bench_options *to, int argc, char **argv, const struc
 
 static int check_together(const struct bench_options *options, const struct complaint *error)
 {
-	if (options->block_bytes % 512 != 0)
-		return complain(error, "--block-size: must be a multiple of 512");
 	if (options->offset_bytes % 512 != 0 || options->size_bytes % 512 != 0)
 		return complain(error, "--offset and --size: must be multiples of 512");
 	if (options->first_burst_bytes > options->max_burst_bytes) {
@@ -293,10 +318,21 @@ static int check_together(const struct bench_options *options, const struct comp
 		return complain(error, "--initiator-name: longer than %u bytes",
 				BENCH_NAME_BYTES_MAX);
 	}
-	if (options->verify && options->sessions * options->queue_depth * options->block_bytes >
-				       BENCH_BUFFERS_BYTES_MAX) {
+	if (options->verify &&
+	    options->sessions * options->queue_depth * options->mix.largest_bytes >
+		    BENCH_BUFFERS_BYTES_MAX) {
 		return complain(error, "--verify: sessions x queue depth x block size must not "
 				       "exceed 1 GiB");
+	}
+	if (options->time_ms / options->interval_ms > BENCH_INTERVALS_MAX) {
+		return complain(error, "--interval: more than %u intervals in --time",
+				BENCH_INTERVALS_MAX);
+	}
+	if (options->steady_limit_ms < options->steady_window_ms)
+		return complain(error, "--steady-limit: must not be shorter than --steady-window");
+	if (options->steady_limit_ms / options->steady_window_ms > BENCH_STEADY_WINDOWS_MAX) {
+		return complain(error, "--steady-limit: more than %u times --steady-window",
+				BENCH_STEADY_WINDOWS_MAX);
 	}
 	return 0;
 }
@@ -312,6 +348,135 @@ static uint64_t default_threads(const struct bench_options *options)
 	return cpus > 0 ? cpus : 1;
 }
 
+/* ---- Profiles ---- */
+
+static bool is_given(const struct bench_options *options, size_t offset)
+{
+	for (size_t i = 0; i < bench_option_count; i++) {
+		if (bench_option_rows[i].offset == offset)
+			return options->given >> i & 1u;
+	}
+	return false;
+}
+#define IS_GIVEN(options, field) is_given(options, offsetof(struct bench_options, field))
+
+static uint32_t read_percent_of(const struct bench_options *options)
+{
+	if (IS_GIVEN(options, workload) && options->workload != BENCH_MIX)
+		return options->workload == BENCH_READ ? 100 : 0;
+	return (uint32_t)options->read_percent;
+}
+
+/* A class of a profile, as far as no option says otherwise. */
+static bool add_class(struct bench_options *options, struct mix_class class)
+{
+	const struct mix_sizes own = {.count = 1, .sizes = {{class.bytes, 1}}};
+	bool sizes_given = IS_GIVEN(options, sizes);
+
+	if (IS_GIVEN(options, pattern))
+		class.run = options->pattern == BENCH_RANDOM ? MIX_RUN_RANDOM : MIX_RUN_SEQUENTIAL;
+	if (IS_GIVEN(options, workload) || IS_GIVEN(options, read_percent))
+		class.read_percent = read_percent_of(options);
+	return mix_add(&options->mix, &class, sizes_given ? &options->sizes : &own);
+}
+
+static int use_profile(struct bench_options *options, const struct complaint *error)
+{
+	const struct profile *profile = bench_profile_find(options->profile);
+
+	if (!profile) {
+		return complain(error, "--profile: there is no '%s'; --profile=list shows them",
+				options->profile);
+	}
+	if (!IS_GIVEN(options, sessions))
+		options->sessions = profile->sessions;
+	if (!IS_GIVEN(options, queue_depth))
+		options->queue_depth = profile->queue_depth;
+	if (!IS_GIVEN(options, burst))
+		options->burst = profile->burst;
+	if (!IS_GIVEN(options, pause_ms) && profile->burst > 0)
+		options->pause_ms = profile->pause_ms;
+	for (unsigned i = 0; i < bench_profile_class_count(profile); i++) {
+		if (!add_class(options, profile->classes[i])) {
+			return complain(error,
+					"--block-size: with this profile there would be more than "
+					"%u classes of commands",
+					MIX_CLASSES_MAX);
+		}
+	}
+	mix_finish(&options->mix);
+	options->workload = BENCH_MIX;
+	if (!mix_writes(&options->mix))
+		options->workload = BENCH_READ;
+	if (!mix_reads(&options->mix))
+		options->workload = BENCH_WRITE;
+	return 0;
+}
+
+void bench_options_make_mix(struct bench_options *options)
+{
+	bool fits;
+
+	const struct mix_class class = {
+		.name = "",
+		.weight = 1,
+		.read_percent = options->workload == BENCH_MIX    ? (uint32_t)options->read_percent
+				: options->workload == BENCH_READ ? 100
+								  : 0,
+		.run = options->pattern == BENCH_RANDOM ? MIX_RUN_RANDOM : MIX_RUN_SEQUENTIAL,
+		.area_end_percent = 100,
+	};
+
+	options->mix = (struct mix){.count = 0};
+	_Static_assert(MIX_SIZES_MAX <= MIX_CLASSES_MAX, "a class for each size");
+	fits = mix_add(&options->mix, &class, &options->sizes);
+	assert(fits);
+	mix_finish(&options->mix);
+}
+
+static int make_mix(struct bench_options *options, const struct complaint *error)
+{
+	if (options->profile)
+		return use_profile(options, error);
+	bench_options_make_mix(options);
+	return 0;
+}
+
+/* About forty samples, so that a comparison has something to go by. */
+static uint64_t default_interval_ms(const struct bench_options *options)
+{
+	uint64_t ms = options->time_ms / 40;
+
+	if (ms < 50)
+		ms = options->time_ms < 50 ? options->time_ms : 50;
+	return ms < 1000 ? ms : 1000;
+}
+
+static int take_files(struct bench_options *to, int argc, char **argv,
+		      const struct complaint *error)
+{
+	if (argc - optind != 2)
+		return complain(error, "--compare needs two files, the old and the new one");
+	to->files[0] = argv[optind];
+	to->files[1] = argv[optind + 1];
+	return 0;
+}
+
+static void set_threads(struct bench_options *options)
+{
+	if (options->threads == 0)
+		options->threads = default_threads(options);
+	if (options->threads > options->sessions)
+		options->threads = options->sessions;
+	if (options->threads > BENCH_THREADS_MAX)
+		options->threads = BENCH_THREADS_MAX;
+}
+
+bool bench_options_list_profiles(const struct bench_options *options)
+{
+	return options->profile && strcmp(options->profile, "list") == 0;
+}
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): the message is written there. */
 int bench_options_parse(struct bench_options *out, int argc, char **argv, char *error,
 			size_t error_bytes)
@@ -321,20 +486,20 @@ int bench_options_parse(struct bench_options *out, int argc, char **argv, char *
 
 	*out = bench_option_defaults;
 	err = walk(out, argc, argv, &complaint);
-	if (err || out->help)
+	if (err || out->help || bench_options_list_profiles(out))
 		return err;
-	err = take_url(out, argc, argv, &complaint);
+	if (out->compare)
+		return take_files(out, argc, argv, &complaint);
+	if (out->interval_ms == 0)
+		out->interval_ms = default_interval_ms(out);
+	err = make_mix(out, &complaint);
+	if (!err)
+		err = take_url(out, argc, argv, &complaint);
 	if (!err)
 		err = check_together(out, &complaint);
-	if (err)
-		return err;
-	if (out->threads == 0)
-		out->threads = default_threads(out);
-	if (out->threads > out->sessions)
-		out->threads = out->sessions;
-	if (out->threads > BENCH_THREADS_MAX)
-		out->threads = BENCH_THREADS_MAX;
-	return 0;
+	if (!err)
+		set_threads(out);
+	return err;
 }
 
 static void help_row(FILE *to, const struct option_row *row)
@@ -356,7 +521,8 @@ static void help_row(FILE *to, const struct option_row *row)
 void bench_options_help(FILE *to)
 {
 	(void)fputs("usage: ringsan bench [options] "
-		    "iscsi://[user@]host[:port]/target-name/lun\n\n"
+		    "iscsi://[user@]host[:port]/target-name/lun\n"
+		    "       ringsan bench compare [--json] [--tolerance=N] OLD NEW\n\n"
 		    "Drive a running iSCSI target and report IOPS, throughput and latency.\n"
 		    "Writing workloads overwrite the region they are given.\n\n",
 		    to);

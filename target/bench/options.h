@@ -9,6 +9,7 @@
 #define TARGET_BENCH_OPTIONS_H
 
 #include "base/attr.h"
+#include "target/bench/mix.h"
 #include "target/bench/units.h"
 #include "target/bench/url.h"
 
@@ -30,6 +31,11 @@
 #define BENCH_BUFFERS_BYTES_MAX (1ull << 30)
 /* Four bytes are kept for each I/O-sized unit of a verified region: 512 MiB at most. */
 #define BENCH_UNITS_VERIFIED_MAX (1ull << 27)
+
+/* Records that a run keeps, one for each interval. */
+#define BENCH_INTERVALS_MAX 100000u
+/* Ten rates are kept for each. */
+#define BENCH_STEADY_WINDOWS_MAX 1000u
 
 enum bench_workload {
 	BENCH_READ,
@@ -56,7 +62,11 @@ struct bench_options {
 	uint64_t threads;     /* Never above sessions. */
 	struct units_cpus cpus;
 
-	uint64_t block_bytes; /* A multiple of 512. */
+	const char *profile;    /* NULL: none. */
+	struct mix_sizes sizes; /* As given; each a multiple of 512. */
+	struct mix mix;         /* What comes of all options about commands. */
+	uint64_t burst;         /* Commands of a session between two pauses; 0: no pauses. */
+	uint64_t pause_ms;
 	uint64_t offset_bytes;
 	uint64_t size_bytes; /* 0: to the end of the LUN. */
 	uint64_t workload;   /* enum bench_workload */
@@ -64,6 +74,12 @@ struct bench_options {
 	uint64_t pattern; /* enum bench_pattern */
 	uint64_t ramp_ms;
 	uint64_t time_ms;
+	uint64_t interval_ms; /* Of the measured time; never 0 after parsing. */
+	bool steady_state;
+	uint64_t steady_window_ms;
+	uint64_t steady_range_percent;
+	uint64_t steady_slope_percent;
+	uint64_t steady_limit_ms;
 	uint64_t timeout_ms; /* For one command, and for every step of a login. */
 	uint64_t seed;
 	bool fill;
@@ -82,18 +98,31 @@ struct bench_options {
 	const char *secret_file;
 	bool progress;
 	bool json;
+	bool histogram;
+	const char *plot_file; /* NULL: none. */
 	bool help;
+
+	bool compare; /* Nothing runs; two result files are compared. */
+	const char *files[2];
+	uint64_t tolerance_percent;
+
+	uint64_t given; /* Bit i: row i of the table was on the command line. */
 };
 
 /*
  * Parse argv[1..]. Strings in *out point into argv. The secret is taken from, in this order, the
  * file of --secret-file, the environment variable RINGSAN_CHAP_SECRET, the URL. 0; or -EINVAL and
- * one line on what is wrong and what would be right in `error`. With --help nothing else is
- * checked. Not thread-safe (getopt).
+ * one line on what is wrong and what would be right in `error`. With --help or --profile=list
+ * nothing else is checked. Not thread-safe (getopt).
  */
 int MUST_CHECK bench_options_parse(struct bench_options *out, int argc, char **argv, char *error,
 				   size_t error_bytes);
 void bench_options_help(FILE *to);
+/* The mix of a run without a profile: a class for each of `sizes`, as workload, read_percent and
+ * pattern say. bench_options_parse has called it. */
+void bench_options_make_mix(struct bench_options *options);
+/* --profile=list: show the profiles and do nothing else. */
+bool bench_options_list_profiles(const struct bench_options *options);
 
 /* ---- The table, for the parser, the help text and the test of the manual. ---- */
 
@@ -106,6 +135,7 @@ enum option_kind {
 	OPTION_FLAG, /* Takes no value. */
 	OPTION_TEXT,
 	OPTION_CPUS,
+	OPTION_SIZES,
 	OPTION_KIND_COUNT
 };
 

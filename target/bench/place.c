@@ -14,18 +14,58 @@
  * no later write is mistaken for it. */
 #define UNIT_UNKNOWN 0x40000000u
 
+/* Part of a range of granules, at least one of them. */
+static void cut_part(struct place *place, struct place_stream *stream,
+		     const struct mix_class *class)
+{
+	const struct place_config *config = &place->config;
+	bool whole_region = class->run != MIX_RUN_SEQUENTIAL && !config->verify;
+	uint64_t first = whole_region ? 0 : config->slice_begin;
+	uint64_t granules = whole_region ? config->region_granules : config->slice_granules;
+	uint64_t begin = granules / 100 * class->area_begin_percent +
+			 granules % 100 * class->area_begin_percent / 100;
+	uint64_t end = granules / 100 * class->area_end_percent +
+		       granules % 100 * class->area_end_percent / 100;
+
+	if (begin >= granules)
+		begin = granules - 1;
+	if (end <= begin)
+		end = begin + 1;
+	stream->begin = (first + begin) * place->granule_units;
+	stream->slots = (end - begin) * place->granule_units / stream->units;
+}
+
+static void init_streams(struct place *place)
+{
+	const struct mix *mix = place->config.mix;
+
+	for (unsigned i = 0; i < mix->count; i++) {
+		struct place_stream *stream = &place->streams[i];
+
+		stream->units = mix->classes[i].bytes / mix->unit_bytes;
+		stream->run = mix->classes[i].run;
+		cut_part(place, stream, &mix->classes[i]);
+	}
+}
+
 int place_init(struct place *place, const struct place_config *config)
 {
-	assert(config->slice_units > 0);
-	assert(config->slice_begin + config->slice_units <= config->region_units);
+	const struct mix *mix = config->mix;
+
+	assert(config->slice_granules > 0);
+	assert(config->slice_begin + config->slice_granules <= config->region_granules);
 	*place = (struct place){
 		.config = *config,
 		.random_state = config->seed,
-		.pass_next = config->slice_units,
+		.granule_units = mix->largest_bytes / mix->unit_bytes,
 	};
+	place->slice_begin = config->slice_begin * place->granule_units;
+	place->slice_units = config->slice_granules * place->granule_units;
+	place->pass_next = place->slice_units;
+	init_streams(place);
 	if (!config->verify)
 		return 0;
-	place->generations = calloc(config->slice_units, sizeof(*place->generations));
+	place->generations = calloc(place->slice_units, sizeof(*place->generations));
 	return place->generations ? 0 : -ENOMEM;
 }
 
@@ -58,42 +98,57 @@ static uint64_t random_below(struct place *place, uint64_t limit)
 
 static uint32_t *state_of(const struct place *place, uint64_t unit)
 {
-	return &place->generations[unit - place->config.slice_begin];
+	return &place->generations[unit - place->slice_begin];
 }
 
-static uint64_t take(struct place *place, uint64_t index)
+static void take(struct place *place, uint64_t unit, uint32_t units)
 {
-	uint64_t unit = place->config.slice_begin + index;
-
-	if (place->generations)
-		*state_of(place, unit) |= UNIT_BUSY;
-	return unit;
+	for (uint32_t i = 0; place->generations && i < units; i++)
+		*state_of(place, unit + i) |= UNIT_BUSY;
 }
 
-/* The first unit at or behind `index` on which nothing is under way. There is one, because a slice
- * has more units than the session has commands. */
-static uint64_t skip_busy(const struct place *place, uint64_t index)
+static bool is_busy(const struct place *place, uint64_t unit, uint32_t units)
 {
-	if (!place->generations)
-		return index;
-	while (place->generations[index] & UNIT_BUSY)
-		index = index + 1 < place->config.slice_units ? index + 1 : 0;
-	return index;
-}
-
-uint64_t place_next(struct place *place)
-{
-	uint64_t index;
-
-	if (place->config.random && !place->generations)
-		return random_below(place, place->config.region_units);
-	if (place->config.random) {
-		return take(place,
-			    skip_busy(place, random_below(place, place->config.slice_units)));
+	for (uint32_t i = 0; i < units; i++) {
+		if (*state_of(place, unit + i) & UNIT_BUSY)
+			return true;
 	}
-	index = skip_busy(place, place->cursor);
-	place->cursor = index + 1 < place->config.slice_units ? index + 1 : 0;
-	return take(place, index);
+	return false;
+}
+
+static uint64_t slot_behind(const struct place_stream *stream, uint64_t slot)
+{
+	return slot + 1 < stream->slots ? slot + 1 : 0;
+}
+
+/* Move the cursor to the first slot, from where it is on, in which nothing is under way. The scan
+ * is bounded by the slots; as every command in flight blocks a few of them, it is short. */
+static bool skip_busy(const struct place *place, struct place_stream *stream)
+{
+	for (uint64_t tried = 0; tried < stream->slots; tried++) {
+		if (!is_busy(place, stream->begin + stream->cursor * stream->units, stream->units))
+			return true;
+		stream->cursor = slot_behind(stream, stream->cursor);
+	}
+	return false;
+}
+
+bool place_next(struct place *place, unsigned stream_number, uint64_t *out_unit)
+{
+	struct place_stream *stream = &place->streams[stream_number];
+
+	if (stream->run != MIX_RUN_SEQUENTIAL && stream->run_left == 0) {
+		stream->cursor = random_below(place, stream->slots);
+		stream->run_left = stream->run;
+	}
+	if (place->generations && !skip_busy(place, stream))
+		return false;
+	*out_unit = stream->begin + stream->cursor * stream->units;
+	take(place, *out_unit, stream->units);
+	stream->cursor = slot_behind(stream, stream->cursor);
+	if (stream->run_left > 0)
+		stream->run_left--;
+	return true;
 }
 
 void place_pass_begin(struct place *place)
@@ -101,14 +156,25 @@ void place_pass_begin(struct place *place)
 	place->pass_next = 0;
 }
 
+static bool any_written(const struct place *place, uint64_t unit, uint32_t units)
+{
+	for (uint32_t i = 0; i < units; i++) {
+		if (place_generation(place, unit + i) != 0)
+			return true;
+	}
+	return false;
+}
+
 bool place_pass_next(struct place *place, bool written_only, uint64_t *out_unit)
 {
-	while (place->pass_next < place->config.slice_units) {
-		uint64_t index = place->pass_next++;
+	while (place->pass_next < place->slice_units) {
+		uint64_t unit = place->slice_begin + place->pass_next;
 
-		if (written_only && place_generation(place, place->config.slice_begin + index) == 0)
+		place->pass_next += place->granule_units;
+		if (written_only && !any_written(place, unit, place->granule_units))
 			continue;
-		*out_unit = take(place, index);
+		take(place, unit, place->granule_units);
+		*out_unit = unit;
 		return true;
 	}
 	return false;

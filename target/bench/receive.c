@@ -61,8 +61,7 @@ static struct bench_task *find_task(struct bench_session *session, uint32_t itt,
 /* ---- Data-In ---- */
 
 /* NULL, or why this Data-In does not fit its command. */
-static const char *data_in_fault(const struct bench_session *session, const struct bench_task *task,
-				 const struct pdu_data_in *pdu)
+static const char *data_in_fault(const struct bench_task *task, const struct pdu_data_in *pdu)
 {
 	if (task->write)
 		return "Data-In for a write";
@@ -70,7 +69,7 @@ static const char *data_in_fault(const struct bench_session *session, const stru
 		return "DataSN out of sequence";
 	if (pdu->buffer_offset != task->received_bytes)
 		return "Data-In out of order";
-	if (pdu->data_len_bytes > session->job->options->block_bytes - task->received_bytes)
+	if (pdu->data_len_bytes > task->bytes - task->received_bytes)
 		return "more data than asked for";
 	return NULL;
 }
@@ -85,7 +84,7 @@ static enum framer_verdict data_in_header(struct bench_session *session)
 	task = find_task(session, pdu.itt, "Data-In");
 	if (!task)
 		return FRAMER_STOP;
-	reason = data_in_fault(session, task, &pdu);
+	reason = data_in_fault(task, &pdu);
 	if (reason) {
 		fault(session, "protocol error: %s", reason);
 		return FRAMER_STOP;
@@ -95,12 +94,11 @@ static enum framer_verdict data_in_header(struct bench_session *session)
 }
 
 /* NULL, or why a command that the target calls good is not. */
-static const char *good_fault(const struct bench_session *session, const struct bench_task *task,
-			      bool has_residual)
+static const char *good_fault(const struct bench_task *task, bool has_residual)
 {
 	if (has_residual)
 		return "GOOD status with a residual";
-	if (!task->write && task->received_bytes != session->job->options->block_bytes)
+	if (!task->write && task->received_bytes != task->bytes)
 		return "GOOD status, but data is missing";
 	if (task->write && task->burst_count > 0)
 		return "GOOD status before all data was sent";
@@ -111,7 +109,7 @@ static const char *good_fault(const struct bench_session *session, const struct 
 static void take_status(struct bench_session *session, struct bench_task *task, uint8_t status,
 			bool has_residual)
 {
-	const char *reason = status == 0 ? good_fault(session, task, has_residual) : NULL;
+	const char *reason = status == 0 ? good_fault(task, has_residual) : NULL;
 
 	if (reason) {
 		bench_session_task_failed(session, task, reason);
@@ -176,7 +174,6 @@ static const char *r2t_fault(const struct bench_session *session, const struct b
 			     const struct pdu_r2t *pdu)
 {
 	const struct iscsi_params *params = &session->conn.params;
-	uint64_t block_bytes = session->job->options->block_bytes;
 
 	if (!task->write)
 		return "R2T for a read";
@@ -187,8 +184,8 @@ static const char *r2t_fault(const struct bench_session *session, const struct b
 	if (pdu->desired_data_len_bytes == 0 ||
 	    pdu->desired_data_len_bytes > params->max_burst_length)
 		return "R2T for no data or more than MaxBurstLength";
-	if (pdu->buffer_offset > block_bytes ||
-	    pdu->desired_data_len_bytes > block_bytes - pdu->buffer_offset)
+	if (pdu->buffer_offset > task->bytes ||
+	    pdu->desired_data_len_bytes > task->bytes - pdu->buffer_offset)
 		return "R2T beyond the end of the write";
 	if (outstanding_r2ts(task) >= params->max_outstanding_r2t)
 		return "more R2Ts than MaxOutstandingR2T";
@@ -343,9 +340,8 @@ static struct framer_slice on_landing(struct framer *framer, uint32_t offset_byt
 					     SESSION_NOTE_BYTES - offset_bytes};
 	}
 	offset_bytes += task->received_bytes;
-	assert(offset_bytes < session->job->options->block_bytes);
-	return (struct framer_slice){task->buffer + offset_bytes,
-				     (uint32_t)session->job->options->block_bytes - offset_bytes};
+	assert(offset_bytes < task->bytes);
+	return (struct framer_slice){task->buffer + offset_bytes, task->bytes - offset_bytes};
 }
 
 static void on_end(struct framer *framer, bool data_digest_ok)

@@ -2,7 +2,7 @@
  * The course of a run: see run.h. It sends nothing itself but the probe's few commands; the workers
  * do. Main thread.
  */
-#include "target/bench/run.h"
+#include "target/bench/run_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,26 +17,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "target/bench/job.h"
-#include "target/bench/worker.h"
 
 #define COMPLAINTS_MAX 10u
-/* How often the main thread looks whether a phase has ended, and how often it shows progress. */
-#define LOOK_MS 5u
+/* How often the main thread looks whether a session was lost, whether a phase has ended, and how
+ * often it shows progress. */
+#define LOOK_MS 20u
+#define ARRIVAL_LOOK_MS 5u
 #define PROGRESS_MS 500u
-
-/* Everything that one run owns. */
-struct run {
-	struct bench_job job;
-	struct bench_worker *workers;
-	uint32_t worker_count;
-	uint32_t started; /* The first so many threads run. */
-	uint8_t *pattern;
-	bool progress;
-	uint64_t progress_ns; /* When the line was last written. */
-	uint64_t progress_ios;
-	struct bench_result *result;
-};
 
 void bench_complain(struct bench_job *job, const char *format, ...)
 {
@@ -101,28 +88,30 @@ static int lay_out(struct bench_job *job)
 	const struct bench_options *options = job->options;
 	uint32_t lun_block_bytes = job->capacity.block_bytes;
 	uint64_t end = job->capacity.bytes;
-	uint64_t slice_units;
+	uint64_t slice_granules;
+	uint64_t units_per_granule = options->mix.largest_bytes / options->mix.unit_bytes;
 
 	if (options->offset_bytes % lun_block_bytes != 0 ||
-	    options->block_bytes % lun_block_bytes != 0) {
-		return bad_region(job, "--offset and --block-size must be multiples of the LUN's "
-				       "block size");
+	    options->mix.unit_bytes % lun_block_bytes != 0) {
+		return bad_region(job, "--offset and every --block-size must be multiples of the "
+				       "LUN's block size");
 	}
 	if (options->offset_bytes > end || options->size_bytes > end - options->offset_bytes)
 		return bad_region(job, "--offset and --size reach beyond the end of the LUN");
 	if (options->size_bytes > 0)
 		end = options->offset_bytes + options->size_bytes;
-	job->region_units = (end - options->offset_bytes) / options->block_bytes;
+	job->region_granules = (end - options->offset_bytes) / options->mix.largest_bytes;
 	job->region_lba = options->offset_bytes / lun_block_bytes;
-	job->blocks_per_unit = (uint32_t)(options->block_bytes / lun_block_bytes);
-	slice_units = job->region_units / options->sessions;
-	if (slice_units == 0)
+	job->blocks_per_unit = options->mix.unit_bytes / lun_block_bytes;
+	slice_granules = job->region_granules / options->sessions;
+	if (slice_granules == 0)
 		return bad_region(job, "the region has less than one I/O for each session");
-	if (options->verify && slice_units < options->queue_depth) {
+	if (options->verify && slice_granules < options->queue_depth) {
 		return bad_region(job, "--verify needs a region of at least sessions x queue depth "
 				       "x block size");
 	}
-	if (options->verify && job->region_units > BENCH_UNITS_VERIFIED_MAX) {
+	if (options->verify &&
+	    job->region_granules > BENCH_UNITS_VERIFIED_MAX / units_per_granule) {
 		return bad_region(job,
 				  "--verify keeps four bytes for each I/O of the region, which "
 				  "is too large: use --size or a larger --block-size");
@@ -132,7 +121,7 @@ static int lay_out(struct bench_job *job)
 
 static int make_pattern(struct run *run)
 {
-	uint64_t bytes = run->job.options->block_bytes;
+	uint64_t bytes = run->job.options->mix.largest_bytes;
 	uint64_t state = 0x6a09e667f3bcc909ull;
 
 	run->pattern = malloc(bytes);
@@ -237,10 +226,14 @@ static const char *const phase_names[] = {
 	[PHASE_END] = "logging out",
 };
 
-static void show_progress(struct run *run, uint64_t now_ns, uint64_t phase_began_ns)
+uint64_t run_ios(struct run *run)
 {
-	const struct bench_options *options = run->job.options;
-	uint64_t ios = TOTAL(run, reads) + TOTAL(run, writes);
+	return TOTAL(run, reads) + TOTAL(run, writes);
+}
+
+static void show_progress(struct run *run, uint64_t now_ns)
+{
+	uint64_t ios = run_ios(run);
 	uint64_t passed_ns = now_ns - run->progress_ns;
 	double rate;
 
@@ -248,31 +241,39 @@ static void show_progress(struct run *run, uint64_t now_ns, uint64_t phase_began
 		return;
 	rate = (double)(ios - run->progress_ios) / ((double)passed_ns / (double)CLOCK_NS_PER_S);
 	pthread_mutex_lock(&run->job.complaint_lock);
-	(void)fprintf(
-		stderr, "%s%-12s %6.1f s  %9.0f IOPS  %8.1f MiB/s%s",
-		run->job.on_terminal ? "\r\033[K" : "", phase_names[atomic_load(&run->job.phase)],
-		(double)(now_ns - phase_began_ns) / (double)CLOCK_NS_PER_S, rate,
-		rate * (double)options->block_bytes / (1 << 20), run->job.on_terminal ? "" : "\n");
+	(void)fprintf(stderr, "%s%-12s %6.1f s  %9.0f IOPS%s",
+		      run->job.on_terminal ? "\r\033[K" : "",
+		      phase_names[atomic_load(&run->job.phase)],
+		      (double)(now_ns - run->phase_began_ns) / (double)CLOCK_NS_PER_S, rate,
+		      run->job.on_terminal ? "" : "\n");
 	(void)fflush(stderr);
 	pthread_mutex_unlock(&run->job.complaint_lock);
 	run->progress_ns = now_ns;
 	run->progress_ios = ios;
 }
 
-static int look(struct run *run, uint64_t phase_began_ns)
+int run_sleep_until(struct run *run, uint64_t until_ns)
 {
-	const struct timespec pause = {.tv_nsec = LOOK_MS * CLOCK_NS_PER_MS};
+	uint64_t now_ns = clock_now_ns();
 
-	if (atomic_load(&run->job.lost) > 0)
-		return -ECONNRESET;
-	(void)nanosleep(&pause, NULL);
-	show_progress(run, clock_now_ns(), phase_began_ns);
+	while (now_ns < until_ns) {
+		uint64_t left_ns = until_ns - now_ns;
+		uint64_t look_ns = LOOK_MS * CLOCK_NS_PER_MS;
+		struct timespec pause = {.tv_nsec = (long)(left_ns < look_ns ? left_ns : look_ns)};
+
+		if (atomic_load(&run->job.lost) > 0)
+			return -ECONNRESET;
+		(void)nanosleep(&pause, NULL);
+		now_ns = clock_now_ns();
+		show_progress(run, now_ns);
+	}
 	return 0;
 }
 
 /* `arrived` is cleared before the phase is published, so no arrival of the last one counts. */
-static void set_phase(struct run *run, enum bench_phase phase)
+void run_set_phase(struct run *run, enum bench_phase phase)
 {
+	run->phase_began_ns = clock_now_ns();
 	atomic_store(&run->job.arrived, 0);
 	atomic_store(&run->job.phase, (int)phase);
 }
@@ -280,87 +281,24 @@ static void set_phase(struct run *run, enum bench_phase phase)
 /* The workers are in a phase that ends by itself. */
 static int wait_for_all(struct run *run)
 {
-	uint64_t began_ns = clock_now_ns();
 	int err = 0;
 
 	while (!err && atomic_load(&run->job.arrived) < run->started)
-		err = look(run, began_ns);
+		err = run_sleep_until(run, clock_now_ns() + ARRIVAL_LOOK_MS * CLOCK_NS_PER_MS);
 	return err;
 }
 
 static int finite_phase(struct run *run, enum bench_phase phase)
 {
-	set_phase(run, phase);
+	run_set_phase(run, phase);
 	return wait_for_all(run);
 }
 
-static int timed_phase(struct run *run, enum bench_phase phase, uint64_t ms)
+static int ramp(struct run *run)
 {
-	uint64_t began_ns = clock_now_ns();
-	int err = 0;
-
-	set_phase(run, phase);
-	while (!err && clock_now_ns() - began_ns < ms * CLOCK_NS_PER_MS)
-		err = look(run, began_ns);
-	return err;
-}
-
-/* What the clocks and counters say at one moment. */
-struct reading {
-	uint64_t now_ns;
-	uint64_t reads;
-	uint64_t writes;
-	uint64_t target_cpu_ns;
-	uint64_t client_cpu_ns;
-};
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now = {0};
-
-	/* A process that is gone reads as zero; take_readings notices. */
-	(void)clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-/* The CPU clock of a process is the sum of the user and system time of all its threads, those of
- * the kernel that work for it (io workers) and those that have ended included: what /proc/PID/stat
- * shows as utime + stime, but in nanoseconds instead of ticks. */
-static struct reading read_all(struct run *run)
-{
-	uint64_t pid = run->job.options->target_pid;
-	clockid_t clock;
-	struct reading reading = {
-		.now_ns = clock_now_ns(),
-		.reads = TOTAL(run, reads),
-		.writes = TOTAL(run, writes),
-		.client_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID),
-	};
-
-	if (pid > 0 && clock_getcpuclockid((pid_t)pid, &clock) == 0)
-		reading.target_cpu_ns = clock_ns(clock);
-	return reading;
-}
-
-static int measure(struct run *run)
-{
-	struct bench_result *result = run->result;
-	struct reading before = read_all(run);
-	struct reading after;
-	int err = timed_phase(run, PHASE_MEASURE, run->job.options->time_ms);
-
-	after = read_all(run);
-	result->measured_ns = after.now_ns - before.now_ns;
-	result->reads = after.reads - before.reads;
-	result->writes = after.writes - before.writes;
-	result->client_cpu_ns = after.client_cpu_ns - before.client_cpu_ns;
-	result->has_target_cpu = before.target_cpu_ns > 0 && after.target_cpu_ns > 0;
-	result->target_cpu_ns = after.target_cpu_ns - before.target_cpu_ns;
-	if (!err && run->job.options->target_pid > 0 && !result->has_target_cpu) {
-		bench_complain(&run->job, "process %" PRIu64 " has ended",
-			       run->job.options->target_pid);
-	}
-	return err;
+	run_set_phase(run, PHASE_RAMP);
+	return run_sleep_until(run,
+			       run->phase_began_ns + run->job.options->ramp_ms * CLOCK_NS_PER_MS);
 }
 
 static int go_through_phases(struct run *run)
@@ -372,9 +310,11 @@ static int go_through_phases(struct run *run)
 	if (!err && options->fill)
 		err = finite_phase(run, PHASE_FILL);
 	if (!err)
-		err = timed_phase(run, PHASE_RAMP, options->ramp_ms);
+		err = ramp(run);
+	if (!err && options->steady_state)
+		err = run_until_steady(run);
 	if (!err)
-		err = measure(run);
+		err = run_measure(run);
 	if (!err)
 		err = finite_phase(run, PHASE_DRAIN);
 	if (!err && read_back)
@@ -390,7 +330,7 @@ static void collect(struct run *run)
 
 	result->options = run->job.options;
 	result->capacity = run->job.capacity;
-	result->region_bytes = run->job.region_units * run->job.options->block_bytes;
+	result->region_bytes = run->job.region_granules * run->job.options->mix.largest_bytes;
 	result->params = run->workers[0].sessions[0].conn.params;
 	result->task_set_full = TOTAL(run, task_set_full);
 	result->busy = TOTAL(run, busy);
@@ -398,15 +338,11 @@ static void collect(struct run *run)
 	result->io_errors = TOTAL(run, io_errors);
 	result->verify_errors = TOTAL(run, verify_errors);
 	result->blocks_verified = TOTAL(run, blocks_verified);
-	for (uint32_t i = 0; i < run->started; i++) {
-		histogram_merge(&result->latency[0], &run->workers[i].histograms[0]);
-		histogram_merge(&result->latency[1], &run->workers[i].histograms[1]);
-	}
 }
 
 static void end_workers(struct run *run)
 {
-	set_phase(run, PHASE_END);
+	run_set_phase(run, PHASE_END);
 	for (uint32_t i = 0; i < run->started; i++)
 		bench_worker_join(&run->workers[i]);
 	if (run->progress && run->job.on_terminal)
@@ -445,6 +381,16 @@ static int carry_out(struct run *run)
 	return err;
 }
 
+void bench_result_free(struct bench_result *result)
+{
+	if (!result)
+		return;
+	free(result->latency);
+	free(result->intervals);
+	free(result->steady_rates);
+	free(result);
+}
+
 int bench_run(const struct bench_options *options, struct bench_result **out)
 {
 	struct run *run = calloc(1, sizeof(*run));
@@ -458,6 +404,7 @@ int bench_run(const struct bench_options *options, struct bench_result **out)
 	run->job.on_terminal = isatty(STDERR_FILENO) == 1;
 	run->progress = options->progress || run->job.on_terminal;
 	run->progress_ns = clock_now_ns();
+	run->phase_began_ns = run->progress_ns;
 	run->result = result;
 	pthread_mutex_init(&run->job.complaint_lock, NULL);
 	err = carry_out(run);
@@ -467,7 +414,7 @@ int bench_run(const struct bench_options *options, struct bench_result **out)
 		result = NULL;
 	}
 out:
-	free(result);
+	bench_result_free(result);
 	free(run);
 	return err;
 }

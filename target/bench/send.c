@@ -44,11 +44,10 @@ struct unasked {
 	uint32_t following_bytes;
 };
 
-static struct unasked unasked_of(const struct bench_session *session)
+static struct unasked unasked_of(const struct bench_session *session, uint32_t bytes)
 {
 	const struct iscsi_params *params = &session->conn.params;
-	uint32_t first_burst =
-		min_u32(params->first_burst_length, (uint32_t)session->job->options->block_bytes);
+	uint32_t first_burst = min_u32(params->first_burst_length, bytes);
 	struct unasked unasked = {0};
 
 	if (params->immediate_data) {
@@ -64,11 +63,12 @@ static void build_command(struct bench_session *session, struct bench_task *task
 {
 	const struct bench_job *job = session->job;
 	struct bench_pdu_room *room = next_room(&session->batch);
-	struct unasked unasked = task->write ? unasked_of(session) : (struct unasked){0};
+	struct unasked unasked =
+		task->write ? unasked_of(session, task->bytes) : (struct unasked){0};
 	struct pdu_scsi_command pdu = {
 		.lun = job->lun_field,
 		.itt = task->itt,
-		.expected_data_len_bytes = (uint32_t)job->options->block_bytes,
+		.expected_data_len_bytes = task->bytes,
 		.cmd_sn = task->cmd_sn,
 		.exp_stat_sn = session->conn.exp_stat_sn,
 		.data_len_bytes = unasked.immediate_bytes,
@@ -80,7 +80,7 @@ static void build_command(struct bench_session *session, struct bench_task *task
 
 	bench_cdb_read_write(pdu.cdb, task->write,
 			     job->region_lba + task->unit * job->blocks_per_unit,
-			     job->blocks_per_unit);
+			     task->units * job->blocks_per_unit);
 	pdu_scsi_command_encode(&pdu, room->head);
 	append(session, room, payload(session, task), unasked.immediate_bytes);
 	task->command_due = false;

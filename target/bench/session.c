@@ -1,6 +1,6 @@
 /*
  * The tasks of a session: what is issued next, how a task ends, and its one state machine. Sockets
- * and PDUs are send.c and bench_receive.c. Runs on the session's worker.
+ * and PDUs are send.c and receive.c. Runs on the session's worker.
  */
 #include "target/bench/session.h"
 
@@ -81,19 +81,23 @@ struct bench_task *bench_session_find(struct bench_session *session, uint32_t it
 
 /* ---- Issue ---- */
 
-static void stamp_unit(const struct bench_session *session, struct bench_task *task)
+static void stamp_units(const struct bench_session *session, struct bench_task *task)
 {
 	const struct bench_options *options = session->job->options;
+	uint32_t stamps = options->mix.unit_bytes / STAMP_BYTES;
+	uint8_t *at = task->buffer;
 	struct stamp stamp = {
 		.sector = bench_session_unit_bytes(session, task->unit) / STAMP_BYTES,
 		.seed = options->seed,
 	};
 
-	task->generation = place_next_generation(&session->place, task->unit);
-	stamp.generation = task->generation;
-	for (uint64_t at = 0; at < options->block_bytes; at += STAMP_BYTES) {
-		stamp_write(&stamp, task->buffer + at);
-		stamp.sector++;
+	for (uint32_t unit = 0; unit < task->units; unit++) {
+		stamp.generation = place_next_generation(&session->place, task->unit + unit);
+		for (uint32_t i = 0; i < stamps; i++) {
+			stamp_write(&stamp, at);
+			stamp.sector++;
+			at += STAMP_BYTES;
+		}
 	}
 }
 
@@ -110,31 +114,85 @@ static void make_ready(struct bench_session *session, struct bench_task *task)
 	bench_session_move(session, task, TASK_READY);
 }
 
-/* What the phase wants next. False: nothing. */
-static bool choose(struct bench_session *session, uint64_t *out_unit, bool *out_write)
+/* True if a burst has begun, or may. Between two bursts everything comes to rest, and then nothing
+ * happens for the time of the pause. */
+static bool in_burst(struct bench_session *session)
 {
 	const struct bench_options *options = session->job->options;
 
+	if (options->burst == 0 || session->burst_left > 0)
+		return true;
+	if (session->in_flight > 0)
+		return false;
+	if (session->resume_ns == 0)
+		session->resume_ns = session->now_ns + options->pause_ms * CLOCK_NS_PER_MS;
+	if (session->now_ns < session->resume_ns)
+		return false;
+	session->resume_ns = 0;
+	session->burst_left = (uint32_t)options->burst;
+	return true;
+}
+
+/* A command of the workload: its class, its place and its direction. False: not now. */
+static bool choose_from_mix(struct bench_session *session, struct bench_task *task)
+{
+	const struct mix *mix = &session->job->options->mix;
+	const struct mix_class *class;
+	unsigned number = 0;
+
+	if (!in_burst(session))
+		return false;
+	if (mix->count > 1)
+		number = mix_choose(mix, place_random(&session->place));
+	if (!place_next(&session->place, number, &task->unit))
+		return false;
+	class = &mix->classes[number];
+	task->class_number = (uint8_t)number;
+	task->bytes = class->bytes;
+	task->units = class->bytes / mix->unit_bytes;
+	task->write = class->read_percent == 0 ||
+		      (class->read_percent < 100 &&
+		       place_random(&session->place) % 100 >= class->read_percent);
+	if (session->burst_left > 0)
+		session->burst_left--;
+	return true;
+}
+
+/* A command of a pass over the slice. False: it is through. */
+static bool choose_from_pass(struct bench_session *session, struct bench_task *task, bool write)
+{
+	const struct mix *mix = &session->job->options->mix;
+
+	task->class_number = 0;
+	task->bytes = mix->largest_bytes;
+	task->units = mix->largest_bytes / mix->unit_bytes;
+	task->write = write;
+	return place_pass_next(&session->place, !write, &task->unit);
+}
+
+/* What the phase wants next. False: nothing. */
+static bool choose(struct bench_session *session, struct bench_task *task)
+{
 	switch (session->phase) {
 	case PHASE_FILL:
-		*out_write = true;
-		return place_pass_next(&session->place, false, out_unit);
+		return choose_from_pass(session, task, true);
 	case PHASE_RAMP:
 	case PHASE_MEASURE:
-		*out_write = options->workload == BENCH_WRITE ||
-			     (options->workload == BENCH_MIX &&
-			      place_random(&session->place) % 100 >= options->read_percent);
-		*out_unit = place_next(&session->place);
-		return true;
+		return choose_from_mix(session, task);
 	case PHASE_READ_BACK:
-		*out_write = false;
-		return place_pass_next(&session->place, true, out_unit);
+		return choose_from_pass(session, task, false);
 	case PHASE_SETUP:
 	case PHASE_DRAIN:
 	case PHASE_END:
 		break;
 	}
 	return false;
+}
+
+/* The others end when the main thread says so, however idle a session may be between bursts. */
+static bool ends_by_itself(enum bench_phase phase)
+{
+	return phase != PHASE_RAMP && phase != PHASE_MEASURE;
 }
 
 /* Refused commands go first; they keep their place and their start time. */
@@ -157,11 +215,11 @@ bool bench_session_issue(struct bench_session *session)
 		struct bench_task *task =
 			CONTAINER_OF(list_first(&session->free), struct bench_task, link);
 
-		if (!choose(session, &task->unit, &task->write))
-			return bench_session_is_idle(session);
+		if (!choose(session, task))
+			return ends_by_itself(session->phase) && bench_session_is_idle(session);
 		task->start_ns = session->now_ns;
 		if (task->write && task->buffer)
-			stamp_unit(session, task);
+			stamp_units(session, task);
 		make_ready(session, task);
 	}
 	return false;
@@ -183,20 +241,20 @@ void bench_session_batch_sent(struct bench_session *session)
 		bench_session_move(session, CONTAINER_OF(node, struct bench_task, link), TASK_FREE);
 }
 
-/* One line per I/O that was not as it should be, and one count per block. */
-static void check_stamps(struct bench_session *session, struct bench_task *task,
+/* One line per unit that was not as it should be, and one count per block. */
+static void check_stamps(struct bench_session *session, struct bench_task *task, uint32_t unit,
 			 uint32_t generation)
 {
 	const struct bench_options *options = session->job->options;
-	uint64_t first_sector = bench_session_unit_bytes(session, task->unit) / STAMP_BYTES;
-	uint64_t count = options->block_bytes / STAMP_BYTES;
+	uint64_t first_sector = bench_session_unit_bytes(session, task->unit + unit) / STAMP_BYTES;
+	const uint8_t *blocks = task->buffer + (uint64_t)unit * options->mix.unit_bytes;
+	uint64_t count = options->mix.unit_bytes / STAMP_BYTES;
 	uint64_t faults = 0;
 
 	for (uint64_t i = 0; i < count; i++) {
 		const struct stamp expected = {first_sector + i, options->seed, generation};
 		struct stamp found;
-		enum stamp_fault fault =
-			stamp_check(&expected, task->buffer + i * STAMP_BYTES, &found);
+		enum stamp_fault fault = stamp_check(&expected, blocks + i * STAMP_BYTES, &found);
 		char text[256];
 
 		if (fault == STAMP_INTACT)
@@ -215,23 +273,36 @@ static void check_stamps(struct bench_session *session, struct bench_task *task,
  * content is only known to a run that does nothing but read. */
 static void verify_read(struct bench_session *session, struct bench_task *task)
 {
-	uint32_t generation = place_generation(&session->place, task->unit);
-	bool only_reads =
-		session->job->options->workload == BENCH_READ && !session->job->options->fill;
+	const struct bench_options *options = session->job->options;
+	bool only_reads = options->workload == BENCH_READ && !options->fill;
 
-	if (generation != 0 || only_reads)
-		check_stamps(session, task, only_reads ? STAMP_ANY_GENERATION : generation);
+	for (uint32_t i = 0; i < task->units; i++) {
+		uint32_t generation = place_generation(&session->place, task->unit + i);
+
+		if (only_reads) {
+			check_stamps(session, task, i, STAMP_ANY_GENERATION);
+		} else if (generation != 0) {
+			check_stamps(session, task, i, generation);
+		}
+	}
 }
 
-static void forget_unit(struct bench_session *session, struct bench_task *task, bool good)
+static void forget_units(struct bench_session *session, const struct bench_task *task, bool good)
 {
-	if (!task->buffer)
-		return;
-	if (task->write) {
-		place_written(&session->place, task->unit, good);
-	} else {
-		place_read(&session->place, task->unit);
+	for (uint32_t i = 0; task->buffer && i < task->units; i++) {
+		if (task->write) {
+			place_written(&session->place, task->unit + i, good);
+		} else {
+			place_read(&session->place, task->unit + i);
+		}
 	}
+}
+
+static void count_latency(struct bench_session *session, const struct bench_task *task)
+{
+	unsigned at = 2u * task->class_number + task->write;
+
+	histogram_add(&(*session->histograms)[at], session->now_ns - task->start_ns);
 }
 
 static void task_good(struct bench_session *session, struct bench_task *task)
@@ -240,10 +311,10 @@ static void task_good(struct bench_session *session, struct bench_task *task)
 
 	if (!task->write && task->buffer)
 		verify_read(session, task);
-	forget_unit(session, task, true);
+	forget_units(session, task, true);
 	counter_add(task->write ? &session->counters->writes : &session->counters->reads, 1);
 	if (session->phase == PHASE_MEASURE)
-		histogram_add(session->histograms[task->write], session->now_ns - task->start_ns);
+		count_latency(session, task);
 	if (session->depth < options->queue_depth &&
 	    ++session->good_since_full >= GOOD_PER_DEPTH * session->depth) {
 		session->good_since_full = 0;
@@ -255,12 +326,11 @@ static void task_good(struct bench_session *session, struct bench_task *task)
 void bench_session_task_failed(struct bench_session *session, struct bench_task *task,
 			       const char *reason)
 {
-	bench_complain(session->job, "session %u: %s of %" PRIu64 " bytes at %" PRIu64 ": %s",
-		       session->number, task->write ? "write" : "read",
-		       session->job->options->block_bytes,
+	bench_complain(session->job, "session %u: %s of %" PRIu32 " bytes at %" PRIu64 ": %s",
+		       session->number, task->write ? "write" : "read", task->bytes,
 		       bench_session_unit_bytes(session, task->unit), reason);
 	counter_add(&session->counters->io_errors, 1);
-	forget_unit(session, task, false);
+	forget_units(session, task, false);
 	release_task(session, task);
 }
 
@@ -320,25 +390,25 @@ static void init_tasks(struct bench_session *session)
 		task->index = i;
 		task->itt = i;
 		if (session->buffers)
-			task->buffer = session->buffers + i * options->block_bytes;
+			task->buffer = session->buffers + (uint64_t)i * options->mix.largest_bytes;
 		list_append(&session->free, &task->link);
 	}
 }
 
-/* This session's share of the region: equal ones, the first few a unit longer. */
+/* This session's share of the region: equal ones, the first few a granule longer. */
 static int init_place(struct bench_session *session)
 {
 	const struct bench_job *job = session->job;
 	uint64_t sessions = job->options->sessions;
-	uint64_t share = job->region_units / sessions;
-	uint64_t longer = job->region_units % sessions;
+	uint64_t share = job->region_granules / sessions;
+	uint64_t longer = job->region_granules % sessions;
 	uint64_t number = session->number;
 	const struct place_config config = {
-		.region_units = job->region_units,
+		.region_granules = job->region_granules,
 		.slice_begin = number * share + (number < longer ? number : longer),
-		.slice_units = share + (number < longer ? 1 : 0),
+		.slice_granules = share + (number < longer ? 1 : 0),
 		.seed = job->options->seed ^ (number + 1) * 0xd1342543de82ef95ull,
-		.random = job->options->pattern == BENCH_RANDOM,
+		.mix = &job->options->mix,
 		.verify = job->options->verify,
 	};
 
@@ -359,7 +429,7 @@ int bench_session_init(struct bench_session *session, struct bench_job *job, uin
 		return err;
 	session->tasks = calloc(options->queue_depth, sizeof(*session->tasks));
 	if (options->verify)
-		session->buffers = calloc(options->queue_depth, options->block_bytes);
+		session->buffers = calloc(options->queue_depth, options->mix.largest_bytes);
 	if (!session->tasks || (options->verify && !session->buffers) || init_place(session))
 		return bench_conn_fail(&session->conn, -ENOMEM, "out of memory");
 	init_tasks(session);
@@ -382,9 +452,16 @@ bool bench_session_is_idle(const struct bench_session *session)
 	       session->pong_count == 0;
 }
 
+bool bench_session_is_waiting(const struct bench_session *session)
+{
+	return session->resume_ns > 0 || !list_is_empty(&session->backoff);
+}
+
 void bench_session_enter_phase(struct bench_session *session, enum bench_phase phase)
 {
 	session->phase = phase;
+	session->burst_left = 0;
+	session->resume_ns = 0;
 	place_pass_begin(&session->place);
 }
 

@@ -12,7 +12,7 @@
  *   the memory that a queued PDU points to does not change until the PDU is sent (TASK_LINGERING).
  *
  * Threads: a session belongs to its worker. Read next: session.c, send.c,
- * bench_receive.c.
+ * receive.c.
  */
 #ifndef TARGET_BENCH_SESSION_H
 #define TARGET_BENCH_SESSION_H
@@ -57,20 +57,22 @@ struct bench_task {
 	struct list_node link;
 	enum bench_task_state state;
 	bool write;
-	bool command_due; /* TASK_READY: the command itself comes first. */
-	uint32_t index;   /* In session->tasks. */
-	uint32_t itt;     /* index and a count of uses, so that late answers are recognised. */
-	uint64_t unit;
+	bool command_due;     /* TASK_READY: the command itself comes first. */
+	uint8_t class_number; /* In the mix. */
+	uint32_t index;       /* In session->tasks. */
+	uint32_t itt;         /* index and a count of uses, so that late answers are recognised. */
+	uint64_t unit;        /* The first of `units`, which are `bytes` together. */
+	uint32_t units;
+	uint32_t bytes;
 	uint64_t start_ns;     /* When it was first issued; a retry does not change it. */
 	uint64_t batch_serial; /* The last batch with a PDU of it. */
 	uint32_t cmd_sn;
-	uint32_t generation;     /* Verifying writes: what the stamps say. */
 	uint32_t received_bytes; /* Data-In so far; it comes in order. */
 	uint32_t data_in_sn;     /* The next DataSN or R2TSN: one sequence, RFC 7143 11.8.3. */
 	uint32_t burst_first;
 	uint32_t burst_count;
 	struct bench_burst bursts[TASK_BURSTS_MAX];
-	uint8_t *buffer; /* block_bytes; only when verifying. */
+	uint8_t *buffer; /* largest_bytes; only when verifying. */
 };
 
 /* What goes out with one sendmsg. */
@@ -93,8 +95,9 @@ struct bench_session {
 	struct place place;
 	struct bench_job *job;
 	struct bench_counters *counters;
-	struct histogram *histograms[2]; /* [write]; the worker's. */
-	uint32_t number;                 /* For messages. */
+	/* Where latencies are counted: the worker's bank in use, [2 * class + write]. */
+	struct histogram *const *histograms;
+	uint32_t number; /* For messages. */
 
 	enum bench_phase phase; /* As the worker last told. */
 	uint64_t now_ns;        /* As the worker last told. */
@@ -108,6 +111,8 @@ struct bench_session {
 	uint32_t depth;           /* Between 1 and queue_depth: adapts to TASK SET FULL. */
 	uint32_t good_since_full; /* Commands that ended well since depth last changed. */
 	uint64_t retry_ns;        /* When `backoff` may be sent again. */
+	uint32_t burst_left;      /* Commands until the next pause. */
+	uint64_t resume_ns;       /* When the pause ends; 0: none has begun. */
 	uint32_t attentions;      /* Unit attentions retried, bounded. */
 
 	struct bench_batch batch;
@@ -132,6 +137,9 @@ bool bench_session_is_idle(const struct bench_session *session);
 /* A phase begins; passes over the slice start anew. */
 void bench_session_enter_phase(struct bench_session *session, enum bench_phase phase);
 
+/* It waits for a moment to come, a retry or the end of a pause, and not for the target. */
+bool bench_session_is_waiting(const struct bench_session *session);
+
 /* True if a phase that ends by itself has ended here. */
 bool bench_session_issue(struct bench_session *session);
 /* 0; or negative errno with conn.error set: the session is lost. Sets send_blocked. */
@@ -141,7 +149,7 @@ int MUST_CHECK bench_session_receive(struct bench_session *session, int flags);
 /* -ETIMEDOUT if a command has waited longer than the option says; called now and then. */
 int MUST_CHECK bench_session_check_age(struct bench_session *session);
 
-/* ---- Between session.c, send.c and bench_receive.c. ---- */
+/* ---- Between session.c, send.c and receive.c. ---- */
 
 /* The one place that changes a task's state; asserts that the edge is legal and moves the task to
  * its new list. */
@@ -162,7 +170,7 @@ static inline uint64_t bench_session_unit_bytes(const struct bench_session *sess
 {
 	const struct bench_options *options = session->job->options;
 
-	return options->offset_bytes + unit * options->block_bytes;
+	return options->offset_bytes + unit * options->mix.unit_bytes;
 }
 
 #endif

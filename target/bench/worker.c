@@ -20,8 +20,8 @@
 
 /* All sessions are looked at this often: for a change of phase and for aged commands. */
 #define TICK_MS 20
-/* While a refused command waits. */
-#define TICK_BACKOFF_MS 1
+/* While a refused command waits, or a pause between bursts ends. */
+#define TICK_HURRY_MS 1
 /* Sockets served between two looks at the phase. */
 #define EVENTS_MAX 64
 
@@ -97,6 +97,7 @@ static int serve(struct bench_worker *worker, struct bench_session *session, boo
 	session->now_ns = clock_now_ns();
 	*ended &= bench_session_issue(session);
 	err = bench_session_flush(session);
+	worker->hurry |= bench_session_is_waiting(session);
 	if (!err && session->send_blocked != was_blocked) {
 		err = watch(worker, session, session->send_blocked ? EPOLLIN | EPOLLOUT : EPOLLIN,
 			    EPOLL_CTL_MOD);
@@ -114,10 +115,24 @@ static int receive_and_serve(struct bench_worker *worker, struct bench_session *
 	return err ? lose(worker, session, err) : 0;
 }
 
+/* From here on latencies are counted into the other bank. */
+static void follow_bank(struct bench_worker *worker, uint32_t number)
+{
+	uint64_t now_ns = clock_now_ns();
+	uint32_t last = atomic_load_explicit(&worker->bank, memory_order_relaxed);
+
+	worker->bank_ended_ns[last % 2] = now_ns;
+	worker->bank_began_ns[number % 2] = now_ns;
+	worker->histograms = worker->banks[number % 2];
+	atomic_store_explicit(&worker->bank, number, memory_order_release);
+}
+
 static void enter_phase(struct bench_worker *worker, enum bench_phase phase)
 {
 	worker->phase = phase;
 	worker->arrived = false;
+	if (phase == PHASE_MEASURE)
+		worker->bank_began_ns[worker->bank % 2] = clock_now_ns();
 	for (uint32_t i = 0; i < worker->session_count; i++)
 		bench_session_enter_phase(&worker->sessions[i], phase);
 }
@@ -135,6 +150,7 @@ static int look_at_all(struct bench_worker *worker)
 {
 	bool ended = true;
 
+	worker->hurry = false;
 	for (uint32_t i = 0; i < worker->session_count; i++) {
 		struct bench_session *session = &worker->sessions[i];
 		int err = serve(worker, session, &ended);
@@ -147,15 +163,6 @@ static int look_at_all(struct bench_worker *worker)
 	if (ended)
 		arrive(worker);
 	return 0;
-}
-
-static int tick_ms(const struct bench_worker *worker)
-{
-	for (uint32_t i = 0; i < worker->session_count; i++) {
-		if (!list_is_empty(&worker->sessions[i].backoff))
-			return TICK_BACKOFF_MS;
-	}
-	return TICK_MS;
 }
 
 static int wait_for_one(struct bench_worker *worker, int timeout_ms)
@@ -190,22 +197,26 @@ static int wait_for_many(struct bench_worker *worker, int timeout_ms)
 
 static void run_phases(struct bench_worker *worker)
 {
-	int timeout_ms = TICK_MS;
 	int err = 0;
 
 	while (!err) {
+		/* In this order: a new bank is never seen with the phase before it. */
+		uint32_t bank = atomic_load(&worker->job->bank);
 		enum bench_phase phase = (enum bench_phase)atomic_load(&worker->job->phase);
+		int timeout_ms = worker->hurry ? TICK_HURRY_MS : TICK_MS;
 		uint64_t now_ns = clock_now_ns();
 		bool changed = phase != worker->phase;
 
 		if (changed)
 			enter_phase(worker, phase);
+		if (bank != worker->bank)
+			follow_bank(worker, bank);
 		if (phase == PHASE_END)
 			return;
 		if (changed || now_ns - worker->tick_ns >= (unsigned)timeout_ms * CLOCK_NS_PER_MS) {
 			worker->tick_ns = now_ns;
 			err = look_at_all(worker);
-			timeout_ms = tick_ms(worker);
+			timeout_ms = worker->hurry ? TICK_HURRY_MS : TICK_MS;
 		}
 		if (!err) {
 			err = worker->epoll_fd < 0 ? wait_for_one(worker, timeout_ms)
@@ -259,9 +270,21 @@ static int init_sessions(struct bench_worker *worker)
 		if (err)
 			return err;
 		session->counters = &worker->counters;
-		session->histograms[0] = &worker->histograms[0];
-		session->histograms[1] = &worker->histograms[1];
+		session->histograms = &worker->histograms;
 	}
+	return 0;
+}
+
+static int init_banks(struct bench_worker *worker)
+{
+	unsigned count = 2 * worker->job->options->mix.count;
+
+	for (unsigned i = 0; i < 2; i++) {
+		worker->banks[i] = calloc(count, sizeof(*worker->banks[i]));
+		if (!worker->banks[i])
+			return -ENOMEM;
+	}
+	worker->histograms = worker->banks[0];
 	return 0;
 }
 
@@ -270,7 +293,9 @@ int bench_worker_start(struct bench_worker *worker)
 	int err;
 
 	worker->epoll_fd = -1;
-	err = init_sessions(worker);
+	err = init_banks(worker);
+	if (!err)
+		err = init_sessions(worker);
 	if (!err && worker->session_count > 1) {
 		worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 		err = worker->epoll_fd < 0 ? -errno : 0;
@@ -284,6 +309,11 @@ int bench_worker_start(struct bench_worker *worker)
 	return err;
 }
 
+bool bench_worker_follows(struct bench_worker *worker, uint32_t number)
+{
+	return atomic_load_explicit(&worker->bank, memory_order_acquire) == number;
+}
+
 void bench_worker_join(struct bench_worker *worker)
 {
 	(void)pthread_join(worker->thread, NULL);
@@ -295,6 +325,10 @@ void bench_worker_release(struct bench_worker *worker)
 		bench_session_release(&worker->sessions[i]);
 	free(worker->sessions);
 	worker->sessions = NULL;
+	for (unsigned i = 0; i < 2; i++) {
+		free(worker->banks[i]);
+		worker->banks[i] = NULL;
+	}
 	if (worker->epoll_fd >= 0)
 		(void)close(worker->epoll_fd);
 	worker->epoll_fd = -1;

@@ -21,6 +21,11 @@
 struct bench_worker {
 	/* Read by the main thread while the worker runs; on cache lines of its own. */
 	struct bench_counters counters __attribute__((aligned(WORKER_ALIGN)));
+	/* job->bank as the worker last saw it. Once it has followed, the bank before is the main
+	 * thread's, with the times below, until the next change. */
+	_Atomic uint32_t bank;
+	uint64_t bank_began_ns[2];
+	uint64_t bank_ended_ns[2];
 
 	struct bench_job *job __attribute__((aligned(WORKER_ALIGN)));
 	struct bench_session *sessions;
@@ -33,7 +38,11 @@ struct bench_worker {
 	enum bench_phase phase;
 	bool arrived; /* Has told that this phase has ended here. */
 	bool lost;
-	struct histogram histograms[2]; /* [write]; of the measured phase. */
+	bool hurry; /* A session waits for a moment that is nearer than a tick. */
+	/* Two banks of histograms, one for each class and direction: [2 * class + write]. Of the
+	 * measured phase. The main thread swaps them, merges the one that is at rest, clears it. */
+	struct histogram *banks[2];
+	struct histogram *histograms; /* The bank in use. */
 };
 
 /* Allocate everything and start the thread. Negative errno and a complaint otherwise; then nothing
@@ -41,6 +50,9 @@ struct bench_worker {
 int MUST_CHECK bench_worker_start(struct bench_worker *worker);
 /* Wait for the thread to end, which it does in PHASE_END. */
 void bench_worker_join(struct bench_worker *worker);
+/* For the main thread: true once the worker counts into bank `number` % 2, and the other bank is at
+ * rest. */
+bool bench_worker_follows(struct bench_worker *worker, uint32_t number);
 /* Free what bench_worker_start allocated; after bench_worker_join. */
 void bench_worker_release(struct bench_worker *worker);
 

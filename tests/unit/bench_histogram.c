@@ -18,7 +18,7 @@ static uint64_t reported(uint64_t value_ns)
 	histogram_add(&histogram, value_ns);
 	/* A larger second sample keeps the maximum from hiding the bucket's end. */
 	histogram_add(&histogram, 1ull << 39);
-	return histogram_percentile_ns(&histogram, 500);
+	return histogram_percentile_ns(&histogram, 500000);
 }
 
 Test(bench_histogram, error_is_bounded_around_every_power_of_two)
@@ -52,7 +52,7 @@ static int compare(const void *a, const void *b)
 Test(bench_histogram, percentiles_agree_with_sorted_samples)
 {
 	static uint64_t samples[10007];
-	const unsigned per_milles[] = {1, 500, 900, 990, 999, 1000};
+	const unsigned per_millions[] = {1000, 500000, 900000, 990000, 999000, 999900, 1000000};
 	uint64_t state = 1;
 
 	histogram = (struct histogram){0};
@@ -62,10 +62,10 @@ Test(bench_histogram, percentiles_agree_with_sorted_samples)
 		histogram_add(&histogram, samples[i]);
 	}
 	qsort(samples, 10007, sizeof(samples[0]), compare);
-	for (size_t i = 0; i < 6; i++) {
-		size_t rank = (10007 * per_milles[i] + 999) / 1000;
+	for (size_t i = 0; i < 7; i++) {
+		size_t rank = (10007ul * per_millions[i] + 999999) / 1000000;
 		uint64_t exact = samples[rank - 1];
-		uint64_t got = histogram_percentile_ns(&histogram, per_milles[i]);
+		uint64_t got = histogram_percentile_ns(&histogram, per_millions[i]);
 
 		cr_assert_geq(got, exact);
 		cr_assert_leq(got - exact, exact >> HISTOGRAM_SUB_BITS);
@@ -78,7 +78,7 @@ Test(bench_histogram, values_beyond_the_range_keep_the_maximum_exact)
 	histogram_add(&histogram, UINT64_MAX);
 	cr_assert_eq(histogram.max_ns, UINT64_MAX);
 	cr_assert_eq(histogram.buckets[HISTOGRAM_BUCKETS - 1], 1);
-	cr_assert_geq(histogram_percentile_ns(&histogram, 500), (1ull << 40) - 1);
+	cr_assert_geq(histogram_percentile_ns(&histogram, 500000), (1ull << 40) - 1);
 }
 
 Test(bench_histogram, merge_adds_up)
@@ -92,12 +92,26 @@ Test(bench_histogram, merge_adds_up)
 	cr_assert_eq(histogram.count, 3);
 	cr_assert_eq(histogram.max_ns, 300);
 	cr_assert_eq(histogram_mean_ns(&histogram), 200);
-	cr_assert_eq(histogram_percentile_ns(&histogram, 500), 200);
+	cr_assert_eq(histogram_percentile_ns(&histogram, 500000), 200);
 }
 
 Test(bench_histogram, empty_answers_zero)
 {
 	histogram = (struct histogram){0};
-	cr_assert_eq(histogram_percentile_ns(&histogram, 999), 0);
+	cr_assert_eq(histogram_percentile_ns(&histogram, 999000), 0);
 	cr_assert_eq(histogram_mean_ns(&histogram), 0);
+}
+
+Test(bench_histogram, counts_below_a_value_include_its_bucket)
+{
+	histogram = (struct histogram){0};
+	histogram_add(&histogram, 10);
+	histogram_add(&histogram, 20);
+	histogram_add(&histogram, 100000);
+	cr_assert_eq(histogram_count_below(&histogram, 9), 0);
+	cr_assert_eq(histogram_count_below(&histogram, 10), 1);
+	cr_assert_eq(histogram_count_below(&histogram, 99000), 2);
+	cr_assert_eq(histogram_count_below(&histogram, UINT64_MAX), 3);
+	histogram_clear(&histogram);
+	cr_assert_eq(histogram_count_below(&histogram, UINT64_MAX), 0);
 }

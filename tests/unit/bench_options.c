@@ -46,7 +46,9 @@ Test(bench_options, defaults)
 	cr_assert_eq(parse(URL), 0, "%s", error);
 	cr_assert_eq(options.sessions, 1);
 	cr_assert_eq(options.queue_depth, 32);
-	cr_assert_eq(options.block_bytes, 4096);
+	cr_assert_eq(options.mix.count, 1);
+	cr_assert_eq(options.mix.classes[0].bytes, 4096);
+	cr_assert_eq(options.interval_ms, 125);
 	cr_assert_eq(options.threads, 1);
 	cr_assert(options.immediate_data && !options.initial_r2t && !options.verify);
 }
@@ -58,7 +60,9 @@ Test(bench_options, values_arrive)
 		     0, "%s", error);
 	cr_assert_eq(options.sessions, 8);
 	cr_assert_eq(options.queue_depth, 64);
-	cr_assert_eq(options.block_bytes, 65536);
+	cr_assert_eq(options.mix.classes[0].bytes, 65536);
+	cr_assert_eq(options.mix.classes[0].read_percent, 30);
+	cr_assert_eq(options.mix.classes[0].run, MIX_RUN_SEQUENTIAL);
 	cr_assert_eq(options.workload, BENCH_MIX);
 	cr_assert_eq(options.read_percent, 30);
 	cr_assert_eq(options.pattern, BENCH_SEQUENTIAL);
@@ -99,6 +103,17 @@ Test(bench_options, mistakes_are_named)
 		{"--block-size=513 " URL, "--block-size: must be a multiple of 512"},
 		{"--block-size=17M " URL, "--block-size: '17M'"},
 		{"--block-size=big " URL, "--block-size: 'big' is not a size"},
+		{"--block-size=4K:70,64K:0 " URL, "--block-size: '4K:70,64K:0' is not a size"},
+		{"--block-size=4K,513 " URL, "--block-size: must be a multiple of 512"},
+		{"--block-size=4K,32M " URL, "--block-size: '4K,32M' is not between"},
+		{"--profile=desktop " URL, "--profile: there is no 'desktop'"},
+		{"--profile=fileserver -b 4K,8K,16K,32K,64K " URL, "more than 16 classes"},
+		{"--interval=10ms -t 2000 " URL, "--interval"},
+		{"--interval=9ms " URL, "--interval: '9ms' is not between"},
+		{"--steady-limit=5s " URL, "--steady-limit"},
+		{"--steady-window=100ms --steady-limit=1000s " URL, "--steady-limit"},
+		{"--compare one", "--compare needs two files"},
+		{"--compare one two three", "--compare needs two files"},
 		{"--workload=trim " URL, "--workload: 'trim' is none of read|write|mix"},
 		{"--read-percent=101 " URL, "--read-percent"},
 		{"--time=soon " URL, "--time: 'soon' is not a time"},
@@ -123,6 +138,63 @@ Test(bench_options, mistakes_are_named)
 			  error);
 		cr_assert(strchr(error, '\n') == NULL);
 	}
+}
+
+Test(bench_options, sizes_with_shares)
+{
+	cr_assert_eq(parse("-b 4K:70,64K:30 -w write " URL), 0, "%s", error);
+	cr_assert_eq(options.mix.count, 2);
+	cr_assert_eq(options.mix.classes[0].bytes, 4096);
+	cr_assert_eq(options.mix.classes[1].bytes, 65536);
+	cr_assert_eq(options.mix.classes[1].weight, 30);
+	cr_assert_eq(options.mix.classes[1].read_percent, 0);
+	cr_assert_eq(options.mix.unit_bytes, 4096);
+	cr_assert_eq(options.mix.largest_bytes, 65536);
+}
+
+Test(bench_options, profile_sets_what_no_option_sets)
+{
+	cr_assert_eq(parse("--profile oltp " URL), 0, "%s", error);
+	cr_assert_eq(options.sessions, 4);
+	cr_assert_eq(options.queue_depth, 8);
+	cr_assert_eq(options.mix.count, 3);
+	cr_assert_eq(options.workload, BENCH_MIX);
+	cr_assert_eq(parse("--profile backup " URL), 0, "%s", error);
+	cr_assert_eq(options.workload, BENCH_READ);
+	cr_assert_eq(parse("--profile vm-boot " URL), 0, "%s", error);
+	cr_assert_eq(options.burst, 64);
+	cr_assert_eq(options.pause_ms, 2);
+}
+
+Test(bench_options, options_override_a_profile_wherever_they_stand)
+{
+	static const char *const lines[] = {
+		"-s 2 -q 3 -b 4K,8K --read-percent 10 -p random --burst 7 --profile oltp " URL,
+		"--profile oltp -s 2 -q 3 -b 4K,8K --read-percent 10 -p random --burst 7 " URL,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		cr_assert_eq(parse(lines[i]), 0, "%s", error);
+		cr_assert_eq(options.sessions, 2);
+		cr_assert_eq(options.queue_depth, 3);
+		cr_assert_eq(options.burst, 7);
+		cr_assert_eq(options.mix.count, 6);
+		for (unsigned k = 0; k < 6; k++) {
+			cr_assert_eq(options.mix.classes[k].bytes, k % 2 ? 8192u : 4096u);
+			cr_assert_eq(options.mix.classes[k].read_percent, 10);
+			cr_assert_eq(options.mix.classes[k].run, MIX_RUN_RANDOM);
+		}
+	}
+	cr_assert_eq(parse("--profile oltp -w read " URL), 0, "%s", error);
+	cr_assert_eq(options.workload, BENCH_READ);
+}
+
+Test(bench_options, comparison_takes_files_and_no_url)
+{
+	cr_assert_eq(parse("--compare a b --tolerance 3"), 0, "%s", error);
+	cr_assert_str_eq(options.files[0], "a");
+	cr_assert_str_eq(options.files[1], "b");
+	cr_assert_eq(options.tolerance_percent, 3);
 }
 
 Test(bench_options, every_bound_is_kept)
@@ -202,12 +274,13 @@ Test(bench_options, help_needs_nothing_else, .init = cr_redirect_stdout)
 {
 	cr_assert_eq(exit_status("--help"), 0);
 	cr_assert_eq(exit_status("-h --sessions=none"), 0);
+	cr_assert_eq(exit_status("--profile=list"), 0);
 }
 
 /* The manual is read from where the tests are run, the root of the repository. */
 Test(bench_options, manual_describes_every_option)
 {
-	static char manual[65536];
+	static char manual[131072];
 	FILE *file = fopen("target/ringsan.1", "r");
 	size_t bytes;
 

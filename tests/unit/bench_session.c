@@ -210,7 +210,7 @@ static void one_write(const struct write_case *expected, const struct iscsi_para
 
 	fake->options.queue_depth = 1;
 	fake->options.workload = BENCH_WRITE;
-	fake->options.block_bytes = 4096;
+	fake->options.sizes.sizes[0].bytes = 4096;
 	params.immediate_data = expected->immediate_data;
 	params.initial_r2t = expected->initial_r2t;
 	params.first_burst_length = expected->first_burst;
@@ -274,7 +274,7 @@ Test(bench_session, writes_larger_than_one_batch_and_than_the_socket)
 
 	fake->options.queue_depth = 1;
 	fake->options.workload = BENCH_WRITE;
-	fake->options.block_bytes = 65536;
+	fake->options.sizes.sizes[0].bytes = 65536;
 	params.first_burst_length = 65536;
 	/* 1024 PDUs for one write. */
 	params.max_send_data_segment_length = 64;
@@ -366,7 +366,7 @@ Test(bench_session, depth_falls_with_task_set_full_and_grows_back)
 	struct fake *fake = fake_new();
 
 	fake->options.queue_depth = 2;
-	fake->options.block_bytes = 512;
+	fake->options.sizes.sizes[0].bytes = 512;
 	fake->options.workload = BENCH_WRITE;
 	fake_start(fake, &fake_params);
 	fake_turn(fake);
@@ -541,7 +541,7 @@ Test(bench_session, buffer_of_an_unsent_write_is_not_reused)
 	fake->options.verify = true;
 	fake->options.queue_depth = 2;
 	fake->options.workload = BENCH_WRITE;
-	fake->options.block_bytes = 65536;
+	fake->options.sizes.sizes[0].bytes = 65536;
 	fake_start(fake, &fake_params);
 	cr_assert_eq(
 		setsockopt(fake->session.conn.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);

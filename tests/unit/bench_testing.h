@@ -21,12 +21,14 @@
 #define FIRST_CMD_SN 0xfffffffeu /* Wraps on the third command. */
 #define FIRST_STAT_SN 0xffffffffu
 #define REGION_UNITS 16u
+#define FAKE_CLASSES_MAX 3u
 
 struct fake {
 	struct bench_options options;
 	struct bench_job job;
 	struct bench_counters counters;
-	struct histogram histograms[2];
+	struct histogram histograms[2 * FAKE_CLASSES_MAX];
+	struct histogram *bank; /* What a worker would have in use. */
 	struct bench_session session;
 	int fd; /* The target's end. */
 	uint32_t stat_sn;
@@ -50,7 +52,7 @@ static inline struct fake *fake_new(void)
 	memset(fake, 0, sizeof(*fake));
 	fake->options = bench_option_defaults;
 	fake->options.queue_depth = 2;
-	fake->options.block_bytes = 1024;
+	fake->options.sizes.sizes[0].bytes = 1024;
 	return fake;
 }
 
@@ -62,17 +64,21 @@ static inline void fake_start(struct fake *fake, const struct iscsi_params *para
 	struct bench_session *session = &fake->session;
 	int ends[2];
 
+	/* Unless the test has made one of its own. */
+	if (fake->options.mix.count == 0)
+		bench_options_make_mix(&fake->options);
+	cr_assert_leq(fake->options.mix.count, FAKE_CLASSES_MAX);
 	fake->job.options = &fake->options;
-	fake->job.region_units = REGION_UNITS;
-	fake->job.blocks_per_unit = (uint32_t)(fake->options.block_bytes / 512);
+	fake->job.region_granules = REGION_UNITS;
+	fake->job.blocks_per_unit = fake->options.mix.unit_bytes / 512;
 	for (size_t i = 0; i < sizeof(fake->pattern); i++)
 		fake->pattern[i] = (uint8_t)(i * 7 + i / 256);
 	fake->job.pattern = fake->pattern;
 	pthread_mutex_init(&fake->job.complaint_lock, NULL);
 	cr_assert_eq(bench_session_init(session, &fake->job, 0), 0);
 	session->counters = &fake->counters;
-	session->histograms[0] = &fake->histograms[0];
-	session->histograms[1] = &fake->histograms[1];
+	fake->bank = fake->histograms;
+	session->histograms = &fake->bank;
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	session->conn.fd = ends[0];
 	fake->fd = ends[1];
