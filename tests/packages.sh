@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install the Debian packages that a build (`build`) or all tests (`check`) need and that are
-# missing. As root or through sudo; elsewhere print what is missing and stop. When nothing is
+# Install the Debian packages that a build (`build`), all tests (`check`) or the benchmark (`bench`) need and
+# that are missing. As root or through sudo; elsewhere print what is missing and stop. When nothing is
 # missing, nothing is run and no rights are needed.
 set -eu
 
@@ -12,16 +12,22 @@ CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-
 	cppcheck shellcheck codespell mandoc python3 git procps util-linux attr
 	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark'
 
+# A peer to compare with, what a file can do by itself, XFS. `make bench` leaves out what it does not find.
+BENCH_PACKAGES='python3 git util-linux'
+BENCH_OPTIONAL='fio tgt xfsprogs'
+
 case "${1-}" in
 build) wanted=$BUILD_PACKAGES ;;
 check) wanted="$BUILD_PACKAGES $CHECK_PACKAGES" ;;
+bench) wanted="$BUILD_PACKAGES $BENCH_PACKAGES" ;;
+bench-optional) wanted=$BENCH_OPTIONAL ;;
 list)
 	# shellcheck disable=SC2086 # The lists are words on purpose.
 	printf '%s\n' $BUILD_PACKAGES $CHECK_PACKAGES
 	exit 0
 	;;
 *)
-	echo "usage: tests/packages.sh build|check|list" >&2
+	echo "usage: tests/packages.sh build|check|bench|bench-optional|list" >&2
 	exit 2
 	;;
 esac

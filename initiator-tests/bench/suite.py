@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""`make bench`: measure ringsand, its peer and its limits in alternating rounds, judge, report.
+
+Exit status: 0; 1 if a measurement failed, or with --strict if a criterion is not met; 2 if nothing could
+be measured. This file is the order of things; what is measured stands in plan.py, what is promised in
+criteria.py. Read next: README.md.
+"""
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+sys.dont_write_bytecode = True  # The tree is for sources.
+
+import criteria
+import machine
+import measure
+import plan
+import report
+import servers
+import settings as options
+import stats
+import stores
+from results import Results
+
+# After so many failures of one contender it is left alone.
+FAILURES_MAX = 3
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+class Suite:
+    def __init__(self, settings):
+        self.settings = settings
+        self.rows = plan.rows(settings.only)
+        self.results = Results()
+        self.quiet = machine.Quiet()
+        self.left_out = []  # What this machine cannot do: sentences.
+        self.failed = {}  # Contender to the number of its failures.
+        self.began = time.monotonic()
+
+    # --- what has to be up ---
+
+    def open_stores(self, stack, bench):
+        wanted = {row.store for row in self.rows}
+        for name, make in stores.MAKERS.items():
+            if name not in wanted:
+                continue
+            say(f"preparing {name}")
+            try:
+                bench.stores[name] = stack.enter_context(make(self.settings))
+            except stores.Unavailable as error:
+                self.leave_out([row for row in self.rows if row.store != name], f"{name}: {error}")
+
+    def leave_out(self, rows, why):
+        """Go on with these rows alone, and say why."""
+        self.rows = rows
+        self.left_out.append(why)
+        say(f"left out: {why}")
+
+    def leave_out_contender(self, who, why):
+        self.leave_out([row.without(who) for row in self.rows], why)
+
+    def open_servers(self, stack, bench):
+        wanted = {who for row in self.rows for who in row.who}
+        for who in sorted(wanted & SERVERS.keys()):
+            try:
+                bench.servers[who] = stack.enter_context(SERVERS[who](bench))
+            except servers.Failed as error:
+                if who != "tgt":
+                    raise
+                self.leave_out_contender(who, str(error))
+        # Without io_uring there is one engine, and nothing to compare it with.
+        if "ringsand-aio" in wanted and bench.servers["ringsand"].engine != "uring":
+            self.leave_out_contender("ringsand-aio", "engine uring: not allowed or not wanted here")
+
+    # --- rounds ---
+
+    def measure_cell(self, bench, cell, number):
+        if self.failed.get(cell.who, 0) >= FAILURES_MAX:
+            return
+        cpus = (self.settings.target_cpu, self.settings.client_cpu)
+        pids = [server.pid for server in bench.servers.values()]
+        before = machine.read(cpus, pids)
+        try:
+            self.results.add(cell, number, bench.measure(cell))
+        except (measure.Failed, servers.Failed, OSError) as error:
+            self.failed[cell.who] = self.failed.get(cell.who, 0) + 1
+            self.results.failures.append(f"{cell.name}: {error}")
+            say(f"FAILED {cell.name}: {error}")
+        else:
+            # A daemon that came and went counts as neither ours nor others'.
+            if cell.workload.state == plan.WRITTEN:
+                self.quiet.add(before, machine.read(cpus, pids))
+
+    def round_fits(self, number, longest):
+        elapsed = time.monotonic() - self.began
+        if number == 0 or elapsed + longest <= self.settings.minutes * 60:
+            return True
+        self.left_out.append(f"rounds from the {number + 1}th: they would have ended after "
+                             f"{self.settings.minutes:g} minutes")
+        return False
+
+    def measure_all(self, bench):
+        longest = 0.0
+        for number in range(self.settings.rounds):
+            if not self.round_fits(number, longest):
+                break
+            began = time.monotonic()
+            cells = plan.round_cells(self.rows, number)
+            for place, cell in enumerate(cells):
+                say(f"round {number + 1}/{self.settings.rounds} {place + 1}/{len(cells)} {cell.name}")
+                self.measure_cell(bench, cell, number)
+            # The first round has rows that are measured once, so it tells nothing of the others.
+            longest = max(longest, time.monotonic() - began) if number else 0.0
+
+    # --- the whole ---
+
+    def run(self):
+        """Measure; then the data of all reports."""
+        priority = machine.take_priority()
+        with ExitStack() as stack:
+            folder = stack.enter_context(stores.folder_in(self.settings.out))
+            bench = measure.Bench(self.settings, folder)
+            self.open_stores(stack, bench)
+            self.open_servers(stack, bench)
+            engine = bench.servers["ringsand"].engine if "ringsand" in bench.servers else "none"
+            self.measure_all(bench)
+        return self.data(priority, engine)
+
+    def data(self, priority, engine):
+        cells = list(dict.fromkeys(cell for row in plan.by_workload(self.rows) for cell in row.cells()))
+        sums = [self.results.summary(cell) for cell in cells if cell in self.results.samples]
+        spreads = [found["spread"] for found in sums if found["rounds"] > 1]
+        return {"format": 1, "machine": machine.describe(), "engine": engine, "priority": priority,
+                "seconds": self.settings.seconds, "rounds": self.settings.rounds,
+                "elapsed_s": round(time.monotonic() - self.began), "only": self.settings.only,
+                "quiet": self.quiet.shares(), "noise": self.quiet.remarks(spreads),
+                "left_out": self.left_out, "failures": self.results.failures,
+                "criteria": criteria.judge_all(self.results, self.rows),
+                "rows": report.rows(self.results, self.rows)}
+
+
+def luns_of(bench, path_of):
+    """The LUN lines of a daemon: null, and a file for each store that has one for it."""
+    files = {measure.LUN[name]: measure.image_line(path_of(store), store)
+             for name, store in bench.stores.items() if path_of(store).exists()}
+    return {measure.LUN[plan.NULL]: "type = null size = 1G", **files}
+
+
+def start_main(bench):
+    return bench.ringsand("ringsand", bench.settings.engine, luns_of(bench, lambda store: store.lun))
+
+
+def start_aio(bench):
+    return bench.ringsand("ringsand-aio", "aio", luns_of(bench, lambda store: store.twin))
+
+
+def start_two_loops(bench):
+    null = {measure.LUN[plan.NULL]: "type = null size = 1G"}
+    return bench.ringsand("ringsand-2loops", bench.settings.engine, null, loops=2)
+
+
+def start_tgt(bench):
+    sized = bench.folder / "tgt-null.img"
+    with open(sized, "wb") as file:
+        file.truncate(measure.NULL_BYTES)
+    luns = {measure.LUN[plan.NULL]: ("null", sized)}
+    for name, store in bench.stores.items():
+        # Its aio opens files for direct I/O by itself.
+        luns[measure.LUN[name]] = ("aio" if store.direct else "rdwr", store.lun)
+    return servers.Tgt(bench.folder, [bench.settings.target_cpu], luns)
+
+
+SERVERS = {"ringsand": start_main, "ringsand-aio": start_aio, "ringsand-2loops": start_two_loops,
+           "tgt": start_tgt}
+
+
+def status_of(data, strict):
+    if data["failures"]:
+        return 1
+    unmet = any(row["verdict"] == stats.NOT_MET for row in data["criteria"])
+    return 1 if strict and unmet else 0
+
+
+def main():
+    settings, list_only = options.from_command_line()
+    suite = Suite(settings)
+    if list_only:
+        print("\n".join(row.name for row in plan.by_workload(suite.rows)))
+        return 0
+    if not suite.rows:
+        say(f"no row matches '{settings.only}'; --list shows them")
+        return 2
+    # As any other end: what was started is stopped, what was made is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        data = suite.run()
+    except servers.Failed as error:
+        say(str(error))
+        return 2
+    report.write(data, settings.out)
+    return status_of(data, settings.strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
