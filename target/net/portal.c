@@ -5,12 +5,17 @@
  * it, and submits the next one; where the cause of a failure will not be gone at once (no
  * descriptors, no memory), a timer does that a little later, so that a full daemon does not spin.
  *
+ * While as many guests as allowed are in the doorway, nothing is accepted: whoever comes stands in
+ * the kernel's queue, first come, first served. A thousand hosts that log in again after a switch
+ * was restarted get in one after the other, where those sent away would try again seconds later.
+ *
  * Runs on the control loop.
  */
 #include "target/net/portal.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -29,6 +34,7 @@
 #define KEEP_ALIVE_PROBES 3
 
 static struct log_limit refused_limit = LOG_LIMIT(5, 10000);
+static struct log_limit full_limit = LOG_LIMIT(1, 10000);
 static struct log_limit failed_limit = LOG_LIMIT(5, 10000);
 
 struct portal {
@@ -36,7 +42,8 @@ struct portal {
 	struct loop_op accept;
 	struct loop_timer back_off;
 	struct sockaddr_storage address;
-	int fd; /* -1 once closed. */
+	int fd;   /* -1 once closed. */
+	int held; /* A connection that was accepted when the doorway was full; -1: none. */
 	bool accepting;
 };
 
@@ -49,6 +56,8 @@ struct portal_set {
 	uint32_t guest_count;
 	unsigned count;
 	bool stopped;
+	bool resume_posted;
+	struct loop_msg resume;
 	struct portal portals[PORTALS_MAX];
 };
 
@@ -133,6 +142,7 @@ int portal_set_open(struct portal_set *set, struct sockaddr_storage *address,
 		return error;
 	}
 	portal->set = set;
+	portal->held = -1;
 	portal->address = *address;
 	set->count++;
 	return 0;
@@ -142,13 +152,16 @@ int portal_set_open(struct portal_set *set, struct sockaddr_storage *address,
 
 static LOOP_ONLY void portal_accept(struct portal *portal);
 
+static bool is_full(const struct portal_set *set)
+{
+	return set->guest_count >= set->limits.guests_max;
+}
+
 /* NULL, or why this peer may not come in. */
 static const char *refusal(const struct portal_set *set, const struct sockaddr_storage *peer)
 {
 	uint32_t same = 0;
 
-	if (set->guest_count >= set->limits.guests_max)
-		return "too many connections that have not logged in";
 	LIST_FOREACH (node, &set->guests) {
 		const struct portal_guest *guest = CONTAINER_OF(node, struct portal_guest, link);
 
@@ -187,10 +200,6 @@ static LOOP_ONLY void portal_arrival(struct portal *portal, int fd)
 	char text[ADDRESS_TEXT_MAX];
 	const char *why;
 
-	if (set->stopped) {
-		(void)close(fd);
-		return;
-	}
 	why = prepare(&arrival) == 0 ? refusal(set, &arrival.peer)
 				     : "the peer was gone before it was looked at";
 	if (!why) {
@@ -202,9 +211,41 @@ static LOOP_ONLY void portal_arrival(struct portal *portal, int fd)
 	(void)close(fd);
 }
 
+/* Take the next connection, unless the doorway is full: then on_resume goes on here. */
+static LOOP_ONLY void portal_next(struct portal *portal)
+{
+	const struct portal_set *set = portal->set;
+	int held = portal->held;
+
+	if (is_full(set)) {
+		log_limited(&full_limit, LOG_LEVEL_WARN, "net",
+			    "%" PRIu32 " connections have not logged in, as many as "
+			    "connections-before-login allows: others wait",
+			    set->guest_count);
+		return;
+	}
+	portal->held = -1;
+	if (held >= 0)
+		portal_arrival(portal, held);
+	portal_accept(portal);
+}
+
+static LOOP_ONLY void on_resume(struct loop_msg *msg)
+{
+	struct portal_set *set = CONTAINER_OF(msg, struct portal_set, resume);
+
+	set->resume_posted = false;
+	for (unsigned i = 0; i < set->count && !set->stopped; i++) {
+		struct portal *portal = &set->portals[i];
+
+		if (!portal->accepting && !loop_timer_is_armed(&portal->back_off))
+			portal_next(portal);
+	}
+}
+
 static LOOP_ONLY void on_back_off_over(struct loop_timer *timer)
 {
-	portal_accept(CONTAINER_OF(timer, struct portal, back_off));
+	portal_next(CONTAINER_OF(timer, struct portal, back_off));
 }
 
 static LOOP_ONLY void portal_accept_failed(struct portal *portal, int error)
@@ -213,7 +254,7 @@ static LOOP_ONLY void portal_accept_failed(struct portal *portal, int error)
 
 	/* The connection died while it waited for us: take the next one. */
 	if (error == -ECONNABORTED || error == -EPROTO || error == -EINTR || error == -EAGAIN) {
-		portal_accept(portal);
+		portal_next(portal);
 		return;
 	}
 	address_format(&portal->address, text);
@@ -224,14 +265,22 @@ static LOOP_ONLY void portal_accept_failed(struct portal *portal, int error)
 			 on_back_off_over);
 }
 
+static void close_fds(struct portal *portal)
+{
+	(void)close(portal->fd);
+	portal->fd = -1;
+	if (portal->held >= 0)
+		(void)close(portal->held);
+	portal->held = -1;
+}
+
 static LOOP_ONLY void portal_close(struct portal *portal)
 {
 	if (portal->fd < 0)
 		return;
 	loop_timer_stop(portal->set->loop, &portal->back_off);
 	loop_forget_fd(portal->set->loop, portal->fd);
-	(void)close(portal->fd);
-	portal->fd = -1;
+	close_fds(portal);
 }
 
 static LOOP_ONLY void on_accepted(struct loop_op *op, int res)
@@ -240,11 +289,11 @@ static LOOP_ONLY void on_accepted(struct loop_op *op, int res)
 
 	portal->accepting = false;
 	if (res >= 0)
-		portal_arrival(portal, res);
+		portal->held = res;
 	if (portal->set->stopped) {
 		portal_close(portal);
 	} else if (res >= 0) {
-		portal_accept(portal);
+		portal_next(portal);
 	} else {
 		portal_accept_failed(portal, res);
 	}
@@ -302,7 +351,7 @@ void portal_set_free(struct portal_set *set)
 	assert(list_is_empty(&set->guests));
 	for (unsigned i = 0; i < set->count; i++) {
 		if (set->portals[i].fd >= 0)
-			(void)close(set->portals[i].fd);
+			close_fds(&set->portals[i]);
 	}
 	free(set);
 }
@@ -321,6 +370,11 @@ void portal_guest_leave(struct portal_guest *guest)
 	if (!guest->set)
 		return;
 	list_remove(&guest->link);
+	/* Not at once: our caller may be about to give back what the next one needs. */
+	if (is_full(guest->set) && !guest->set->stopped && !guest->set->resume_posted) {
+		guest->set->resume_posted = true;
+		loop_post(guest->set->loop, &guest->set->resume, on_resume);
+	}
 	guest->set->guest_count--;
 	guest->set = NULL;
 }

@@ -2,8 +2,9 @@
  * Listening sockets, and how many strangers may stand in the doorway at once.
  *
  * A portal_set owns every listening socket of the daemon. It accepts on one loop, gives each new
- * connection the socket options a storage connection wants, and refuses it if too many others have
- * not logged in yet: in total, or from the same source. What a connection says is not read here.
+ * connection the socket options a storage connection wants, and refuses it if too many others from
+ * the same source have not logged in yet. While too many have not in total, it accepts nobody: they
+ * wait in the kernel's queue. What a connection says is not read here.
  *
  * Threads: the control loop's; before that loop runs, its creator's.
  * Read next: portal.c, ../iscsi/login_conn.h (who takes the connections).

@@ -24,6 +24,7 @@ struct scene {
 	struct portal_guest guests[CLIENTS_MAX];
 	struct portal_arrival arrivals[CLIENTS_MAX];
 	unsigned arrival_count;
+	unsigned through;
 	struct loop_timer timer;
 };
 
@@ -124,6 +125,14 @@ static bool is_closed(int fd)
 	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
 }
 
+/* Or reset, as by a listener that closes with somebody in its queue. */
+static bool is_gone(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+}
+
 static int option_of(int fd, int level, int name)
 {
 	int value = -1;
@@ -158,7 +167,54 @@ TEST_ON_ENGINES(net_portal, arrivals)
 	scene_end(&scene);
 }
 
+/* The first of those in the doorway is through. */
+static LOOP_ONLY void on_one_through(struct loop_timer *timer)
+{
+	struct scene *scene = CONTAINER_OF(timer, struct scene, timer);
+	unsigned inside = portal_set_guests(scene->set);
+
+	cr_expect_eq(inside, scene->client_count - scene->through < 2 ? 1 : 2);
+	portal_guest_leave(&scene->guests[scene->through++]);
+	loop_timer_start(scene->loop, timer, 20,
+			 scene->through < scene->client_count ? on_one_through : on_looked);
+}
+
+static LOOP_ONLY void on_start_crowded(struct loop_timer *timer)
+{
+	struct scene *scene = CONTAINER_OF(timer, struct scene, timer);
+
+	portal_set_start(scene->set);
+	loop_timer_start(scene->loop, timer, 50, on_one_through);
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_storage name = {0};
+	socklen_t len = sizeof(name);
+
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)&name, &len), 0);
+	return address_port(&name);
+}
+
+/* Whoever finds the doorway full waits, and is let in in the order in which they came. */
 TEST_ON_ENGINES(net_portal, limit_in_total)
+{
+	struct scene scene;
+
+	scene_begin(&scene, engine, 2, 8);
+	scene_connect(&scene, 7);
+	loop_timer_start(scene.loop, &scene.timer, 1, on_start_crowded);
+	test_run(scene.loop);
+	cr_assert_eq(scene.arrival_count, 7);
+	for (unsigned i = 0; i < 7; i++) {
+		cr_expect_not(is_closed(scene.clients[i]));
+		cr_expect_eq(address_port(&scene.arrivals[i].peer), port_of(scene.clients[i]));
+	}
+	scene_end(&scene);
+}
+
+/* Those who wait when it ends are sent away. */
+TEST_ON_ENGINES(net_portal, stopped_while_full)
 {
 	struct scene scene;
 
@@ -167,7 +223,7 @@ TEST_ON_ENGINES(net_portal, limit_in_total)
 	scene_run(&scene);
 	cr_expect_eq(scene.arrival_count, 2);
 	for (unsigned i = 0; i < 5; i++)
-		cr_expect_eq(is_closed(scene.clients[i]), i >= 2);
+		cr_expect_eq(is_gone(scene.clients[i]), i >= 2, "client %u", i);
 	scene_end(&scene);
 }
 
