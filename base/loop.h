@@ -76,11 +76,12 @@ enum {
 };
 
 /*
- * A completion record. The caller embeds it in its own object, zeroes it before it is first
- * submitted, and must keep it, the vector and the memory the vector points to until `done` has run.
- * It may be submitted again from inside `done`; submitting it while it is in flight is asserted
- * against. All fields but transferred_bytes (which may be read any time on the loop's thread) are
- * private to base/. A vector's elements must not add up to more than INT_MAX bytes.
+ * A completion record. The caller embeds it in its own object, zeroes it (or calls loop_op_init)
+ * before it is first submitted, and must keep it, the vector and the memory the vector points to
+ * until `done` has run. It may be submitted again from inside `done`; submitting it while it is in
+ * flight is asserted against. All fields but transferred_bytes (which may be read any time on the
+ * loop's thread) are private to base/. A vector's elements must not add up to more than INT_MAX
+ * bytes.
  */
 struct loop_op {
 	loop_done_fn *done;
@@ -98,6 +99,13 @@ struct loop_op {
 	uint8_t flags;
 	uint8_t state; /* enum op_state of loop_engine.h. */
 };
+
+/* Zeroing for the hurried: what submission does not set itself. */
+static inline void loop_op_init(struct loop_op *op)
+{
+	op->kind = LOOP_OP_ACCEPT;
+	op->state = 0;
+}
 
 /* A message to a loop. Intrusive, so posting cannot fail. Owned by the loop until its fn has run.
  */

@@ -25,12 +25,12 @@ static void flip_busy(struct pool *pool, uint32_t index)
 	pool->busy[index / BUSY_BITS] ^= 1ull << index % BUSY_BITS;
 }
 
-/* The distance between objects, or 0 when that overflows. */
+/* The distance between objects, at least 2, or 0 when that overflows. */
 static size_t stride(size_t object_bytes, size_t align_bytes)
 {
 	size_t rounded;
 
-	if (__builtin_add_overflow(object_bytes, align_bytes - 1, &rounded))
+	if (__builtin_add_overflow(object_bytes > 1 ? object_bytes : 2, align_bytes - 1, &rounded))
 		return 0;
 	return rounded & ~(align_bytes - 1);
 }
@@ -58,9 +58,10 @@ int pool_init(struct pool *pool, uint32_t count, size_t object_bytes, size_t ali
 	*pool = (struct pool){.count = count, .stride_bytes = stride(object_bytes, align)};
 	if (count == 0)
 		return 0;
-	if (pool->stride_bytes == 0 ||
+	if (pool->stride_bytes < 2 ||
 	    __builtin_mul_overflow(pool->stride_bytes, count, &pool->mapped_bytes))
 		return -ENOMEM;
+	pool->inverse = UINT64_MAX / pool->stride_bytes + 1;
 	pool->free = aligned_calloc(count * sizeof(*pool->free));
 	pool->busy = aligned_calloc((count + BUSY_BITS - 1) / BUSY_BITS * sizeof(*pool->busy));
 	if (pool->free == NULL || pool->busy == NULL || map_objects(pool) != 0) {
@@ -114,11 +115,14 @@ uint32_t pool_index(const struct pool *pool, const void *object)
 {
 	const uint8_t *at = object;
 	size_t distance;
+	size_t index;
 
 	assert(at >= pool->objects && at < pool->objects + pool->mapped_bytes);
 	distance = (size_t)(at - pool->objects);
-	assert(distance % pool->stride_bytes == 0);
-	return (uint32_t)(distance / pool->stride_bytes);
+	/* A division by multiplication: exact for multiples of the stride, and checked. */
+	index = (size_t)((unsigned __int128)distance * pool->inverse >> 64);
+	assert(index * pool->stride_bytes == distance);
+	return (uint32_t)index;
 }
 
 void *pool_at(const struct pool *pool, uint32_t index)

@@ -20,6 +20,7 @@ struct pool {
 	uint32_t *free; /* Indices of objects that came back, the last one on top. */
 	uint64_t *busy; /* One bit an object: catches a double release. */
 	size_t stride_bytes;
+	uint64_t inverse; /* 2^64 over the stride, rounded up. */
 	size_t mapped_bytes;
 	uint32_t count;
 	uint32_t free_count; /* On the stack. */

@@ -20,7 +20,9 @@
 #include "base/loop.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 struct lun;
@@ -67,8 +69,8 @@ enum lun_io_stage {
 };
 
 /*
- * One I/O. Caller-owned memory, valid until done has run. Zero-initialise; set the first group,
- * then submit. Several I/Os of one command may be in flight.
+ * One I/O. Caller-owned memory, valid until done has run. Zero-initialise, or call lun_io_init; set
+ * the first group, then submit. Several I/Os of one command may be in flight.
  */
 struct lun_io {
 	/* Set by the caller before submit. */
@@ -98,6 +100,16 @@ struct lun_io {
 	struct list_node image_link;
 	uint64_t image_word[4];
 };
+
+/* Make memory a record that is idle and whose first group is zero. The rest, most of it, is set
+ * when it is needed and not touched before. Not while the record is lun/'s. */
+static inline void lun_io_init(struct lun_io *io)
+{
+	memset(io, 0, offsetof(struct lun_io, iov));
+	io->admit = NULL;
+	io->stage = LUN_IO_IDLE;
+	loop_op_init(&io->loop_op);
+}
 
 /* What a LUN consists of, from the configuration; strings are borrowed during lun_open only. */
 struct lun_spec {

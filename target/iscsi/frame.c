@@ -21,7 +21,7 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* What must hold between any two steps. */
+/* What must hold between any two steps; looked at where they end. */
 static void framer_invariants(const struct framer *framer)
 {
 	assert(framer->receive_at <= framer->receive_end);
@@ -242,7 +242,6 @@ static bool framer_step(struct framer *framer)
 	} else {
 		return false;
 	}
-	framer_invariants(framer);
 	return true;
 }
 
@@ -251,6 +250,7 @@ static void framer_run(struct framer *framer)
 {
 	while (framer_step(framer)) {
 	}
+	framer_invariants(framer);
 }
 
 void framer_resume(struct framer *framer)

@@ -54,12 +54,15 @@ static struct list_node *tag_bucket(struct session *session, uint32_t itt)
 	return &session->by_tag[itt & (SESSION_TAG_BUCKETS - 1u)];
 }
 
-struct session_lun *task_lun(const struct task *task)
+/* What the tasks of a LUN hold is counted together. */
+static struct session_lun *find_lun(struct session *session, uint64_t lun)
 {
+	uint8_t field[8];
 	uint16_t number = 0;
 
-	(void)scsi_lun_number(task->cmd.lun_field, &number);
-	return &task->session->luns[number & (SESSION_LUN_BUCKETS - 1u)];
+	put_be64(field, lun);
+	(void)scsi_lun_number(field, &number);
+	return &session->luns[number & (SESSION_LUN_BUCKETS - 1u)];
 }
 
 struct task *task_find(struct session *session, uint32_t itt)
@@ -98,7 +101,7 @@ LOOP_ONLY static void task_enter(struct task *task)
 
 	list_append(tag_bucket(session, task->request.itt), &task->tag_link);
 	task->counted = true;
-	task_lun(task)->tasks++;
+	task->lun->tasks++;
 	if (task->request.immediate)
 		session->immediate++;
 	else
@@ -115,7 +118,7 @@ LOOP_ONLY static void task_leave(struct task *task)
 		return;
 	task->counted = false;
 	list_remove(&task->tag_link);
-	task_lun(task)->tasks--;
+	task->lun->tasks--;
 	if (task->request.immediate)
 		session->immediate--;
 	else
@@ -154,6 +157,7 @@ struct task *task_acquire(struct session *session, const struct pdu_scsi_command
 	memset(task, 0, offsetof(struct task, request));
 	task->home = session->home;
 	task->session = session;
+	task->lun = find_lun(session, request->lun);
 	task->request = *request;
 	task->unsolicited_due = !request->final;
 	list_init(&task->link);
@@ -395,7 +399,7 @@ static bool lun_has_its_share(struct task *task)
 	const struct session *session = task->session;
 	uint32_t widest = session->spec.server->limits.queue_depth_max;
 
-	return session->window >= widest && task_lun(task)->tasks > widest - widest / 4u;
+	return session->window >= widest && task->lun->tasks > widest - widest / 4u;
 }
 
 /* -- abort -- */

@@ -81,6 +81,8 @@ struct task {
 	struct list_node wait_link; /* home->starved or conn->read_waiters */
 	struct iscsi_loop *home;
 	struct session *session; /* NULL once the session is gone. */
+	struct session_lun
+		*lun; /* What its LUN holds of the session's share; valid as `session`. */
 	enum task_stage stage;
 	struct list_node windows;
 	uint64_t transfer_bytes; /* Data that will move, in the direction of cmd.data. */
@@ -112,8 +114,6 @@ struct task {
 	uint8_t sense[2u + SCSI_SENSE_MAX]; /* SenseLength and sense data, RFC 7143 11.4.7.2. */
 };
 
-/* What its LUN holds of its session's share. Not of an aborted task. */
-struct session_lun *task_lun(const struct task *task);
 /* A slot for a command of this session, or NULL: answer TASK SET FULL. */
 LOOP_ONLY struct task *task_acquire(struct session *session,
 				    const struct pdu_scsi_command *request);

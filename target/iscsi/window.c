@@ -12,7 +12,7 @@
 
 static bool lun_has_its_share(const struct task *task)
 {
-	return task_lun(task)->windows[WINDOW_SHARED] >= SESSION_LUN_WINDOWS_MAX;
+	return task->lun->windows[WINDOW_SHARED] >= SESSION_LUN_WINDOWS_MAX;
 }
 
 bool window_is_scarce(const struct task *task)
@@ -31,7 +31,7 @@ LOOP_ONLY static enum window_charge entitlement(const struct task *task)
 	    loop_buffers_free(home->loop) > home->floor_unused + home->reserve)
 		return WINDOW_SHARED;
 	if (task->window_count == 0 && session->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_BUFFERS &&
-	    task_lun(task)->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_COMMANDS)
+	    task->lun->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_COMMANDS)
 		return WINDOW_OF_FLOOR;
 	return WINDOW_FREE_OF_CHARGE;
 }
@@ -42,7 +42,7 @@ LOOP_ONLY static void charge(struct window *window, enum window_charge charge)
 
 	window->charge = charge;
 	task->session->windows[charge]++;
-	task_lun(task)->windows[charge]++;
+	task->lun->windows[charge]++;
 	if (charge == WINDOW_OF_FLOOR)
 		task->home->floor_unused--;
 }
@@ -54,7 +54,7 @@ void window_uncharge(struct window *window)
 	if (window->charge == WINDOW_FREE_OF_CHARGE)
 		return;
 	task->session->windows[window->charge]--;
-	task_lun(task)->windows[window->charge]--;
+	task->lun->windows[window->charge]--;
 	if (window->charge == WINDOW_OF_FLOOR)
 		task->home->floor_unused++;
 	window->charge = WINDOW_FREE_OF_CHARGE;

@@ -16,7 +16,7 @@
 
 void scsi_cmd_init(struct scsi_cmd *cmd)
 {
-	memset(cmd, 0, sizeof(*cmd));
+	memset(cmd, 0, offsetof(struct scsi_cmd, sense));
 	cmd->expected_bytes = SCSI_EXPECTED_UNKNOWN;
 	cmd->miscompare_bytes = UINT64_MAX;
 	list_init(&cmd->pieces);
@@ -54,8 +54,20 @@ static bool check_known(struct scsi_cmd *cmd)
 	return true;
 }
 
+/* True when all 16 bytes are within the usage mask, as of nearly every command; the opcode's byte
+ * apart, and no bit is set that only some logical units understand. */
+static bool is_plainly_within(const struct scsi_op *op, const uint8_t *cdb)
+{
+	uint64_t low = get_le64(cdb) & ~get_le64(op->usage);
+	uint64_t high = get_le64(cdb + 8) & ~get_le64(op->usage + 8);
+
+	return (low >> 8 | high) == 0 && (cdb[1] & op->thin_bits) == 0;
+}
+
 static bool check_usage(struct scsi_cmd *cmd)
 {
+	if (is_plainly_within(cmd->op, cmd->cdb))
+		return true;
 	for (unsigned at = 1; at < cmd->op->cdb_bytes; at++) {
 		unsigned extra = cmd->cdb[at] & ~(unsigned)scsi_op_usage(cmd->op, cmd->lu, at);
 

@@ -62,28 +62,25 @@ LOOP_ONLY static bool submit_io(struct scsi_piece *piece)
 static bool start_transfer(struct scsi_piece *piece)
 {
 	struct scsi_cmd *cmd = piece->cmd;
+	struct lun_io *io = &piece->io;
 	bool writes = (cmd->op->flags & OP_WRITES) != 0;
 
 	if (scsi_cmd_has_failed(cmd))
 		return false;
-	piece->io = (struct lun_io){
-		.op = writes ? LUN_WRITE : LUN_READ,
-		.flags = writes && cmd->durable ? LUN_IO_DURABLE : 0,
-		.offset_bytes = cmd->lba * cmd->lu->block_bytes + piece->offset_bytes,
-		.length_bytes = piece->length_bytes,
-		.iov_count = 1,
-		.admit = admit_piece,
-		.done = on_piece_done,
-	};
-	piece->io.iov[0].iov_base = piece->scratch != NULL ? piece->scratch : piece->buffer;
-	piece->io.iov[0].iov_len = piece->length_bytes;
+	io->op = writes ? LUN_WRITE : LUN_READ;
+	io->flags = writes && cmd->durable ? LUN_IO_DURABLE : 0;
+	io->offset_bytes = cmd->lba * cmd->lu->block_bytes + piece->offset_bytes;
+	io->length_bytes = piece->length_bytes;
+	io->iov_count = 1;
+	io->iov[0].iov_base = piece->scratch != NULL ? piece->scratch : piece->buffer;
+	io->iov[0].iov_len = piece->length_bytes;
 	return submit_io(piece);
 }
 
 /* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. */
 LOOP_ONLY static bool start_flush(struct scsi_piece *piece)
 {
-	piece->io = (struct lun_io){.op = LUN_FLUSH, .admit = admit_piece, .done = on_piece_done};
+	piece->io.op = LUN_FLUSH;
 	return submit_io(piece);
 }
 
@@ -118,7 +115,9 @@ void scsi_piece_submit(struct scsi_piece *piece)
 	       piece->length_bytes <= cmd->data_bytes - piece->offset_bytes);
 	piece->ok = false;
 	piece->scratch = NULL;
-	piece->io = (struct lun_io){0};
+	lun_io_init(&piece->io);
+	piece->io.admit = admit_piece;
+	piece->io.done = on_piece_done;
 	list_append(&cmd->pieces, &piece->link);
 	if (!start_piece(piece))
 		loop_post(cmd->loop, &piece->msg, on_piece_refused);

@@ -77,7 +77,7 @@ typedef void scsi_cmd_done_fn(struct scsi_cmd *cmd);
 typedef void scsi_piece_done_fn(struct scsi_piece *piece);
 
 /*
- * One command; embedded in the transport's task. Zero-initialised by scsi_cmd_init.
+ * One command; embedded in the transport's task. Initialised by scsi_cmd_init.
  */
 struct scsi_cmd {
 	/* Set by the transport before scsi_cmd_prepare. */
@@ -99,10 +99,9 @@ struct scsi_cmd {
 	enum scsi_data data;
 	uint64_t data_bytes; /* IN_PARAM: after execute, the length of the parameter data. */
 	struct scsi_lu *lu;  /* NULL where the LUN number has none. */
-	/* The result. */
+	/* The result; the sense data stand in `sense`. */
 	uint8_t status; /* enum scsi_status */
 	uint8_t sense_bytes;
-	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
 	/* Private to scsi/. */
 	bool aborted;
 	bool durable;          /* FUA */
@@ -117,8 +116,11 @@ struct scsi_cmd {
 	uint64_t miscompare_bytes; /* VERIFY: the lowest offset that differed. */
 	uint8_t *scratch;          /* A loop buffer of the command's own, given back at its end. */
 	const struct scsi_steps *steps;
-	struct lun_io io;        /* For commands that scsi_cmd_execute runs. */
 	struct list_node pieces; /* Under way, for abort. */
+	/* From here on nothing is cleared for a new command: each is filled in before it is read.
+	 */
+	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
+	struct lun_io io;                           /* For commands that scsi_cmd_execute runs. */
 };
 
 /* One stretch of a MEDIUM command's data: at most LOOP_BUFFER_BYTES, a multiple of the logical
@@ -139,7 +141,7 @@ struct scsi_piece {
 	uint8_t *scratch;
 };
 
-/* Prepare a record for a new command: everything is cleared, then the transport sets its fields. */
+/* Prepare a record for a new command; then the transport sets its fields. */
 void scsi_cmd_init(struct scsi_cmd *cmd);
 
 /*

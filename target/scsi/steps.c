@@ -88,7 +88,9 @@ LOOP_ONLY static bool submit_next(struct scsi_cmd *cmd)
 
 	if (scsi_cmd_has_failed(cmd))
 		return false;
-	*io = (struct lun_io){.admit = admit_step, .done = on_step_done};
+	lun_io_init(io);
+	io->admit = admit_step;
+	io->done = on_step_done;
 	if (!cmd->steps->next(cmd, io))
 		return false;
 	res = scsi_cmd_admit(cmd, io);
