@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/aligned.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
 #include "target/iscsi/tmf.h"
@@ -16,11 +16,6 @@
 #define RESERVE_BUFFERS 64u
 /* Task management rounds at once; one more is rejected and its sender tries again. */
 #define RESETS_MAX 16u
-
-/* Each loop writes to its own all the time: two must not share a cache line. */
-#define CACHE_LINE_BYTES 64u
-#define HOME_BYTES \
-	((sizeof(struct iscsi_loop) + CACHE_LINE_BYTES - 1u) / CACHE_LINE_BYTES * CACHE_LINE_BYTES)
 
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
 {
@@ -74,24 +69,23 @@ static void release(struct iscsi_loop *home, bool abandon)
 	pool_clear(&home->windows, false);
 	pool_clear(&home->tasks, false);
 	free(home->trash);
-	free(home->receive);
-	free(home);
+	aligned_free(home->receive);
+	aligned_free(home);
 }
 
 int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 {
-	struct iscsi_loop *home = aligned_alloc(CACHE_LINE_BYTES, HOME_BYTES);
+	struct iscsi_loop *home = aligned_calloc(sizeof(*home));
 	int res = -ENOMEM;
 
 	if (home == NULL)
 		return res;
-	memset(home, 0, sizeof(*home));
 	home->loop = loop;
 	home->server = server;
 	home->reserve = reserve_of(loop);
 	init_lists(home);
 	home->trash = malloc(LOOP_BUFFER_BYTES);
-	home->receive = malloc(LOOP_RECEIVE_BYTES);
+	home->receive = aligned_calloc(LOOP_RECEIVE_BYTES);
 	if (home->trash == NULL || home->receive == NULL)
 		goto fail;
 	res = pool_init(&home->tasks, task_count(loop), sizeof(struct task), 0);

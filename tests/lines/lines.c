@@ -197,11 +197,11 @@ void lines_begin(void)
 	size_t bytes = RECORDS * sizeof(*records);
 
 	lines_end();
-	if (records != NULL)
-		(void)munmap(records, bytes);
-	records = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (records == MAP_FAILED)
+	if (records == NULL)
+		records = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Zeroes again, but never unmapped: a thread that was late to leave may still look. */
+	if (records == MAP_FAILED || madvise(records, bytes, MADV_DONTNEED) != 0)
 		die("no memory for the records");
 	for (unsigned i = 0; i < LINES_THREADS_MAX; i++) {
 		threads[i].ios = 0;
