@@ -127,7 +127,7 @@ def main():
     parser.add_argument("report")
     parser.add_argument("--moves", type=float, default=0.01, help="for each I/O")
     parser.add_argument("--locks", type=float, default=0, help="for each I/O")
-    parser.add_argument("--ios", type=int, default=500, help="that two loops must serve each")
+    parser.add_argument("--ios", type=int, default=200, help="that two loops must serve each")
     options = parser.parse_args()
     sys.exit(judge(Report(options.report), options))
 

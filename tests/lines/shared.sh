@@ -69,11 +69,11 @@ start_or_end
 for lun in '0 null' '1 raw'; do
 	measure "${lun#* }, reads" "${lun% *}" "$free" -w read
 	measure "${lun#* }, writes" "${lun% *}" "$free" -w write
-	measure "${lun#* }, large mix with digests" "${lun% *}" "$handed --ios=100" -w mix -b 128K -q 8 --digests both
+	measure "${lun#* }, large mix with digests" "${lun% *}" "$handed --ios=50" -w mix -b 128K -q 8 --digests both
 done
-measure 'raw, durable direct writes' 2 "$handed --ios=100 skip" -w write
+measure 'raw, durable direct writes' 2 "$handed --ios=50 skip" -w write
 # One fdatasync serves all loops, and a failed one stops them all: its state is shared, under a lock.
-measure 'raw, flushed writes share the flush' 3 "$handed --moves=10 --locks=8 --ios=100 skip" -w write
+measure 'raw, flushed writes share the flush' 3 "$handed --moves=10 --locks=8 --ios=50 skip" -w write
 
 stop_ringsand
 cases_end
