@@ -159,7 +159,9 @@ static int by_size(const void *a, const void *b)
 
 static double percentile_us(const struct client *client, size_t kept, unsigned percent)
 {
-	return (double)client->samples[kept * percent / 100] / 1e3;
+	size_t place = kept * percent / 100;
+
+	return (double)client->samples[place] / 1e3;
 }
 
 static void report(struct client *client, uint64_t measured_ns, uint64_t server_ns,

@@ -41,7 +41,7 @@ def head(data):
     yield paragraph(
         f"{about['date']} · commit {about['commit'] or 'not known'} · Linux {about['kernel']} · "
         f"{about['processor']}, {about['cpus']} CPUs ({about['virtual']}) · engine {data['engine']} · "
-        f"{data['rounds']} rounds of {data['seconds']:g} s a cell · {data['elapsed_s']} s in all"
+        f"cells of {data['seconds']:g} s, rounds: {data['rounds']} · {data['elapsed_s']} s in all"
         + (f" · only {data['only']}" if data["only"] else ""), "meta")
     if data["noise"]:
         yield mark("div", "<b>The machine was not quiet:</b> " + escape("; ".join(data["noise"]))

@@ -4,8 +4,7 @@ classes that the page's style sheet defines for light and dark. Read next: page.
 import math
 from html import escape
 
-CHAR = 6.2  # The width of a character of the plots' font, roughly.
-BAR, GAP, GROUP_GAP = 14, 3, 30
+BAR, GAP, HEADING, GROUP_GAP = 14, 3, 17, 13
 LABEL, VALUE = 118, 78  # Room beside a bar for its name and its figure.
 
 
@@ -31,7 +30,7 @@ def bars(title, groups, width=520):
     parts, y = [], 2.0
     for heading, rows in groups:
         parts.append(text(0, y + 11, heading, kind="heading"))
-        y += 17
+        y += HEADING
         top = max(row[2] for row in rows) or 1.0
         for name, kind, value, words in rows:
             length = max(1.0, value / top * (width - LABEL - VALUE))
@@ -40,8 +39,8 @@ def bars(title, groups, width=520):
                       f'class="fill {kind}"/>',
                       text(LABEL + length + 5, y + 11, words, kind="value")]
             y += BAR + GAP
-        y += GROUP_GAP - 17
-    return drawing(width, y, parts, title)
+        y += GROUP_GAP
+    return drawing(width, y - GROUP_GAP, parts, title)
 
 
 # --- curves ---

@@ -73,7 +73,8 @@ def write_through(path, size, direct):
         raise Unavailable(f"{path.parent}: no direct I/O ({error.strerror})") from None
     try:
         for _ in range(size // (4 * MIB)):
-            os.write(fd, block)
+            if os.write(fd, block) != 4 * MIB:
+                raise Unavailable(f"{path.parent} is full")
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -111,12 +112,12 @@ def folder_in(parent):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
 def filled(name, folder, twin):
+    """The store in a folder that exists, its files written."""
     store = Store(name, folder)
     for path in (store.lun, store.twin) if twin else (store.lun,):
         write_through(path, store.bytes, store.direct)
-    yield store
+    return store
 
 
 @contextmanager
@@ -124,8 +125,8 @@ def on_tmpfs(_settings):
     if not os.path.isdir("/dev/shm") or filesystem_of("/dev/shm") != "tmpfs":
         raise Unavailable("there is no tmpfs at /dev/shm")
     demand_space("/dev/shm", MEMORY_BYTES)
-    with folder_in(Path("/dev/shm")) as folder, filled(TMPFS, folder, True) as store:
-        yield store
+    with folder_in(Path("/dev/shm")) as folder:
+        yield filled(TMPFS, folder, True)
 
 
 @contextmanager
@@ -139,8 +140,7 @@ def on_ext4(settings):
         # help.
         write_through(folder / "touched", GIB, True)
         (folder / "touched").unlink()
-        with filled(EXT4, folder, True) as store:
-            yield store
+        yield filled(EXT4, folder, True)
 
 
 @contextmanager
@@ -171,8 +171,7 @@ def on_xfs(settings):
         write_through(folder / "xfs.img", XFS_BYTES, True)
         run("mkfs.xfs", "-q", "-f", str(folder / "xfs.img"))
         with loop_device(folder / "xfs.img") as device, mounted(device, folder / "xfs"):
-            with filled(XFS, folder / "xfs", False) as store:
-                yield store
+            yield filled(XFS, folder / "xfs", False)
 
 
 # How to make each store; null needs nothing.

@@ -34,7 +34,8 @@ def say(text):
 class Suite:
     def __init__(self, settings):
         self.settings = settings
-        self.rows = plan.rows(settings.only)
+        self.asked = plan.rows(settings.only)
+        self.rows = self.asked  # Less what turns out to be impossible.
         self.results = Results()
         self.quiet = machine.Quiet()
         self.left_out = []  # What this machine cannot do: sentences.
@@ -51,7 +52,7 @@ class Suite:
             say(f"preparing {name}")
             try:
                 bench.stores[name] = stack.enter_context(make(self.settings))
-            except stores.Unavailable as error:
+            except (stores.Unavailable, OSError) as error:
                 self.leave_out([row for row in self.rows if row.store != name], f"{name}: {error}")
 
     def leave_out(self, rows, why):
@@ -69,12 +70,19 @@ class Suite:
             try:
                 bench.servers[who] = stack.enter_context(SERVERS[who](bench))
             except servers.Failed as error:
-                if who != "tgt":
-                    raise
-                self.leave_out_contender(who, str(error))
+                self.without_server(who, error)
         # Without io_uring there is one engine, and nothing to compare it with.
-        if "ringsand-aio" in wanted and bench.servers["ringsand"].engine != "uring":
+        if "ringsand-aio" in bench.servers and bench.servers["ringsand"].engine != "uring":
             self.leave_out_contender("ringsand-aio", "engine uring: not allowed or not wanted here")
+
+    def without_server(self, who, error):
+        """tgt may be missing. A daemon of ours that does not start is a failure, and without the first
+        of them there is nothing to say."""
+        if who == "ringsand":
+            raise error
+        if who != "tgt":
+            self.results.failures.append(str(error))
+        self.leave_out_contender(who, str(error))
 
     # --- rounds ---
 
@@ -99,7 +107,7 @@ class Suite:
         elapsed = time.monotonic() - self.began
         if number == 0 or elapsed + longest <= self.settings.minutes * 60:
             return True
-        self.left_out.append(f"rounds from the {number + 1}th: they would have ended after "
+        self.left_out.append(f"rounds from number {number + 1} on: they would have ended after "
                              f"{self.settings.minutes:g} minutes")
         return False
 
@@ -139,7 +147,7 @@ class Suite:
                 "elapsed_s": round(time.monotonic() - self.began), "only": self.settings.only,
                 "quiet": self.quiet.shares(), "noise": self.quiet.remarks(spreads),
                 "left_out": self.left_out, "failures": self.results.failures,
-                "criteria": criteria.judge_all(self.results, self.rows),
+                "criteria": criteria.judge_all(self.results, self.asked),
                 "rows": report.rows(self.results, self.rows)}
 
 
