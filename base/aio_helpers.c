@@ -36,39 +36,50 @@ struct aio_helpers {
 
 /* -- On a helper thread ---------------------------------------------------------------------- */
 
-static ssize_t call_read(const struct loop_op *op)
+static ssize_t call_read(struct loop_op *op)
 {
 	return preadv(op->fd, op->iov, (int)op->iov_count, loop_op_position(op));
 }
 
-static ssize_t call_write(const struct loop_op *op)
+static ssize_t call_write(struct loop_op *op)
 {
 	return pwritev2(op->fd, op->iov, (int)op->iov_count, loop_op_position(op),
 			(op->flags & LOOP_DSYNC) != 0 ? RWF_DSYNC : 0);
 }
 
-static ssize_t call_sync(const struct loop_op *op)
+static ssize_t call_sync(struct loop_op *op)
 {
 	return fdatasync(op->fd);
 }
 
-static ssize_t call_discard(const struct loop_op *op)
+static ssize_t call_discard(struct loop_op *op)
 {
 	return fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			 (off_t)op->offset_bytes, (off_t)op->length_bytes);
 }
 
-static ssize_t call_zero(const struct loop_op *op)
+static ssize_t call_zero(struct loop_op *op)
 {
 	return fallocate(op->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
 			 (off_t)op->offset_bytes, (off_t)op->length_bytes);
 }
 
-typedef ssize_t call_fn(const struct loop_op *op);
+/* As system calls answer: -1 and errno. */
+static ssize_t call_call(struct loop_op *op)
+{
+	int res = op->call(op);
+
+	if (res >= 0)
+		return res;
+	errno = -res;
+	return -1;
+}
+
+typedef ssize_t call_fn(struct loop_op *op);
 
 static call_fn *const calls[LOOP_OP_COUNT] = {
-	[LOOP_OP_READ] = call_read, [LOOP_OP_WRITE] = call_write,     [LOOP_OP_SYNC] = call_sync,
-	[LOOP_OP_ZERO] = call_zero, [LOOP_OP_DISCARD] = call_discard,
+	[LOOP_OP_CALL] = call_call, [LOOP_OP_READ] = call_read, [LOOP_OP_WRITE] = call_write,
+	[LOOP_OP_SYNC] = call_sync, [LOOP_OP_ZERO] = call_zero, [LOOP_OP_DISCARD] = call_discard,
 };
 
 static void announce(struct aio_helpers *helpers);

@@ -1,14 +1,15 @@
 /*
- * The aio engine's helper threads: they make the system calls that libaio would block on. Private
- * to base/. Read next: aio_helpers.c.
+ * A loop's helper threads: they make the system calls that libaio would block on, and on either
+ * engine what loop_call is given. Private to base/. Read next: aio_helpers.c.
  */
 #ifndef BASE_AIO_HELPERS_H
 #define BASE_AIO_HELPERS_H
 
 #include "base/loop.h"
 
-/* Threads of a loop, started as they are needed. */
-#define AIO_HELPERS_MAX 4u
+/* Threads of a loop, started as they are needed. As many as make a disk busy with writes to holes,
+ * in each of which a thread waits for the disk. */
+#define AIO_HELPERS_MAX 32u
 
 struct aio_helpers;
 

@@ -419,6 +419,21 @@ unsigned loop_punt_limit(const struct loop *loop)
 	return loop->punt_limit;
 }
 
+bool loop_punt_begin(struct loop *loop, unsigned mine)
+{
+	/* The limit is half of the workers. */
+	if (mine > 0 && mine + loop->punts >= 2 * loop->punt_limit)
+		return false;
+	loop->punts++;
+	return true;
+}
+
+void loop_punt_end(struct loop *loop)
+{
+	assert(loop->punts > 0);
+	loop->punts--;
+}
+
 void loop_set_user(struct loop *loop, void *user)
 {
 	loop->user = user;

@@ -51,6 +51,7 @@ struct loop_config {
 };
 
 typedef void loop_done_fn(struct loop_op *op, int res);
+typedef int loop_call_fn(struct loop_op *op);
 typedef void loop_msg_fn(struct loop_msg *msg);
 typedef void loop_timer_fn(struct loop_timer *timer);
 
@@ -63,6 +64,7 @@ enum loop_op_kind {
 	LOOP_OP_SYNC,
 	LOOP_OP_DISCARD,
 	LOOP_OP_ZERO,
+	LOOP_OP_CALL,
 	LOOP_OP_COUNT
 };
 
@@ -86,7 +88,10 @@ enum {
 struct loop_op {
 	loop_done_fn *done;
 	struct loop *loop;
-	struct iovec *iov; /* Consumed in place as bytes move. */
+	union {
+		struct iovec *iov;  /* Consumed in place as bytes move. */
+		loop_call_fn *call; /* Of LOOP_OP_CALL. */
+	};
 	uint64_t offset_bytes;
 	uint64_t length_bytes; /* All of it: the vector's sum, or the range of DISCARD and ZERO. */
 	uint64_t transferred_bytes;
@@ -157,11 +162,17 @@ LOOP_ONLY uint64_t loop_now_ns(const struct loop *loop);
 bool loop_is_current(const struct loop *loop);
 
 /*
- * How many operations that the kernel cannot complete inline (holes, buffered transfers, discards:
- * whatever LOOP_NOWAIT refuses) one LUN may have in flight on this loop. Workers are few; this is
- * at most half of them (helper threads of the aio engine: all but one), at least 1, so that one
- * stuck LUN cannot take them all. Known once the loop runs; any thread after loop_start.
+ * Operations that the kernel cannot complete inline (holes, buffered transfers, discards: whatever
+ * LOOP_NOWAIT refuses) take a worker each. Workers are few, so whoever is about to start one asks
+ * first: true when a user (a LUN) that has `mine` under way on this loop may have another, which is
+ * then counted until loop_punt_end. The answer is yes while `mine` is less than what is free: one
+ * user alone gets half of the workers, and a user that is stuck leaves half of the rest to the
+ * next. With none under way it is always yes, so nobody waits for the workers of others.
  */
+LOOP_ONLY bool MUST_CHECK loop_punt_begin(struct loop *loop, unsigned mine);
+LOOP_ONLY void loop_punt_end(struct loop *loop);
+/* The most that loop_punt_begin grants one user, at least 1. Known once the loop runs; any thread
+ * after loop_start. */
 unsigned loop_punt_limit(const struct loop *loop);
 
 /* Counters since the loop started. Any thread; each is exact, together they are not a snapshot. */
@@ -224,6 +235,10 @@ struct loop_range {
 LOOP_ONLY void loop_discard(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
 			    loop_done_fn *done);
 LOOP_ONLY void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
+			 loop_done_fn *done);
+/* For what has no operation of its own: `call` runs on a helper thread and may block; what it
+ * returns is the result. It counts as a disk operation, and as one that takes a worker. */
+LOOP_ONLY void loop_call(struct loop *loop, struct loop_op *op, loop_call_fn *call,
 			 loop_done_fn *done);
 
 /* Timers. start re-arms an armed timer; stop on an idle one does nothing. Resolution 1 ms; a delay

@@ -156,7 +156,7 @@ static void clear(struct loop *loop)
 static unsigned punt_limit(const struct loop *loop)
 {
 	(void)loop;
-	return AIO_HELPERS_MAX - 1;
+	return AIO_HELPERS_MAX / 2;
 }
 
 /* -- Sockets --------------------------------------------------------------------------------- */
@@ -298,6 +298,7 @@ static start_fn *const starts[] = {
 	[LOOP_OP_SEND] = start_socket,    [LOOP_OP_READ] = start_transfer,
 	[LOOP_OP_WRITE] = start_transfer, [LOOP_OP_SYNC] = start_pending,
 	[LOOP_OP_DISCARD] = start_helper, [LOOP_OP_ZERO] = start_helper,
+	[LOOP_OP_CALL] = start_helper,
 };
 _Static_assert(ARRAY_SIZE(starts) == LOOP_OP_COUNT, "an operation lacks its start");
 

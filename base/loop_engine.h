@@ -84,6 +84,7 @@ struct loop {
 	const struct loop_engine_ops *engine CACHE_LINE_ALIGNED;
 	void *engine_state;
 	unsigned punt_limit;
+	unsigned punts; /* Counted by loop_punt_begin. */
 	uint64_t now_ns;
 	struct timers timers;
 	struct list_node waiting; /* Operations that found no room in the engine, in order. */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/aio_helpers.h"
 #include "base/aligned.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -31,9 +32,10 @@
 
 struct uring {
 	struct io_uring ring;
-	bool wake_armed;       /* A read of wake_fd is in the kernel. */
-	bool urgent;           /* Something beside polls is to be handed over. */
-	unsigned looks_spared; /* In a row. */
+	struct aio_helpers *helpers; /* For loop_call; no thread before the first. */
+	bool wake_armed;             /* A read of wake_fd is in the kernel. */
+	bool urgent;                 /* Something beside polls is to be handed over. */
+	unsigned looks_spared;       /* In a row. */
 };
 
 /* Where the kernel puts what it reads from wake_fd. Nobody looks, and a ring that is being torn
@@ -133,6 +135,8 @@ static int setup(struct loop *loop)
 	if (res != 0)
 		goto fail;
 	res = check_features(uring);
+	if (res == 0)
+		res = aio_helpers_create(loop, &uring->helpers);
 	if (res != 0)
 		goto fail_ring;
 	/* Spares a table look-up on each entry to the kernel, where it is known (5.18). */
@@ -150,12 +154,18 @@ static void clear(struct loop *loop)
 {
 	struct uring *uring = state(loop);
 
+	aio_helpers_free(uring->helpers);
 	io_uring_queue_exit(&uring->ring);
 	aligned_free(uring);
 	loop->engine_state = NULL;
 }
 
-/* The kernel's rule where it cannot be asked: min(SQ entries, 4 x CPUs) bounded workers. */
+/* Workers for what the kernel cannot do inline. Its own choice, 4 x CPUs, suits computing; most of
+ * ours sleep: in a file system's locks, or until a write to a hole is on the disk. They are started
+ * when they are needed and end when they are idle. */
+#define WORKERS_WANTED 64u
+
+/* The kernel's own choice, where it cannot be told ours: min(SQ entries, 4 x CPUs). */
 static unsigned workers_by_rule(const struct loop *loop)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -166,11 +176,12 @@ static unsigned workers_by_rule(const struct loop *loop)
 
 static unsigned punt_limit(const struct loop *loop)
 {
-	unsigned workers[2] = {0, 0}; /* Bounded and unbounded; 0 asks without changing. */
+	unsigned workers[2] = {WORKERS_WANTED, 0}; /* Bounded; unbounded: 0 leaves it. */
+	unsigned count = WORKERS_WANTED;
 
 	if (io_uring_register_iowq_max_workers(&state(loop)->ring, workers) != 0)
-		workers[0] = workers_by_rule(loop);
-	return workers[0] >= 2 ? workers[0] / 2 : 1;
+		count = workers_by_rule(loop);
+	return count >= 2 ? count / 2 : 1;
 }
 
 /* -- Submission ------------------------------------------------------------------------------ */
@@ -251,9 +262,15 @@ static void prep_zero(struct io_uring_sqe *sqe, struct loop_op *op)
 typedef void prep_fn(struct io_uring_sqe *sqe, struct loop_op *op);
 
 static prep_fn *const preps[] = {
-	[LOOP_OP_ACCEPT] = prep_accept,   [LOOP_OP_RECV] = prep_recv,   [LOOP_OP_SEND] = prep_send,
-	[LOOP_OP_READ] = prep_read,       [LOOP_OP_WRITE] = prep_write, [LOOP_OP_SYNC] = prep_sync,
-	[LOOP_OP_DISCARD] = prep_discard, [LOOP_OP_ZERO] = prep_zero,
+	[LOOP_OP_ACCEPT] = prep_accept,
+	[LOOP_OP_RECV] = prep_recv,
+	[LOOP_OP_SEND] = prep_send,
+	[LOOP_OP_READ] = prep_read,
+	[LOOP_OP_WRITE] = prep_write,
+	[LOOP_OP_SYNC] = prep_sync,
+	[LOOP_OP_DISCARD] = prep_discard,
+	[LOOP_OP_ZERO] = prep_zero,
+	[LOOP_OP_CALL] = NULL, /* A helper thread's. */
 };
 _Static_assert(ARRAY_SIZE(preps) == LOOP_OP_COUNT, "an operation lacks its entry");
 
@@ -275,6 +292,10 @@ LOOP_ONLY static bool submit(struct loop *loop, struct loop_op *op)
 
 	if (is_done_at_once(op))
 		return true;
+	if (op->kind == LOOP_OP_CALL) {
+		aio_helpers_carry(state(loop)->helpers, op);
+		return true;
+	}
 	sqe = io_uring_get_sqe(&state(loop)->ring);
 	if (sqe == NULL)
 		return false;

@@ -41,6 +41,13 @@ static void scene_init(struct scene *scene)
 		scene->iov[i] = (struct iovec){scene->bytes + i * 100, 100};
 }
 
+static int never_called(struct loop_op *op)
+{
+	(void)op;
+	cr_assert_fail("there is no engine that would call it");
+	return 0;
+}
+
 LOOP_ONLY static void begin(struct scene *scene, enum loop_op_kind kind, uint8_t flags)
 {
 	struct loop_rw rw = {.fd = -1, .iov = scene->iov, .iov_count = 3, .flags = flags};
@@ -71,6 +78,9 @@ LOOP_ONLY static void begin(struct scene *scene, enum loop_op_kind kind, uint8_t
 		break;
 	case LOOP_OP_ZERO:
 		loop_zero(&scene->loop, &scene->op, -1, range, never);
+		break;
+	case LOOP_OP_CALL:
+		loop_call(&scene->loop, &scene->op, never_called, never);
 		break;
 	case LOOP_OP_COUNT:
 		break;
@@ -114,6 +124,8 @@ static const struct {
 	{"sync fails", LOOP_OP_SYNC, 0, {-EIO}, 1, -EIO, 0},
 	{"discard", LOOP_OP_DISCARD, 0, {0}, 1, 0, 0},
 	{"discard again after a signal", LOOP_OP_DISCARD, 0, {-EINTR, 0}, 2, 0, 0},
+	{"a call answers", LOOP_OP_CALL, 0, {17}, 1, 17, 0},
+	{"a call fails", LOOP_OP_CALL, 0, {-ENOSPC}, 1, -ENOSPC, 0},
 	{"zero cannot", LOOP_OP_ZERO, 0, {-EOPNOTSUPP}, 1, -EOPNOTSUPP, 0},
 };
 
