@@ -41,6 +41,7 @@ def head(data):
     yield paragraph(
         f"{about['date']} · commit {about['commit'] or 'not known'} · Linux {about['kernel']} · "
         f"{about['processor']}, {about['cpus']} CPUs ({about['virtual']}) · engine {data['engine']} · "
+        f"tgt {about['tgt'] or 'none'} · {about['fio'] or 'no fio'} · nice {data['priority']} · "
         f"cells of {data['seconds']:g} s, rounds: {data['rounds']} · {data['elapsed_s']} s in all"
         + (f" · only {data['only']}" if data["only"] else ""), "meta")
     if data["noise"]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-EPILOG = """Each option has a variable, for `make bench`: BENCH_ROUNDS=2 BENCH_ONLY='null/.*qd32-x1' make bench.
+EPILOG = """Each option has a variable, for `make bench`: BENCH_ROUNDS=2 BENCH_ONLY=qd1- make bench.
 Also RINGSAN_ENGINE (auto) and B, the build folder (build)."""
 
 

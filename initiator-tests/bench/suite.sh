@@ -68,5 +68,6 @@ kill -TERM "$client"
 status=0
 wait "$client" || status=$?
 case_equal 'SIGTERM: status 143' 143 "$status"
-case_equal 'no folder is left behind' '' "$(find "$out" /dev/shm -maxdepth 1 -name 'ringsan-bench.*' -newer "$fake")"
+left=$(find "$out" /dev/shm -maxdepth 1 -name 'ringsan-bench.*' -newer "$fake")
+case_equal 'no folder is left behind' '' "$left"
 cases_end

@@ -2,7 +2,8 @@
 from plan import EXT4, NULL, TMPFS, XFS
 
 NAMES = {"echo-epoll": "echo, epoll", "echo-ring": "echo, ring", "ringsand": "ringsand",
-         "ringsand-aio": "ringsand, aio", "ringsand-2loops": "two loops", "tgt": "tgt", "fio": "fio on the file"}
+         "ringsand-aio": "ringsand, aio", "ringsand-2loops": "two loops", "tgt": "tgt",
+         "fio": "fio on the file"}
 STORES = {NULL: "Nothing stored", TMPFS: "File in memory, page cache", EXT4: "File on ext4, direct",
           XFS: "File on XFS (loop device), direct"}
 

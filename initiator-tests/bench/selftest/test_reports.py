@@ -20,9 +20,9 @@ def run_of(rounds, **more):
         for cell in plan.round_cells(plan.rows(), number):
             results.add(cell, number, Sample(1000.0 + number, 4.0, 10.0, 50.0, 90.0, 70.0, 120.0, 30.0))
     machine = {"date": "2026-01-01", "commit": "abc", "kernel": "6.1", "processor": "a <fast> one",
-               "cpus": 2, "virtual": "none"}
+               "cpus": 2, "virtual": "none", "tgt": "1.0", "fio": ""}
     data = {"machine": machine, "engine": "uring", "rounds": rounds, "seconds": 0.4, "elapsed_s": 9,
-            "only": "", "noise": [], "left_out": [], "failures": [],
+            "priority": -20, "only": "", "noise": [], "left_out": [], "failures": [],
             "criteria": criteria.judge_all(results, plan.rows()), "rows": report.rows(results, plan.rows())}
     # As it comes back from the file.
     return json.loads(json.dumps({**data, **more}))
