@@ -102,6 +102,9 @@ def is_small(row):
         and not load["digests"]
 
 
+STATES = {"written": "", "hole": ", into a hole", "unwritten": ", into unwritten blocks"}
+
+
 def heading(load):
     """A workload in words."""
     names = {"read": "reads", "write": "writes", "mix": "reads (70 %) and writes"}
@@ -109,7 +112,7 @@ def heading(load):
     words += f", {load['sessions']} sessions" if load["sessions"] > 1 else ""
     words += f", {load['pattern']}" if load["pattern"] == "sequential" else ""
     words += ", digests" if load["digests"] else ""
-    return words + (f", into a {load['state']} file" if load["state"] != "written" else "")
+    return words + STATES[load["state"]]
 
 
 def bar_groups(rows, quantity):
@@ -127,22 +130,31 @@ def bar_pair(title, rows):
 
 
 def small_blocks(data):
-    yield mark("h2", "4 KiB, random")
-    yield paragraph("Each group has a scale of its own. The echo is the limit of the sockets, fio on the "
-                    "file that of the storage; CPU is that of the server, or of fio itself.", "faint")
+    small = [row for row in data["rows"] if is_small(row)]
+    if small:
+        yield mark("h2", "4 KiB, random")
+        yield paragraph("Each group has a scale of its own. The echo is the limit of the sockets, fio on "
+                        "the file that of the storage; CPU is that of the server, or of fio itself "
+                        "without the kernel's workers.", "faint")
     for store, title in STORES.items():
-        rows = [row for row in data["rows"] if row["store"] == store and is_small(row)]
+        rows = [row for row in small if row["store"] == store]
         if rows:
             yield mark("h3", escape(title))
             yield bar_pair(title, rows)
 
 
 def fresh_files(data):
-    rows = [row for row in data["rows"] if row["workload"]["state"] != "written"]
+    """Beside each, the same workload over what has been written."""
+    def twin(row):
+        return row["store"], *(row["workload"][key] for key in ("operation", "block", "pattern", "depth",
+                                                                "sessions"))
+
+    fresh = {twin(row) for row in data["rows"] if row["workload"]["state"] != "written"}
+    rows = [row for row in data["rows"] if twin(row) in fresh and not row["workload"]["digests"]]
     if rows:
         yield mark("h2", "First writes")
-        yield paragraph("Into a file without blocks (hole), and with blocks that were never written.",
-                        "faint")
+        yield paragraph("Into a file without blocks (a hole), into blocks that were never written, and the "
+                        "same over what had been written.", "faint")
         for store, title in STORES.items():
             mine = [row for row in rows if row["store"] == store]
             if mine:
