@@ -89,6 +89,7 @@ LOOP_ONLY static bool add_frame(struct conn *conn, struct tx_item *item)
 		put_le32(frame.bhs + PDU_BHS_BYTES, crc32c(0, frame.bhs, PDU_BHS_BYTES));
 	push_made(tx, PDU_BHS_BYTES + (params->header_digest ? PDU_DIGEST_BYTES : 0u));
 	push(tx, frame.data, frame.data_len_bytes);
+	tx->data_bytes += frame.data_len_bytes;
 	push_tail(tx, &frame, params->data_digest);
 	return last;
 }
@@ -100,7 +101,10 @@ LOOP_ONLY static void gather(struct conn *conn)
 
 	tx->iov_count = 0;
 	tx->made_bytes = 0;
-	for (unsigned i = 0; i < TX_FRAMES_MAX && !list_is_empty(&tx->queue); i++) {
+	tx->data_bytes = 0;
+	for (unsigned i = 0;
+	     i < TX_FRAMES_MAX && tx->data_bytes < TX_DATA_BYTES_MIN && !list_is_empty(&tx->queue);
+	     i++) {
 		struct tx_item *item = CONTAINER_OF(list_first(&tx->queue), struct tx_item, link);
 
 		if (add_frame(conn, item)) {

@@ -48,6 +48,8 @@ struct tx_item {
 
 /* PDUs of one gather send. */
 #define TX_FRAMES_MAX 64u
+/* With that much data a send is long enough: others of the loop wait while it is copied. */
+#define TX_DATA_BYTES_MIN (256u * 1024u)
 /* What is sent beside the data: per PDU a header, padding and digests. */
 #define TX_FRAME_BYTES (PDU_BHS_BYTES + PDU_DIGEST_BYTES + 3u + PDU_DIGEST_BYTES)
 /* Slices: per PDU its data and what is made for it up to the next one's data. */
@@ -67,6 +69,7 @@ struct tx {
 	uint64_t seen_bytes;       /* transferred_bytes at that time. */
 	uint32_t iov_count;        /* Of the send that is being made. */
 	uint32_t made_bytes;       /* Of made[]. */
+	uint32_t data_bytes;       /* That the send carries. */
 	struct iovec iov[TX_IOV_MAX];
 	uint8_t made[TX_FRAMES_MAX * TX_FRAME_BYTES];
 };
