@@ -35,10 +35,12 @@ static void linear_ticks(struct axis *axis, double step)
 {
 	double first = ceil(axis->least / step - 1e-9);
 	double last = floor(axis->most / step + 1e-9);
+	int count = (int)(last - first) + 1;
 
-	for (double i = first; i <= last && axis->tick_count < AXIS_TICKS_MAX; i++)
-		/* Not -0, which prints with its sign. */
-		add_tick(axis, i * step + 0.0);
+	for (int i = 0; i < count && axis->tick_count < AXIS_TICKS_MAX; i++) {
+		/* Plus 0, or a tick at -0 would show its sign. */
+		add_tick(axis, (first + i) * step + 0.0);
+	}
 }
 
 static double linear_step(struct axis *axis, double least, double most)
@@ -70,11 +72,11 @@ static double has_log(double value)
 /* Of each decade the marks at `digits`. False: there are more than fit. */
 static bool log_ticks(struct axis *axis, const double *digits, size_t digit_count, unsigned most)
 {
-	double first = floor(log10(axis->least));
-	double last = ceil(log10(axis->most));
+	int first = (int)floor(log10(axis->least));
+	int last = (int)ceil(log10(axis->most));
 
 	axis->tick_count = 0;
-	for (double decade = first; decade <= last; decade++) {
+	for (int decade = first; decade <= last; decade++) {
 		for (size_t i = 0; i < digit_count; i++) {
 			double value = pow(10, decade) * digits[i];
 

@@ -39,8 +39,8 @@ void bench_bars_count(struct bench_bars *bars, const struct histogram *histogram
 	for (unsigned i = 0; i < bars->count; i++) {
 		double edge_ns = bars->edges_us[i + 1] * (double)CLOCK_NS_PER_US;
 		uint64_t end_count = i + 1 == bars->count
-					? histogram->count
-					: histogram_count_below(histogram, (uint64_t)edge_ns);
+					     ? histogram->count
+					     : histogram_count_below(histogram, (uint64_t)edge_ns);
 
 		bars->counts[i] = end_count - below;
 		below = end_count;

@@ -92,10 +92,11 @@ static void add_bank(struct run *run, struct measurement *measurement,
 	for (unsigned i = 0; i < 2 * mix->count; i++) {
 		struct histogram *histogram = &worker->banks[bank][i];
 		struct bench_sample *sample = &interval->rows[i % 2];
+		uint32_t class_bytes = mix->classes[i / 2].bytes;
 		double rate = seconds > 0 ? (double)histogram->count / seconds : 0;
 
 		sample->iops += rate;
-		sample->bytes_per_s += rate * mix->classes[i / 2].bytes;
+		sample->bytes_per_s += rate * class_bytes;
 		add_histogram(run, measurement, i, histogram);
 	}
 	interval->seconds += seconds / run->started;

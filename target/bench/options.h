@@ -74,9 +74,8 @@ struct bench_options {
 	uint64_t pattern; /* enum bench_pattern */
 	uint64_t ramp_ms;
 	uint64_t time_ms;
-	uint64_t interval_ms; /* Of the measured time; never 0 after parsing. */
-	bool steady_state;
-	uint64_t steady_window_ms;
+	uint64_t interval_ms;      /* Of the measured time; never 0 after parsing. */
+	uint64_t steady_window_ms; /* These four with steady_state. */
 	uint64_t steady_range_percent;
 	uint64_t steady_slope_percent;
 	uint64_t steady_limit_ms;
@@ -84,6 +83,12 @@ struct bench_options {
 	uint64_t seed;
 	bool fill;
 	bool verify;
+	bool steady_state;
+	bool progress;
+	bool json;
+	bool histogram;
+	bool help;
+	bool compare; /* Nothing runs; two result files are compared. */
 
 	bool immediate_data; /* What is offered; the target may agree to less. */
 	bool initial_r2t;
@@ -96,14 +101,8 @@ struct bench_options {
 
 	uint64_t target_pid; /* 0: none. */
 	const char *secret_file;
-	bool progress;
-	bool json;
-	bool histogram;
 	const char *plot_file; /* NULL: none. */
-	bool help;
-
-	bool compare; /* Nothing runs; two result files are compared. */
-	const char *files[2];
+	const char *files[2];  /* To compare. */
 	uint64_t tolerance_percent;
 
 	uint64_t given; /* Bit i: row i of the table was on the command line. */

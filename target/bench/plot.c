@@ -6,6 +6,7 @@
 #include "target/bench/report.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,8 +129,8 @@ static void draw_warning(const struct plot *plot)
 	char text[128] = "";
 
 	if (result->io_errors + result->verify_errors > 0) {
-		(void)snprintf(text, sizeof(text), "%llu errors",
-			       (unsigned long long)(result->io_errors + result->verify_errors));
+		(void)snprintf(text, sizeof(text), "%" PRIu64 " errors",
+			       result->io_errors + result->verify_errors);
 	} else if (result->options->steady_state && !result->steady.reached) {
 		(void)snprintf(text, sizeof(text), "no steady state was reached");
 	}
@@ -447,7 +448,7 @@ static void nines_axis(struct axis *axis, uint64_t count)
 	double most = count > 10 ? fmin(ceil(log10((double)count)), NINES_MAX) : 1;
 
 	*axis = (struct axis){.most = most, .tick_count = 2, .ticks = {0, log10(2)}};
-	for (double nines = 1; nines <= most; nines++)
+	for (int nines = 1; nines <= (int)most; nines++)
 		axis->ticks[axis->tick_count++] = nines;
 }
 

@@ -17,6 +17,10 @@
 
 /* The slices of one receive: a task's buffer is one, the receive area another. */
 #define RECEIVE_IOV_MAX 4u
+/* Dropping a data segment in the kernel costs a call and saves a copy: worth it from here on. */
+#define DROP_BLOCK_BYTES_MIN (32u << 10)
+/* Then so much is received between two segments: a few headers, and little of the data behind. */
+#define DROP_HEAD_BYTES 512u
 
 /* Write the reason and stop the framer; bench_session_receive then reports it. */
 static void PRINTF_LIKE(2, 3) fault(struct bench_session *session, const char *format, ...)
@@ -76,15 +80,15 @@ static const char *data_in_fault(const struct bench_task *task, const struct pdu
 
 static enum framer_verdict data_in_header(struct bench_session *session)
 {
-	struct pdu_data_in pdu;
+	struct pdu_data_in *pdu = &session->data_in;
 	struct bench_task *task;
 	const char *reason;
 
-	pdu_data_in_decode(&pdu, framer_bhs(&session->conn.framer));
-	task = find_task(session, pdu.itt, "Data-In");
+	pdu_data_in_decode(pdu, framer_bhs(&session->conn.framer));
+	task = find_task(session, pdu->itt, "Data-In");
 	if (!task)
 		return FRAMER_STOP;
-	reason = data_in_fault(task, &pdu);
+	reason = data_in_fault(task, pdu);
 	if (reason) {
 		fault(session, "protocol error: %s", reason);
 		return FRAMER_STOP;
@@ -120,19 +124,18 @@ static void take_status(struct bench_session *session, struct bench_task *task, 
 
 static void data_in_end(struct bench_session *session)
 {
+	const struct pdu_data_in *pdu = &session->data_in;
 	struct bench_task *task = session->landing;
-	struct pdu_data_in pdu;
 
-	pdu_data_in_decode(&pdu, framer_bhs(&session->conn.framer));
 	session->landing = NULL;
-	task->received_bytes += pdu.data_len_bytes;
+	task->received_bytes += pdu->data_len_bytes;
 	task->data_in_sn++;
-	if (!pdu.has_status) {
-		take_window(session, &pdu.sns);
+	if (!pdu->has_status) {
+		take_window(session, &pdu->sns);
 		return;
 	}
-	take_stat_sn(session, &pdu.sns);
-	take_status(session, task, pdu.status, pdu.underflow || pdu.overflow);
+	take_stat_sn(session, &pdu->sns);
+	take_status(session, task, pdu->status, pdu->underflow || pdu->overflow);
 }
 
 /* ---- SCSI Response ---- */
@@ -370,6 +373,8 @@ void bench_session_start(struct bench_session *session)
 		.data_digest = params->data_digest,
 	};
 
+	session->drops_data = !session->job->options->verify && !params->data_digest &&
+			      session->job->options->mix.unit_bytes >= DROP_BLOCK_BYTES_MIN;
 	framer_reconfigure(&session->conn.framer, &session_ops, &config);
 	framer_resume(&session->conn.framer);
 }
@@ -378,6 +383,18 @@ static int lost(struct bench_session *session, int err, const char *how)
 {
 	return bench_conn_fail(&session->conn, err, "connection lost: %s (%u commands in flight)",
 			       how, session->in_flight);
+}
+
+/* Data that nobody looks at need not be copied: TCP counts it and lets it go (MSG_TRUNC, tcp(7)).
+ * A socket that does not know this fills the receive area, which does no harm. */
+static int drop_data(const struct bench_session *session, struct iovec *first)
+{
+	uint32_t unread_bytes = framer_unread_bytes(&session->conn.framer);
+	uint32_t most_bytes = unread_bytes > 0 ? unread_bytes : DROP_HEAD_BYTES;
+
+	if (first->iov_len > most_bytes)
+		first->iov_len = most_bytes;
+	return unread_bytes > 0 ? MSG_TRUNC : 0;
 }
 
 int bench_session_receive(struct bench_session *session, int flags)
@@ -389,6 +406,8 @@ int bench_session_receive(struct bench_session *session, int flags)
 	ssize_t received;
 
 	if (msg.msg_iovlen > 0) {
+		if (session->drops_data)
+			flags |= drop_data(session, iov);
 		received = recvmsg(session->conn.fd, &msg, flags);
 		if (received == 0)
 			return lost(session, -ECONNRESET, "the target closed it");

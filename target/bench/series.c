@@ -78,8 +78,7 @@ double series_noise(const struct series_stats *a, const struct series_stats *b)
 	assert(a->count >= SERIES_SAMPLES_MIN && b->count >= SERIES_SAMPLES_MIN);
 	if (square <= 0)
 		return 0;
-	spread = square_a * square_a / (a->effective_count - 1) +
-		 square_b * square_b / (b->effective_count - 1);
+	spread = square_a * square_a / (a->count - 1) + square_b * square_b / (b->count - 1);
 	return student_quantile(square * square / spread) * sqrt(square);
 }
 

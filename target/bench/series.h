@@ -27,8 +27,9 @@ struct series_stats {
 /* All zero for no samples. */
 void series_summarize(const double *samples, uint32_t count, struct series_stats *out);
 
-/* By how much the means of two series differ by chance alone, with 99 % confidence (Welch). Only
- * with SERIES_SAMPLES_MIN samples in both. */
+/* By how much the means of two series differ by chance alone, with 99 % confidence (Welch; the
+ * resemblance of neighbours counts in the errors and not in the degrees of freedom, or few samples
+ * could never tell anything). Only with SERIES_SAMPLES_MIN samples in both. */
 double series_noise(const struct series_stats *a, const struct series_stats *b);
 
 /* ---- Steady state, after SNIA's Solid State Storage Performance Test Specification 2.0.2: the

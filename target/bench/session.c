@@ -39,17 +39,23 @@ static const uint8_t legal_edges[] = {
 	[TASK_BACKOFF] = 1u << TASK_READY,
 };
 
+/* Where each state's list is in the session; 0: none. */
+static const size_t list_offsets[] = {
+	[TASK_FREE] = offsetof(struct bench_session, free),
+	[TASK_READY] = offsetof(struct bench_session, ready),
+	[TASK_WAITING] = 0,
+	[TASK_LINGERING] = offsetof(struct bench_session, lingering),
+	[TASK_BACKOFF] = offsetof(struct bench_session, backoff),
+};
+
+static struct list_node *list_of(struct bench_session *session, enum bench_task_state state)
+{
+	return (struct list_node *)(void *)((char *)session + list_offsets[state]);
+}
+
 void bench_session_move(struct bench_session *session, struct bench_task *task,
 			enum bench_task_state state)
 {
-	struct list_node *const lists[] = {
-		[TASK_FREE] = &session->free,
-		[TASK_READY] = &session->ready,
-		[TASK_WAITING] = NULL,
-		[TASK_LINGERING] = &session->lingering,
-		[TASK_BACKOFF] = &session->backoff,
-	};
-
 	assert(legal_edges[task->state] >> state & 1u);
 	if (list_is_linked(&task->link))
 		list_remove(&task->link);
@@ -60,8 +66,8 @@ void bench_session_move(struct bench_session *session, struct bench_task *task,
 		session->in_flight--;
 		/* The one used last is the one in the cache. */
 		list_prepend(&session->free, &task->link);
-	} else if (lists[state]) {
-		list_append(lists[state], &task->link);
+	} else if (list_offsets[state] > 0) {
+		list_append(list_of(session, state), &task->link);
 	}
 }
 

@@ -121,6 +121,8 @@ struct bench_session {
 	struct bench_pong pongs[SESSION_PONGS_MAX];
 	uint32_t pong_count;
 	struct bench_task *landing; /* Whose buffer the data segment in hand goes to. */
+	struct pdu_data_in data_in; /* With `landing`: the header of that segment. */
+	bool drops_data;            /* Large segments that nobody looks at stay in the kernel. */
 	uint8_t note[SESSION_NOTE_BYTES];
 };
 

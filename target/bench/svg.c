@@ -17,7 +17,7 @@ static double sane(double value)
 }
 
 struct escape {
-	char character;
+	unsigned char character;
 	const char *text;
 };
 

@@ -21,18 +21,19 @@
 struct bench_worker {
 	/* Read by the main thread while the worker runs; on cache lines of its own. */
 	struct bench_counters counters __attribute__((aligned(WORKER_ALIGN)));
-	/* job->bank as the worker last saw it. Once it has followed, the bank before is the main
-	 * thread's, with the times below, until the next change. */
-	_Atomic uint32_t bank;
+	/* When each bank was in use, and job->bank as the worker last saw it. Once the worker has
+	 * followed, the bank before is the main thread's, with its times, until the next change. */
 	uint64_t bank_began_ns[2];
 	uint64_t bank_ended_ns[2];
-
-	struct bench_job *job __attribute__((aligned(WORKER_ALIGN)));
-	struct bench_session *sessions;
+	_Atomic uint32_t bank;
+	/* Set by the main thread before the worker starts. */
 	uint32_t session_count;
 	uint32_t first_number; /* Sessions are numbered over all workers. */
 	int cpu;               /* To run on; -1: any. */
 	pthread_t thread;
+
+	struct bench_job *job __attribute__((aligned(WORKER_ALIGN)));
+	struct bench_session *sessions;
 	int epoll_fd;     /* -1 with a single session, which needs none. */
 	uint64_t tick_ns; /* When all sessions were last looked at. */
 	enum bench_phase phase;

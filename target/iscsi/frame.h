@@ -169,6 +169,15 @@ static inline bool framer_is_between_pdus(const struct framer *framer)
 	return framer->state == FRAMER_BHS && framer->have_bytes == 0;
 }
 
+/* Bytes of the data segment in hand, not yet received, that are dropped without a look: whoever can
+ * have them dropped before they are copied may report them with framer_received all the same. */
+static inline uint32_t framer_unread_bytes(const struct framer *framer)
+{
+	if (framer->state != FRAMER_DATA || !framer->discard || framer->config.data_digest)
+		return 0;
+	return framer->need_bytes - framer->have_bytes;
+}
+
 /* The 48 header bytes in hand; for the decoders, and for the data of a Reject. */
 static inline const uint8_t *framer_bhs(const struct framer *framer)
 {

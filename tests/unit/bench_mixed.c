@@ -4,6 +4,10 @@
  */
 #include "tests/unit/bench_testing.h"
 
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+
 #include "target/bench/command.h"
 #include "target/bench/stamp.h"
 
@@ -205,5 +209,141 @@ Test(bench_mixed, a_new_phase_ends_the_pause)
 	bench_session_enter_phase(&fake->session, PHASE_DRAIN);
 	cr_assert(!bench_session_is_waiting(&fake->session));
 	cr_assert(bench_session_issue(&fake->session));
+	fake_free(fake);
+}
+
+/* ---- Large reads that nobody looks at ---- */
+
+/* A connection as in earnest: only TCP drops data in the kernel. */
+static void use_tcp(struct fake *fake)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t address_bytes = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)close(fake->fd);
+	(void)close(fake->session.conn.fd);
+	fake->session.conn.fd = socket(AF_INET, SOCK_STREAM, 0);
+	cr_assert_eq(bind(listener, (struct sockaddr *)&address, address_bytes), 0);
+	cr_assert_eq(listen(listener, 1), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &address_bytes), 0);
+	cr_assert_eq(connect(fake->session.conn.fd, (struct sockaddr *)&address, address_bytes), 0);
+	fake->fd = accept(listener, NULL, NULL);
+	cr_assert_geq(fake->fd, 0);
+	/* Or the second half waits for the acknowledgement of the first. */
+	cr_assert_eq(setsockopt(fake->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)), 0);
+	(void)close(listener);
+}
+
+/* Send [from, to) of the stream and receive what has come of it. */
+static void pass(struct fake *fake, size_t from, size_t to)
+{
+	struct pollfd ready = {.fd = fake->session.conn.fd, .events = POLLIN};
+
+	fake_send(fake, stream + from, to - from);
+	while (poll(&ready, 1, 0) == 1)
+		cr_assert_eq(bench_session_receive(&fake->session, MSG_DONTWAIT), 0, "%s",
+			     fake->session.conn.error);
+}
+
+/* Receive until the command has ended: even on loopback not all is there at once. */
+static void finish(struct fake *fake)
+{
+	struct pollfd ready = {.fd = fake->session.conn.fd, .events = POLLIN};
+
+	while (fake->session.in_flight > 0) {
+		cr_assert_eq(poll(&ready, 1, 10000), 1);
+		cr_assert_eq(bench_session_receive(&fake->session, MSG_DONTWAIT), 0, "%s",
+			     fake->session.conn.error);
+	}
+}
+
+static struct fake *fake_large(bool header_digest, bool data_digest)
+{
+	struct fake *fake = fake_new();
+	struct iscsi_params params = fake_params;
+
+	params.max_recv_data_segment_length = 65536;
+	params.header_digest = header_digest;
+	params.data_digest = data_digest;
+	fake->options.queue_depth = 1;
+	fake->options.sizes.sizes[0].bytes = 65536;
+	fake_start(fake, &params);
+	use_tcp(fake);
+	return fake;
+}
+
+/* The answer to the read in hand: two segments, the first of an odd length; its length. */
+static size_t large_answer(struct fake *fake)
+{
+	const uint32_t first_bytes = 40001;
+	uint8_t *at = stream;
+
+	fake_turn(fake);
+	fake_request(fake, &request);
+	at = fake_data_in(
+		fake, at,
+		(struct pdu_data_in){.itt = request.common.itt, .data_len_bytes = first_bytes},
+		fake->pattern);
+	at = fake_data_in(fake, at,
+			  (struct pdu_data_in){.itt = request.common.itt,
+					       .data_sn = 1,
+					       .buffer_offset = first_bytes,
+					       .data_len_bytes = 65536 - first_bytes,
+					       .final = true,
+					       .has_status = true},
+			  fake->pattern);
+	return (size_t)(at - stream);
+}
+
+Test(bench_mixed, large_reads_are_dropped_wherever_the_stream_is_cut)
+{
+	struct fake *plain = fake_large(false, false);
+	struct fake *digests = fake_large(true, true);
+	struct fake *header_only = fake_large(true, false);
+	struct fake *const fakes[] = {plain, digests, header_only};
+	const size_t step = 1009;
+
+	cr_assert(plain->session.drops_data && header_only->session.drops_data);
+	cr_assert(!digests->session.drops_data, "a digest looks at every byte");
+	for (size_t i = 0; i < ARRAY_SIZE(fakes); i++) {
+		uint64_t reads = 0;
+
+		for (size_t cut = 1; cut < 65536; cut += cut < 200 ? 1 : step) {
+			size_t bytes = large_answer(fakes[i]);
+
+			pass(fakes[i], 0, cut);
+			pass(fakes[i], cut, bytes);
+			finish(fakes[i]);
+			cr_assert_eq(fakes[i]->counters.reads, ++reads, "cut at %zu", cut);
+			fakes[i]->max_cmd_sn++;
+		}
+		fake_free(fakes[i]);
+	}
+}
+
+/* Sense data lands in a place of its own, which is smaller than what is received at a time. */
+Test(bench_mixed, errors_of_large_reads_are_told)
+{
+	static const uint8_t medium_error[] = {3, 0x11, 0};
+	struct fake *fake = fake_large(false, false);
+	size_t bytes;
+	uint8_t *end;
+
+	fake_turn(fake);
+	fake_request(fake, &request);
+	end = fake_response(fake, stream,
+			    (struct pdu_scsi_response){.itt = request.common.itt,
+						       .status = STATUS_CHECK_CONDITION},
+			    medium_error);
+	bytes = (size_t)(end - stream);
+	for (size_t i = 0; i < bytes; i++)
+		pass(fake, i, i + 1);
+	finish(fake);
+	cr_assert_eq(fake->counters.io_errors, 1);
+	fake_turn(fake);
+	fake_request(fake, &request);
+	cr_assert_eq(request.common.opcode, PDU_SCSI_COMMAND);
 	fake_free(fake);
 }
