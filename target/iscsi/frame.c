@@ -125,6 +125,8 @@ static void framer_ask(struct framer *framer)
 	case FRAMER_TAKE:
 	case FRAMER_DISCARD:
 		framer->discard = verdict == FRAMER_DISCARD;
+		framer->bulk =
+			verdict == FRAMER_TAKE && framer->pdu.data_len_bytes >= FRAMER_BULK_BYTES;
 		framer->crc = 0;
 		framer_enter(framer, FRAMER_DATA, framer->pdu.data_len_bytes);
 		break;
@@ -266,6 +268,12 @@ static bool framer_is_landing(const struct framer *framer)
 	       framer->have_bytes < framer->need_bytes;
 }
 
+static uint32_t framer_area_bytes(const struct framer *framer)
+{
+	return framer->bulk ? min_u32(framer->receive_size_bytes, FRAMER_BULK_AREA_BYTES)
+			    : framer->receive_size_bytes;
+}
+
 unsigned framer_want(struct framer *framer, struct iovec *iov, unsigned iov_max)
 {
 	uint32_t at_bytes = framer->have_bytes;
@@ -287,7 +295,7 @@ unsigned framer_want(struct framer *framer, struct iovec *iov, unsigned iov_max)
 		if (at_bytes < framer->need_bytes)
 			return count;
 	}
-	iov[count++] = (struct iovec){framer->receive, framer->receive_size_bytes};
+	iov[count++] = (struct iovec){framer->receive, framer_area_bytes(framer)};
 	return count;
 }
 

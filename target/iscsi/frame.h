@@ -40,6 +40,10 @@
 #define FRAMER_LOGIN_DATA_BYTES_MAX 8192u
 /* A receive area smaller than this would only waste calls; the framer works with any above 0. */
 #define FRAMER_RECEIVE_BYTES_MIN 512u
+/* Behind a data segment this long, which is received to its place, another is likely: then so
+ * little is received into the area that nearly all of that lands directly, too. */
+#define FRAMER_BULK_BYTES 16384u
+#define FRAMER_BULK_AREA_BYTES 1024u
 /* framer_want needs room for at least one slice of data and the receive area. */
 #define FRAMER_IOV_MIN 2u
 
@@ -104,6 +108,7 @@ struct framer {
 	enum framer_state state;
 	bool paused;
 	bool discard;
+	bool bulk; /* The last data segment was long and wanted. */
 	uint8_t head[PDU_BHS_BYTES + OPCODE_AHS_BYTES_MAX + PDU_DIGEST_BYTES];
 	uint8_t tail[3u + PDU_DIGEST_BYTES];
 };

@@ -48,7 +48,8 @@ struct tx_item {
 
 /* PDUs of one gather send. */
 #define TX_FRAMES_MAX 64u
-/* With that much data a send is long enough: others of the loop wait while it is copied. */
+/* With that much data a send is long enough: others of the loop wait while it is copied, and digests
+ * are computed while it is in the cache. */
 #define TX_DATA_BYTES_MIN (256u * 1024u)
 /* What is sent beside the data: per PDU a header, padding and digests. */
 #define TX_FRAME_BYTES (PDU_BHS_BYTES + PDU_DIGEST_BYTES + 3u + PDU_DIGEST_BYTES)

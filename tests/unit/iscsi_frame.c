@@ -352,6 +352,31 @@ Test(iscsi_frame, long_segments_are_not_copied)
 	cr_assert_not_null(strstr(whole.log, "end 1"));
 }
 
+/* After a long segment little is received into the area, until a short PDU has come. */
+Test(iscsi_frame, bulk_data_bypass_the_area)
+{
+	static uint8_t area[8192];
+	static const struct framer_config wide = {.data_len_bytes_max = FRAMER_BULK_BYTES};
+	struct iovec iov[2];
+
+	stream.len = 0;
+	stream_pdu(&stream, (struct pdu_spec){PDU_DATA_OUT, 0, FRAMER_BULK_BYTES}, &wide);
+	stream_pdu(&stream, (struct pdu_spec){PDU_NOP_OUT, 0, 0}, &wide);
+	owner_init(&whole, &wide, AREA_BYTES);
+	whole.slice_bytes = UINT32_MAX;
+	framer_set_area(&whole.framer, (struct framer_slice){area, sizeof(area)});
+	cr_assert_eq(receive(&whole.framer, stream.bytes, 100, 2), 100);
+	cr_assert_eq(framer_want(&whole.framer, iov, 2), 2);
+	cr_assert_eq(iov[1].iov_len, FRAMER_BULK_AREA_BYTES);
+	cr_assert_eq(receive(&whole.framer, stream.bytes + 100, FRAMER_BULK_BYTES - 52, 2),
+		     FRAMER_BULK_BYTES - 52);
+	cr_assert_eq(framer_want(&whole.framer, iov, 2), 1);
+	cr_assert_eq(iov[0].iov_len, FRAMER_BULK_AREA_BYTES);
+	cr_assert_eq(receive(&whole.framer, stream.bytes + 48 + FRAMER_BULK_BYTES, 48, 2), 48);
+	cr_assert_eq(framer_want(&whole.framer, iov, 2), 1);
+	cr_assert_eq(iov[0].iov_len, sizeof(area));
+}
+
 struct damage_case {
 	const char *name;
 	size_t at;
