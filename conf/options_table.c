@@ -123,6 +123,8 @@ static const struct conf_option lun_options[] = {
 	  .min = MIB, .max = 8192 * TIB },
 	{ .name = "cache", .type = CONF_WORD, FIELD(struct conf_lun, cache),
 	  .initial = "direct", .words = cache_words },
+	{ .name = "look-ahead", .type = CONF_SIZE, FIELD(struct conf_lun, look_ahead),
+	  .initial = "16M", .min = 0, .max = 16 * MIB },
 	{ .name = "write-cache", .type = CONF_SWITCH, FIELD(struct conf_lun, write_cache),
 	  .initial = "on" },
 	{ .name = "read-only", .type = CONF_SWITCH, FIELD(struct conf_lun, read_only),

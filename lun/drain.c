@@ -31,6 +31,8 @@ static bool drain_on_each_loop(struct loop_round *round, struct loop *loop)
 	struct lun_drain *drain = CONTAINER_OF(round, struct lun_drain, round);
 	struct lun_lane *lane = lun_lane(CONTAINER_OF(drain, struct lun, drain), loop);
 
+	loop_role_assume();
+	ahead_pause(lane);
 	if (!lane->in_flight || drain_is_canceled(drain))
 		return true;
 	lane->drain_ack_owed = true;

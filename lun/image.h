@@ -16,7 +16,8 @@ struct image_info {
 	bool thin;
 	bool zeroes_after_unmap;
 	bool read_only;
-	bool created; /* This open made it: no identity of an earlier image of that name fits. */
+	bool look_ahead; /* LUN_ALLOCATE and LUN_RELEASE work, and are worth it. */
+	bool created;    /* This open made it: no identity of an earlier image of that name fits. */
 };
 
 struct image_ops {
@@ -28,9 +29,23 @@ struct image_ops {
 	void (*close)(struct image *image);
 	/* Start the io, on io->loop's thread; ends in image_io_done, never from inside submit. */
 	void (*submit)(struct image *image, struct lun_io *io);
+	/* LUN_RELEASE when no I/O is under way any more; NULL without look_ahead. Control thread,
+	 * may block. */
+	int (*release_now)(struct image *image, uint64_t offset_bytes, uint64_t length_bytes);
 	/* The descriptor that carries identity attributes, or -1. */
 	int (*fd)(const struct image *image);
 };
+
+/*
+ * LUN_ALLOCATE leaves its answer in image_word: the hole [BEGIN, END) that it filled. An empty one
+ * says that all up to BEGIN is allocated already, as far as is known. -ENOSPC also says that the
+ * pool is low. With IMAGE_ADJOINING in the flags only a hole at the very beginning is filled.
+ */
+enum {
+	IMAGE_WORD_BEGIN,
+	IMAGE_WORD_END,
+};
+#define IMAGE_ADJOINING (1u << 31)
 
 extern const struct image_ops image_raw_ops;
 extern const struct image_ops image_null_ops;

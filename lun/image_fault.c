@@ -137,9 +137,12 @@ LOOP_ONLY static void fault_pass(struct image *image, struct lun_io *io)
 
 static void fault_submit(struct image *image, struct lun_io *io)
 {
-	struct fault_rule rule = fault_judge(image, io);
+	struct fault_rule rule = {.action = FAULT_NONE};
 
 	loop_role_assume();
+	/* Rules, and their counts, are for what hosts ask for. */
+	if (io->op < LUN_OP_COUNT)
+		rule = fault_judge(image, io);
 	if (rule.action == FAULT_FAIL) {
 		image_io_done_later(io, rule.error);
 	} else if (rule.action == FAULT_DELAY) {
@@ -242,6 +245,11 @@ fail:
 	return res;
 }
 
+static int fault_release_now(struct image *image, uint64_t offset_bytes, uint64_t length_bytes)
+{
+	return image->below_ops->release_now(image->below, offset_bytes, length_bytes);
+}
+
 static int fault_fd(const struct image *image)
 {
 	return image->below_ops->fd(image->below);
@@ -252,5 +260,6 @@ const struct image_ops image_fault_ops = {
 	.open = fault_open,
 	.close = fault_close,
 	.submit = fault_submit,
+	.release_now = fault_release_now,
 	.fd = fault_fd,
 };

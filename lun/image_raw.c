@@ -1,18 +1,16 @@
 /*
- * The raw image: a sparse file or a block device, byte for byte what hosts see. Here is its I/O.
- * Not here: opening it (raw_open.c) and flushing it (raw_flush.c). Its owner is nobody: every loop
- * reads and writes it, and what must not overlap has been kept apart above (io.c).
+ * The raw image: a sparse file or a block device, byte for byte what hosts see. Here are the queue
+ * for workers, UNMAP and ZERO. Not here: transfers (raw_transfer.c), allocation ahead of writes
+ * (raw_ahead.c), opening it (raw_open.c) and flushing it (raw_flush.c). Its owner is nobody: every
+ * loop reads and writes it, and what must not overlap has been kept apart above (io.c).
  *
- * A transfer is first tried without waiting. What the kernel would hand to a worker (holes,
- * buffered writes, everything on some file systems) comes back and then goes through the lane's
- * queue, which has at most loop_punt_limit of them under way, so that a stuck image cannot take the
- * workers of the others. UNMAP and ZERO always need a worker; they go in steps and queue again for
- * each, so that a large one lets others in between. On tmpfs a small transfer is a memory copy and
- * is done on the spot, within a budget for each turn.
+ * What needs a worker of the kernel goes through the lane's queue, which takes no more of them than
+ * loop_punt_begin grants, so that a stuck image cannot take the workers of the others. UNMAP and
+ * ZERO go in steps and queue again for each, so that a large one lets others in between.
  *
  * Runs on the loop of each io.
  *
- * Read next: raw_flush.c.
+ * Read next: raw_transfer.c.
  */
 #include "lun/raw.h"
 
@@ -25,9 +23,6 @@
 /* Where zeroes have to be written: a step is LUN_IOV_MAX times the page-aligned zeroes below. */
 #define ZEROES_BYTES 65536u
 #define WRITE_STEP_BYTES ((uint64_t)ZEROES_BYTES * LUN_IOV_MAX)
-/* Inline copies: what one may move, and all of a turn together (some 50 microseconds). */
-#define INLINE_BYTES 65536u
-#define INLINE_TURN_BYTES (512ull * 1024)
 
 /* How a range is emptied, best first. */
 enum raw_method {
@@ -37,24 +32,17 @@ enum raw_method {
 	RAW_METHOD_COUNT
 };
 
-/* What image_word means here. */
+/* What image_word means for an UNMAP or ZERO, beside RAW_WORD_PUNTED. */
 enum {
-	WORD_POSITION, /* Of an UNMAP or ZERO: bytes done. */
+	WORD_POSITION, /* Bytes done. */
 	WORD_STEP,     /* Bytes of the step under way. */
 	WORD_METHOD,
-	WORD_PUNTED, /* It holds a place among the lane's workers. */
 };
 
 /* Never written; not const, because a vector has no const form. */
 static _Alignas(4096) uint8_t zeroes[ZEROES_BYTES];
 
 LOOP_ONLY static void raw_pump(struct image *image, struct loop *loop);
-LOOP_ONLY static void raw_punt(struct image *image, struct lun_io *io);
-
-static struct raw_lane *raw_lane(struct image *image, const struct lun_io *io)
-{
-	return &image->lanes[loop_index(io->loop)];
-}
 
 /* -- The end of an io -- */
 
@@ -66,7 +54,7 @@ static bool raw_needs_flush(const struct image *image, const struct lun_io *io)
 	return image->page_cache || io->op != LUN_WRITE;
 }
 
-LOOP_ONLY static void raw_finish(struct image *image, struct lun_io *io, int res)
+void raw_finish(struct image *image, struct lun_io *io, int res)
 {
 	if (!res && raw_needs_flush(image, io)) {
 		raw_flush_add(image, io);
@@ -75,111 +63,28 @@ LOOP_ONLY static void raw_finish(struct image *image, struct lun_io *io, int res
 	}
 }
 
-/* Its worker is free for the next in the queue. */
-LOOP_ONLY static void raw_give_worker_back(struct image *image, struct lun_io *io)
+void raw_finish_later(struct image *image, struct lun_io *io, int res)
 {
-	if (!io->image_word[WORD_PUNTED])
-		return;
-	io->image_word[WORD_PUNTED] = 0;
+	if (!res && raw_needs_flush(image, io)) {
+		raw_flush_add(image, io);
+	} else {
+		image_io_done_later(io, res);
+	}
+}
+
+LOOP_ONLY static void raw_forget_worker(struct image *image, struct lun_io *io)
+{
+	io->image_word[RAW_WORD_PUNTED] = 0;
 	raw_lane(image, io)->running--;
-	raw_pump(image, io->loop);
+	loop_punt_end(io->loop);
 }
 
-/* -- Transfers -- */
-
-/* All of it moved, or an error: the membrane keeps I/O inside the image, so a short read means that
- * somebody made the file shorter behind our back. */
-static int raw_transfer_result(const struct lun_io *io, int64_t res)
+void raw_give_worker_back(struct image *image, struct lun_io *io)
 {
-	if (res < 0)
-		return (int)res;
-	return (uint64_t)res == io->length_bytes ? 0 : -EIO;
-}
-
-static void raw_on_transferred(struct loop_op *op, int res)
-{
-	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
-	struct image *image = io->image;
-
-	loop_role_assume();
-	raw_give_worker_back(image, io);
-	raw_finish(image, io, raw_transfer_result(io, res));
-}
-
-/* Without waiting: refused, it goes through the queue. */
-static void raw_on_tried(struct loop_op *op, int res)
-{
-	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
-	struct image *image = io->image;
-
-	loop_role_assume();
-	if (res == -EOPNOTSUPP)
-		raw_lane(image, io)->no_nowait[io->op == LUN_WRITE] = true;
-	if (res == -EOPNOTSUPP || res == -EAGAIN) {
-		raw_punt(image, io);
-	} else {
-		raw_finish(image, io, raw_transfer_result(io, res));
-	}
-}
-
-LOOP_ONLY static void raw_transfer(struct image *image, struct lun_io *io, uint8_t flags,
-				   loop_done_fn *done)
-{
-	struct loop_rw rw = {
-		.fd = image->fd,
-		.iov = io->iov,
-		.iov_count = io->iov_count,
-		.offset_bytes = io->offset_bytes,
-		.flags = flags,
-	};
-
-	if (io->op == LUN_READ) {
-		loop_read(io->loop, &io->loop_op, &rw, done);
+	if (!io->image_word[RAW_WORD_PUNTED])
 		return;
-	}
-	if ((io->flags & LUN_IO_DURABLE) && !image->page_cache)
-		rw.flags |= LOOP_DSYNC;
-	loop_write(io->loop, &io->loop_op, &rw, done);
-}
-
-/* -- Transfers on the spot -- */
-
-static bool raw_may_inline(const struct image *image, struct raw_lane *lane,
-			   const struct lun_io *io, uint64_t now_ns)
-{
-	if (!image->is_tmpfs || io->length_bytes > INLINE_BYTES)
-		return false;
-	if (lane->turn_ns != now_ns)
-		lane->inline_bytes = 0;
-	lane->turn_ns = now_ns;
-	if (lane->inline_bytes + io->length_bytes > INLINE_TURN_BYTES)
-		return false;
-	lane->inline_bytes += (uint32_t)io->length_bytes;
-	return true;
-}
-
-static int raw_copy(const struct image *image, const struct lun_io *io)
-{
-	off_t offset = (off_t)io->offset_bytes;
-	ssize_t res = io->op == LUN_READ ? preadv(image->fd, io->iov, (int)io->iov_count, offset)
-					 : pwritev(image->fd, io->iov, (int)io->iov_count, offset);
-
-	if (res >= 0 && (uint64_t)res < io->length_bytes && io->op == LUN_WRITE)
-		return -ENOSPC; /* A memory file system cuts a write short only when it is full. */
-	return raw_transfer_result(io, res < 0 ? -errno : res);
-}
-
-LOOP_ONLY static void raw_submit_transfer(struct image *image, struct lun_io *io)
-{
-	struct raw_lane *lane = raw_lane(image, io);
-
-	if (raw_may_inline(image, lane, io, loop_now_ns(io->loop))) {
-		image_io_done_later(io, raw_copy(image, io));
-	} else if (lane->no_nowait[io->op == LUN_WRITE]) {
-		raw_punt(image, io);
-	} else {
-		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);
-	}
+	raw_forget_worker(image, io);
+	raw_pump(image, io->loop);
 }
 
 /* -- UNMAP and ZERO -- */
@@ -251,6 +156,13 @@ LOOP_ONLY static void raw_write_zeroes(struct image *image, struct lun_io *io, u
 	loop_write(io->loop, &io->loop_op, &rw, raw_on_step);
 }
 
+/* A hint that nothing takes. raw_pump, which started it, looks at the queue again by itself. */
+LOOP_ONLY static void raw_end_hint(struct image *image, struct lun_io *io)
+{
+	raw_forget_worker(image, io);
+	image_io_done_later(io, 0);
+}
+
 LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 {
 	enum raw_method method = raw_next_method(image, raw_lane(image, io), io);
@@ -263,7 +175,9 @@ LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 
 	io->image_word[WORD_METHOD] = method;
 	io->image_word[WORD_STEP] = range.length_bytes;
-	if (method == RAW_DISCARD) {
+	if (io->op == LUN_UNMAP && method == RAW_METHOD_COUNT) {
+		raw_end_hint(image, io);
+	} else if (method == RAW_DISCARD) {
 		loop_discard(io->loop, &io->loop_op, image->fd, range, raw_on_step);
 	} else if (method == RAW_ZERO_RANGE) {
 		loop_zero(io->loop, &io->loop_op, image->fd, range, raw_on_step);
@@ -280,35 +194,28 @@ LOOP_ONLY static void raw_submit_range(struct image *image, struct lun_io *io)
 
 /* -- The queue for workers -- */
 
-LOOP_ONLY static void raw_start_punted(struct image *image, struct lun_io *io)
-{
-	struct raw_lane *lane = raw_lane(image, io);
-
-	if (io->op == LUN_UNMAP && raw_next_method(image, lane, io) == RAW_METHOD_COUNT) {
-		image_io_done_later(io, 0);
-		return;
-	}
-	lane->running++;
-	io->image_word[WORD_PUNTED] = 1;
-	if (io->op == LUN_READ || io->op == LUN_WRITE) {
-		raw_transfer(image, io, 0, raw_on_transferred);
-	} else {
-		raw_start_step(image, io);
-	}
-}
+static void (*const start_punted[])(struct image *, struct lun_io *) = {
+	[LUN_READ] = raw_start_transfer,     [LUN_WRITE] = raw_start_transfer,
+	[LUN_UNMAP] = raw_start_step,        [LUN_ZERO] = raw_start_step,
+	[LUN_ALLOCATE] = raw_start_allocate, [LUN_RELEASE] = raw_start_release,
+};
 
 static void raw_pump(struct image *image, struct loop *loop)
 {
 	struct raw_lane *lane = &image->lanes[loop_index(loop)];
 	struct list_node *node;
 
-	while (lane->running < loop_punt_limit(loop) && (node = list_first(&lane->punted))) {
+	while ((node = list_first(&lane->punted)) && loop_punt_begin(loop, lane->running)) {
+		struct lun_io *io = CONTAINER_OF(node, struct lun_io, image_link);
+
 		list_remove(node);
-		raw_start_punted(image, CONTAINER_OF(node, struct lun_io, image_link));
+		lane->running++;
+		io->image_word[RAW_WORD_PUNTED] = 1;
+		start_punted[io->op](image, io);
 	}
 }
 
-static void raw_punt(struct image *image, struct lun_io *io)
+void raw_punt(struct image *image, struct lun_io *io)
 {
 	list_append(&raw_lane(image, io)->punted, &io->image_link);
 	raw_pump(image, io->loop);
@@ -330,13 +237,14 @@ static void raw_submit(struct image *image, struct lun_io *io)
 	static void (*const submit[])(struct image *, struct lun_io *) = {
 		[LUN_READ] = raw_submit_transfer, [LUN_WRITE] = raw_submit_transfer,
 		[LUN_FLUSH] = raw_submit_flush,   [LUN_UNMAP] = raw_submit_range,
-		[LUN_ZERO] = raw_submit_range,
+		[LUN_ZERO] = raw_submit_range,    [LUN_ALLOCATE] = raw_punt,
+		[LUN_RELEASE] = raw_punt,
 	};
 
-	_Static_assert(ARRAY_SIZE(submit) == LUN_OP_COUNT, "an operation lacks its function");
+	_Static_assert(ARRAY_SIZE(submit) == LUN_OP_ALL, "an operation lacks its function");
 	loop_role_assume();
 	io->image = image;
-	io->image_word[WORD_PUNTED] = 0;
+	io->image_word[RAW_WORD_PUNTED] = 0;
 	submit[io->op](image, io);
 }
 
@@ -350,5 +258,6 @@ const struct image_ops image_raw_ops = {
 	.open = raw_open,
 	.close = raw_close,
 	.submit = raw_submit,
+	.release_now = raw_release_now,
 	.fd = raw_fd,
 };

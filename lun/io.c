@@ -127,10 +127,14 @@ static int io_refuse(struct lun_io *io)
 
 LOOP_ONLY static void io_hand_down(struct lun_lane *lane, struct lun_io *io)
 {
+	bool is_write = io->op == LUN_WRITE;
+
 	io_set_stage(io, LUN_IO_SUBMITTED);
 	list_append(lun_op_writes(io->op) ? &lane->writes : &lane->others, &io->link);
 	lane->in_flight++;
 	io->lun->ops->submit(io->lun->image, io);
+	if (is_write && lane->ahead)
+		ahead_note_write(lane, io);
 }
 
 void io_leave_exclusive(struct lun_io *io)
@@ -246,6 +250,7 @@ void lane_rescan(struct lun_lane *lane)
 	exclusive_pay_acks(lane);
 	exclusive_try_grants(lane);
 	drain_pay_ack(lane);
+	ahead_resume(lane);
 }
 
 /* -- Abort -- */
@@ -335,10 +340,14 @@ LOOP_ONLY static void lane_forget(struct lun_lane *lane, struct lun_io *io)
 
 void image_io_done(struct lun_io *io, int res)
 {
+	struct lun_lane *lane = lun_lane(io->lun, io->loop);
+
 	assert(io->stage == LUN_IO_SUBMITTED || io->stage == LUN_IO_ORPHANED);
 	assert(loop_is_current(io->loop));
 	res = io_judge(io, res);
-	lane_forget(lun_lane(io->lun, io->loop), io);
+	lane_forget(lane, io);
+	if (res == -ENOSPC && io->op == LUN_WRITE)
+		ahead_note_full(lane);
 	io_done(io, res);
 }
 

@@ -107,6 +107,7 @@ static int lun_create(const struct lun_spec *spec, const struct loop_group *grou
 
 static void lun_free(struct lun *lun)
 {
+	ahead_close(lun);
 	if (lun->image)
 		lun->ops->close(lun->image);
 	rmw_destroy(lun);
@@ -188,7 +189,8 @@ static int lun_bring_online(struct lun *lun, const struct lun_spec *spec, char *
 	res = lun_check_size(lun, why);
 	if (res)
 		return res;
-	return rmw_init(lun);
+	res = ahead_init(lun, spec->look_ahead_bytes);
+	return res ? res : rmw_init(lun);
 }
 
 /* A LUN that is offline still has blocks of some size, and an identity if it can be found. */

@@ -36,7 +36,11 @@ enum lun_op {
 	LUN_FLUSH, /* Makes every write that completed before, on any loop, durable. No range. */
 	LUN_UNMAP, /* Deallocate; afterwards the range reads as zeroes where zeroes_after_unmap. */
 	LUN_ZERO,  /* Reads as zeroes afterwards, space kept where the store can. */
-	LUN_OP_COUNT
+	LUN_OP_COUNT,
+	/* lun/'s own, see ahead.c: space allocated before it is written, and that given back. */
+	LUN_ALLOCATE = LUN_OP_COUNT,
+	LUN_RELEASE,
+	LUN_OP_ALL
 };
 
 /* Flags of an I/O. */
@@ -120,6 +124,7 @@ struct lun_spec {
 	uint32_t logical_block_bytes;   /* 512 or 4096; 0: the image's own, 512 for a new one. */
 	uint32_t physical_block_bytes;  /* 512 or 4096; 0: 4096. */
 	uint32_t allocation_unit_bytes; /* 0: the image's own, the file system's for a new one. */
+	uint32_t look_ahead_bytes;      /* At most LUN_LOOK_AHEAD_MAX for each stream; 0: none. */
 	bool page_cache;                /* Page-cache mode instead of direct I/O. */
 	bool write_cache;               /* false: every write is durable. */
 	bool read_only;
@@ -131,6 +136,7 @@ struct lun_spec {
 	unsigned loops;            /* For image types: lun_open sets it, to those of its group. */
 };
 
+#define LUN_LOOK_AHEAD_MAX (16u << 20)
 /* "RSN": a locally assigned value, not a registered OUI (DESIGN.md 7). */
 #define LUN_COMPANY_ID 0x52534Eu
 #define LUN_NAA_BYTES 16u

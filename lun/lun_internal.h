@@ -147,6 +147,7 @@ struct lun_lane {
 	struct list_node rmw_free;
 	unsigned rmw_fresh;           /* The lane's records from there on were never used. */
 	struct list_node rmw_waiting; /* lun_io.link: no record free. */
+	struct lun_ahead *ahead;      /* NULL: no look-ahead. */
 } __attribute__((aligned(64)));
 
 struct lun {
@@ -163,9 +164,12 @@ struct lun {
 	uint32_t io_align_bytes;
 	struct lun_limits limits;
 	struct lun_identity identity;
-	struct lun_lane *lanes; /* By loop_index. */
-	struct lun_rmw *rmws;   /* All lanes'; NULL where the image takes every block. */
-	uint8_t *bounces;       /* Their buffers. Both are mapped and touched when used. */
+	struct lun_lane *lanes;   /* By loop_index. */
+	struct lun_rmw *rmws;     /* All lanes'; NULL where the image takes every block. */
+	uint8_t *bounces;         /* Their buffers. Both are mapped and touched when used. */
+	struct lun_ahead *aheads; /* All lanes'; NULL: no look-ahead. Mapped, touched when used. */
+	uint32_t look_ahead_bytes;
+	uint32_t ahead_rest_ms;
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;
@@ -280,6 +284,20 @@ int MUST_CHECK identity_load(const struct identity_place *place, struct lun_reco
 /* Durable when it returns. */
 int MUST_CHECK identity_save(const struct identity_place *place, const struct lun_record *record,
 			     char *why);
+
+/* -- ahead.c -- */
+
+/* Where the image can and the configuration wants it. -ENOMEM. */
+int MUST_CHECK ahead_init(struct lun *lun, uint32_t look_ahead_bytes);
+/* Give back what is left, blocking; no I/O is under way. Control thread. */
+void ahead_close(struct lun *lun);
+/* A write goes to the image of a lane that has look-ahead. */
+LOOP_ONLY void ahead_note_write(struct lun_lane *lane, const struct lun_io *io);
+/* A write found no space. */
+LOOP_ONLY void ahead_note_full(struct lun_lane *lane);
+/* The gate is closed: nothing starts by itself any more. It may be open again: go on. */
+LOOP_ONLY void ahead_pause(struct lun_lane *lane);
+LOOP_ONLY void ahead_resume(struct lun_lane *lane);
 
 /* -- rmw.c -- */
 

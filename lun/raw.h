@@ -1,7 +1,7 @@
 /*
  * What the files of the raw image share. Not for anyone else: image.h is the way in.
  *
- * Read next: image_raw.c (I/O), raw_flush.c, raw_open.c.
+ * Read next: image_raw.c, raw_transfer.c, raw_ahead.c, raw_flush.c, raw_open.c.
  */
 #ifndef LUN_RAW_H
 #define LUN_RAW_H
@@ -11,13 +11,23 @@
 
 #include <pthread.h>
 
+/* What image_word means for every io: 1 while it has one of the workers. */
+#define RAW_WORD_PUNTED 3
+
 /* One loop's part. */
 struct raw_lane {
 	struct list_node punted; /* lun_io.image_link: needs a worker, order of arrival. */
-	unsigned running;        /* Workers in use, at most loop_punt_limit. */
-	bool no_nowait[2]; /* For reads, writes: the file cannot tell whether it would wait. */
-	uint8_t refused;   /* Bit per raw_method that the file does not have. */
-	uint64_t turn_ns;  /* The turn that inline_bytes counts in. */
+	unsigned running;        /* Workers in use, as granted by loop_punt_begin. */
+	/* For reads, writes. */
+	bool no_nowait[2];    /* The file cannot tell whether it would wait. */
+	uint8_t in_vain[2];   /* Tries without waiting that were refused, in a row. */
+	uint8_t not_tried[2]; /* Since the last try. */
+	uint8_t refused;      /* Bit per raw_method that the file does not have. */
+	/* Transfers on the spot. */
+	struct list_node deferred; /* lun_io.image_link: beyond this turn's budget. */
+	struct loop_msg deferred_msg;
+	struct image *image;
+	uint64_t turn_ns; /* The turn that inline_bytes counts in. */
 	uint32_t inline_bytes;
 } CACHE_LINE_ALIGNED;
 
@@ -46,6 +56,37 @@ struct image {
 	struct raw_flush flush CACHE_LINE_ALIGNED;
 	struct raw_lane lanes[]; /* By loop_index. */
 };
+
+static inline struct raw_lane *raw_lane(struct image *image, const struct lun_io *io)
+{
+	return &image->lanes[loop_index(io->loop)];
+}
+
+/* -- image_raw.c -- */
+
+/* Let it wait for a worker and then run it. */
+LOOP_ONLY void raw_punt(struct image *image, struct lun_io *io);
+/* If it has a worker, that is free for the next in the queue. */
+LOOP_ONLY void raw_give_worker_back(struct image *image, struct lun_io *io);
+/* End it, flushed if that was asked for. */
+LOOP_ONLY void raw_finish(struct image *image, struct lun_io *io, int res);
+/* The same inside submit. */
+LOOP_ONLY void raw_finish_later(struct image *image, struct lun_io *io, int res);
+
+/* -- raw_transfer.c -- */
+
+LOOP_ONLY void raw_submit_transfer(struct image *image, struct lun_io *io);
+/* By a worker that was granted. */
+LOOP_ONLY void raw_start_transfer(struct image *image, struct lun_io *io);
+
+/* -- raw_ahead.c -- */
+
+/* Whether LUN_ALLOCATE and LUN_RELEASE can work on this file. */
+bool raw_can_look_ahead(int fd);
+LOOP_ONLY void raw_start_allocate(struct image *image, struct lun_io *io);
+LOOP_ONLY void raw_start_release(struct image *image, struct lun_io *io);
+/* LUN_RELEASE where no I/O is under way any more; blocks. Control thread. */
+int raw_release_now(struct image *image, uint64_t offset_bytes, uint64_t length_bytes);
 
 /* -- raw_open.c -- */
 

@@ -397,6 +397,8 @@ static int raw_open_steps(struct raw_opening *o)
 			return res;
 	}
 	raw_find_thinness(o);
+	o->info->look_ahead = o->info->thin && !o->image->is_block_device &&
+			      !o->image->page_cache && raw_can_look_ahead(o->image->fd);
 	o->info->size_bytes = o->image->size_bytes;
 	o->info->read_only = o->spec->read_only;
 	return 0;
@@ -411,8 +413,10 @@ static struct image *raw_alloc(unsigned lanes)
 	image->fd = -1;
 	image->sync_fd = -1;
 	raw_flush_init(&image->flush);
-	for (unsigned i = 0; i < lanes; i++)
+	for (unsigned i = 0; i < lanes; i++) {
 		list_init(&image->lanes[i].punted);
+		list_init(&image->lanes[i].deferred);
+	}
 	return image;
 }
 

@@ -262,7 +262,8 @@ Test(conf_files, a_dump_means_the_same_again)
 		"s.1 }\n"
 		"lun 1 { image = \"/i\" read-only = yes identity = "
 		"\"NAA.652534E0123456789ABCDEF012345678\"\n"
-		"allocation-unit = 64K cache = page write-cache = off size = 1049088 }\n"
+		"allocation-unit = 64K cache = page write-cache = off look-ahead = 64K size = "
+		"1049088 }\n"
 		"lun 2 { type = fault fault-control = /f size = 1M physical-block-size = 512 }\n"
 		"}\ntarget \"eui.02004567A425678D\" { access { initiators = \"*\" } }\n";
 	struct conf *conf = NULL;
@@ -307,6 +308,7 @@ Test(conf_files, unequal_configurations_are_told_apart)
 		TARGET "lun 1 { image = \"/a\" } }\n",
 		TARGET "lun 0 { image = \"/a\" read-only = yes } }\n",
 		TARGET "lun 0 { image = \"/a\" cache = page } }\n",
+		TARGET "lun 0 { image = \"/a\" look-ahead = 0 } }\n",
 		"secrets = \"/s\"\n" TARGET "auth { users = u } }\n",
 	};
 	struct conf *confs[ARRAY_SIZE(texts)] = {0};

@@ -61,6 +61,7 @@ Test(conf_options, defaults)
 				       "\t\ttype = raw\n"
 				       "\t\timage = \"/a\"\n"
 				       "\t\tcache = direct\n"
+				       "\t\tlook-ahead = 16M\n"
 				       "\t\twrite-cache = on\n"
 				       "\t\tread-only = off\n"
 				       "\t\tblock-size = 512\n"

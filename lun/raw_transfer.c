@@ -1,0 +1,216 @@
+/*
+ * Reads and writes of the raw image, each by the cheapest way that is honest:
+ *
+ *  - on the spot, where that is a copy in memory: on tmpfs, and through the page cache when the
+ *    kernel promises not to wait (RWF_NOWAIT). Small ones only, within a budget for each turn; what
+ *    is beyond it waits for the next turn, so that others and the answers of this turn come first;
+ *  - else by the engine without waiting, which is how direct I/O on what is allocated goes;
+ *  - what the kernel then refuses (holes, buffered writes on some file systems) by a worker. A file
+ *    that refuses again and again is asked only now and then, because asking costs a turn.
+ *
+ * Runs on the loop of each io. Read next: image_raw.c.
+ */
+#include "lun/raw.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* On the spot: what one may move, and all of a turn together (some 50 microseconds). */
+#define INLINE_BYTES 65536u
+#define INLINE_TURN_BYTES (128ull * 1024)
+/* So many refusals in a row make it likely that the next one is refused, too; from then on one of
+ * so many is tried. */
+#define IN_VAIN_MAX 8u
+#define TRY_ONE_OF 16u
+
+/* All of it moved, or an error: the membrane keeps I/O inside the image, so a short read means that
+ * somebody made the file shorter behind our back. */
+static int transfer_result(const struct lun_io *io, int64_t res)
+{
+	if (res < 0)
+		return (int)res;
+	return (uint64_t)res == io->length_bytes ? 0 : -EIO;
+}
+
+/* -- By a worker, or the engine without waiting -- */
+
+static void raw_on_transferred(struct loop_op *op, int res)
+{
+	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
+	struct image *image = io->image;
+
+	loop_role_assume();
+	raw_give_worker_back(image, io);
+	raw_finish(image, io, transfer_result(io, res));
+}
+
+/* Remember how it went. True: refused, it needs a worker. */
+static bool note_try(struct raw_lane *lane, const struct lun_io *io, int res)
+{
+	bool writes = io->op == LUN_WRITE;
+
+	if (res == -EOPNOTSUPP)
+		lane->no_nowait[writes] = true;
+	if (res != -EOPNOTSUPP && res != -EAGAIN) {
+		lane->in_vain[writes] = 0;
+		return false;
+	}
+	if (lane->in_vain[writes] < IN_VAIN_MAX)
+		lane->in_vain[writes]++;
+	return true;
+}
+
+static bool is_worth_a_try(struct raw_lane *lane, const struct lun_io *io)
+{
+	bool writes = io->op == LUN_WRITE;
+
+	if (lane->in_vain[writes] < IN_VAIN_MAX)
+		return true;
+	lane->not_tried[writes] = (uint8_t)((lane->not_tried[writes] + 1u) % TRY_ONE_OF);
+	return lane->not_tried[writes] == 0;
+}
+
+static void raw_on_tried(struct loop_op *op, int res)
+{
+	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
+	struct image *image = io->image;
+
+	loop_role_assume();
+	if (note_try(raw_lane(image, io), io, res)) {
+		raw_punt(image, io);
+	} else {
+		raw_finish(image, io, transfer_result(io, res));
+	}
+}
+
+LOOP_ONLY static void raw_transfer(struct image *image, struct lun_io *io, uint8_t flags,
+				   loop_done_fn *done)
+{
+	struct loop_rw rw = {
+		.fd = image->fd,
+		.iov = io->iov,
+		.iov_count = io->iov_count,
+		.offset_bytes = io->offset_bytes,
+		.flags = flags,
+	};
+
+	if (io->op == LUN_READ) {
+		loop_read(io->loop, &io->loop_op, &rw, done);
+		return;
+	}
+	if ((io->flags & LUN_IO_DURABLE) && !image->page_cache)
+		rw.flags |= LOOP_DSYNC;
+	loop_write(io->loop, &io->loop_op, &rw, done);
+}
+
+void raw_start_transfer(struct image *image, struct lun_io *io)
+{
+	raw_transfer(image, io, 0, raw_on_transferred);
+}
+
+/* -- On the spot -- */
+
+static bool is_for_the_spot(const struct image *image, const struct lun_io *io)
+{
+	return image->page_cache && io->length_bytes <= INLINE_BYTES;
+}
+
+static bool is_in_budget(struct raw_lane *lane, const struct lun_io *io)
+{
+	uint64_t now_ns = loop_now_ns(io->loop);
+
+	if (lane->turn_ns != now_ns)
+		lane->inline_bytes = 0;
+	lane->turn_ns = now_ns;
+	if (lane->inline_bytes + io->length_bytes > INLINE_TURN_BYTES)
+		return false;
+	lane->inline_bytes += (uint32_t)io->length_bytes;
+	return true;
+}
+
+static ssize_t copy_on_the_spot(const struct image *image, const struct lun_io *io)
+{
+	int flags = image->is_tmpfs ? 0 : RWF_NOWAIT;
+	off_t offset = (off_t)io->offset_bytes;
+	ssize_t res = io->op == LUN_READ
+			      ? preadv2(image->fd, io->iov, (int)io->iov_count, offset, flags)
+			      : pwritev2(image->fd, io->iov, (int)io->iov_count, offset, flags);
+
+	if (res < 0)
+		return -errno;
+	if ((uint64_t)res == io->length_bytes)
+		return res;
+	/* What is short on tmpfs is at the end of its memory; elsewhere the rest would wait. */
+	if (!image->is_tmpfs)
+		return -EAGAIN;
+	return io->op == LUN_WRITE ? -ENOSPC : res;
+}
+
+LOOP_ONLY static void raw_do_on_the_spot(struct image *image, struct lun_io *io)
+{
+	ssize_t res = copy_on_the_spot(image, io);
+
+	if (res == -EOPNOTSUPP)
+		raw_lane(image, io)->no_nowait[io->op == LUN_WRITE] = true;
+	if (res == -EOPNOTSUPP || res == -EAGAIN) {
+		raw_punt(image, io);
+	} else {
+		raw_finish_later(image, io, transfer_result(io, res));
+	}
+}
+
+static void raw_on_deferred(struct loop_msg *msg);
+
+LOOP_ONLY static void raw_defer(struct raw_lane *lane, struct image *image, struct lun_io *io)
+{
+	if (list_is_empty(&lane->deferred))
+		loop_post(io->loop, &lane->deferred_msg, raw_on_deferred);
+	lane->image = image;
+	list_append(&lane->deferred, &io->image_link);
+}
+
+static void raw_on_deferred(struct loop_msg *msg)
+{
+	struct raw_lane *lane = CONTAINER_OF(msg, struct raw_lane, deferred_msg);
+	struct list_node *node;
+
+	loop_role_assume();
+	while ((node = list_first(&lane->deferred))) {
+		struct lun_io *io = CONTAINER_OF(node, struct lun_io, image_link);
+
+		if (!is_in_budget(lane, io)) {
+			loop_post(io->loop, msg, raw_on_deferred);
+			return;
+		}
+		list_remove(node);
+		raw_do_on_the_spot(lane->image, io);
+	}
+}
+
+LOOP_ONLY static void raw_submit_on_the_spot(struct image *image, struct lun_io *io)
+{
+	struct raw_lane *lane = raw_lane(image, io);
+
+	if (list_is_empty(&lane->deferred) && is_in_budget(lane, io)) {
+		raw_do_on_the_spot(image, io);
+	} else {
+		raw_defer(lane, image, io);
+	}
+}
+
+/* -- The choice -- */
+
+void raw_submit_transfer(struct image *image, struct lun_io *io)
+{
+	struct raw_lane *lane = raw_lane(image, io);
+
+	if (lane->no_nowait[io->op == LUN_WRITE]) {
+		raw_punt(image, io);
+	} else if (is_for_the_spot(image, io)) {
+		raw_submit_on_the_spot(image, io);
+	} else if (is_worth_a_try(lane, io)) {
+		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);
+	} else {
+		raw_punt(image, io);
+	}
+}
