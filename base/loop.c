@@ -414,6 +414,17 @@ bool loop_is_current(const struct loop *loop)
 	return current == loop;
 }
 
+uint64_t loop_cpu_ns(const struct loop *loop)
+{
+	struct timespec time;
+	clockid_t clock;
+
+	if (!loop->has_thread || pthread_getcpuclockid(loop->thread, &clock) != 0 ||
+	    clock_gettime(clock, &time) != 0)
+		return 0;
+	return (uint64_t)time.tv_sec * CLOCK_NS_PER_S + (uint64_t)time.tv_nsec;
+}
+
 unsigned loop_punt_limit(const struct loop *loop)
 {
 	return loop->punt_limit;

@@ -160,6 +160,9 @@ unsigned loop_index(const struct loop *loop);
 LOOP_ONLY uint64_t loop_now_ns(const struct loop *loop);
 /* True when called on the loop's own thread while it runs. Any thread; for assertions. */
 bool loop_is_current(const struct loop *loop);
+/* Processor time that the loop's thread has taken: 0 without a thread of loop_start. Only for the
+ * thread that starts and joins the loop. */
+uint64_t loop_cpu_ns(const struct loop *loop);
 
 /*
  * Operations that the kernel cannot complete inline (holes, buffered transfers, discards: whatever

@@ -13,7 +13,9 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/pool.h"
+#include "target/iscsi/placement.h"
 
 /* All values of a TSIH. 0 is none, so one fewer can be in use. */
 #define TSIH_COUNT 65536u
@@ -33,7 +35,7 @@ struct registry {
 	struct pool entries;
 	struct list_node list;
 	uint32_t count;
-	uint32_t per_loop[LOOPS_MAX];
+	struct placement_loop loops[LOOPS_MAX];
 	uint64_t tsih_busy[TSIH_COUNT / 64u]; /* One bit a TSIH. */
 	void (*on_empty)(void *arg);          /* Set once the daemon ends. */
 	void *on_empty_arg;
@@ -74,25 +76,23 @@ uint32_t registry_count(const struct registry *registry)
 
 uint32_t registry_loop_count(const struct registry *registry, const struct loop *loop)
 {
-	return registry->per_loop[loop_index(loop)];
+	return registry->loops[loop_index(loop)].sessions;
 }
 
-struct loop *registry_place(const struct registry *registry)
+struct loop *registry_place(struct registry *registry)
 {
 	const struct loop_group *group = &registry->server->group;
-	struct loop *best = NULL;
+	uint64_t now_ns = clock_now_ns();
+	unsigned best;
 
 	if (pool_free_count(&registry->entries) == 0)
 		return NULL;
 	for (unsigned i = 0; i < group->count; i++) {
-		struct loop *loop = group->loops[i];
-		uint32_t count = registry_loop_count(registry, loop);
-
-		if (count < iscsi_loop_sessions_max(loop) &&
-		    (!best || count < registry_loop_count(registry, best)))
-			best = loop;
+		registry->loops[i].sessions_max = iscsi_loop_sessions_max(group->loops[i]);
+		placement_note(&registry->loops[i], loop_cpu_ns(group->loops[i]), now_ns);
 	}
-	return best;
+	best = placement_choose(registry->loops, group->count);
+	return best < group->count ? group->loops[best] : NULL;
 }
 
 static bool tsih_is_busy(const struct registry *registry, uint16_t tsih)
@@ -126,7 +126,7 @@ static void registry_remove(struct registry_entry *entry)
 	struct registry *registry = entry->registry;
 
 	registry->count--;
-	registry->per_loop[loop_index(registry_spec(entry)->loop)]--;
+	registry->loops[loop_index(registry_spec(entry)->loop)].sessions--;
 	tsih_flip(registry, registry_spec(entry)->tsih);
 	list_remove(&entry->link);
 	session_free(entry->session);
@@ -168,7 +168,7 @@ int registry_open(struct registry *registry, struct session_spec *spec, const ch
 	}
 	list_append(&registry->list, &entry->link);
 	registry->count++;
-	registry->per_loop[loop_index(spec->loop)]++;
+	registry->loops[loop_index(spec->loop)].sessions++;
 	tsih_flip(registry, spec->tsih);
 	*out = entry;
 	return 0;

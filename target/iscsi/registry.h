@@ -45,10 +45,10 @@ uint32_t registry_count(const struct registry *registry);
 uint32_t registry_loop_count(const struct registry *registry, const struct loop *loop);
 
 /*
- * The loop where a new session should live: the one with the fewest sessions among those that can
- * hold one more. NULL: all are full, or sessions_max is reached.
+ * The loop where a new session should live: the one with the least load (placement.h) among those
+ * that can hold one more. NULL: all are full, or sessions_max is reached.
  */
-struct loop *registry_place(const struct registry *registry);
+struct loop *registry_place(struct registry *registry);
 /* A TSIH (RFC 7143 11.12.6) that is not 0, unpredictable, and no other session's. 0 when the
  * machine has no randomness. */
 uint16_t registry_new_tsih(const struct registry *registry);
