@@ -115,7 +115,7 @@ static bool is_for_the_spot(const struct image *image, const struct lun_io *io)
 	return image->page_cache && io->length_bytes <= INLINE_BYTES;
 }
 
-static bool is_in_budget(struct raw_lane *lane, const struct lun_io *io)
+LOOP_ONLY static bool is_in_budget(struct raw_lane *lane, const struct lun_io *io)
 {
 	uint64_t now_ns = loop_now_ns(io->loop);
 
