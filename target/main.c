@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,9 +102,14 @@ static void print_errors(const struct conf_errors *errors)
 
 static enum daemon_exit test(const struct conf *conf, struct conf_errors *errors)
 {
-	if (!daemon_check(conf, errors))
+	char memory[SIZING_TEXT_BYTES];
+	struct sizing sizing;
+
+	if (!daemon_check(conf, &sizing, errors))
 		return DAEMON_EXIT_REFUSED;
+	sizing_memory_text(conf, &sizing, memory);
 	(void)printf("%s: the configuration is good\n", conf->file);
+	(void)printf("memory: %s\nopen files: at most %" PRIu64 "\n", memory, sizing.descriptors);
 	return DAEMON_EXIT_OK;
 }
 

@@ -72,7 +72,10 @@ static void say_ready(const struct runtime *runtime)
 {
 	const struct iscsi_server *server = &runtime->server;
 	char portals[PORTALS_TEXT_BYTES];
+	char memory[SIZING_TEXT_BYTES];
 
+	sizing_memory_text(runtime->conf, &runtime->sizing, memory);
+	log_info("ctl", "memory: %s", memory);
 	portals_text(server, portals);
 	log_info("ctl", "ringsand ready: portal %s, %u target%s, %zu LUN%s, %u loop%s, engine %s",
 		 portals, server->target_count, server->target_count == 1 ? "" : "s",
@@ -181,11 +184,9 @@ static int run(struct daemon *daemon)
 	return res;
 }
 
-bool daemon_check(const struct conf *conf, struct conf_errors *errors)
+bool daemon_check(const struct conf *conf, struct sizing *out, struct conf_errors *errors)
 {
-	struct sizing sizing;
-
-	return sizing_compute(conf, sizing_cpus(), &sizing, errors);
+	return sizing_compute(conf, sizing_cpus(), out, errors);
 }
 
 enum daemon_exit daemon_run(const struct conf *conf, struct conf_errors *errors)

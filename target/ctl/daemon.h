@@ -9,6 +9,7 @@
 
 #include "conf/errors.h"
 #include "conf/model.h"
+#include "target/ctl/sizing.h"
 
 /* Exit statuses of ringsand, as its manual page lists them. */
 enum daemon_exit {
@@ -21,9 +22,11 @@ enum daemon_exit {
 
 /*
  * What can be checked of a configuration without touching anything but this machine's CPUs: all
- * that the parser does not know. False, with errors added.
+ * that the parser does not know. `out` says how large the daemon would be. False, with errors
+ * added.
  */
-bool MUST_CHECK daemon_check(const struct conf *conf, struct conf_errors *errors);
+bool MUST_CHECK daemon_check(const struct conf *conf, struct sizing *out,
+			     struct conf_errors *errors);
 
 /* Build, run until a signal ends it, take down. Answers the exit status; does not return when LUNs
  * are stuck. Errors of the configuration that show only now are in `errors`. */

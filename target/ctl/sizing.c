@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -108,6 +109,30 @@ bool sizing_compute(const struct conf *conf, unsigned cpus, struct sizing *out,
 		return true;
 	add_too_little(conf, out, errors);
 	return false;
+}
+
+void sizing_memory_text(const struct conf *conf, const struct sizing *sizing,
+			char out[SIZING_TEXT_BYTES])
+{
+	uint64_t sessions = iscsi_sessions_bytes(conf->limits.sessions);
+	uint64_t logins = (uint64_t)sizing->buffers_control * LOOP_BUFFER_BYTES;
+	struct iscsi_pools loop;
+	uint64_t each;
+
+	iscsi_loop_pools(sizing->buffers_per_loop, &loop);
+	each = loop.buffers_bytes + loop.tasks_bytes + loop.windows_bytes;
+	(void)snprintf(out, SIZING_TEXT_BYTES,
+		       "%" PRIu64 " MiB when all is in use: buffers %" PRIu64 " MiB, tasks %" PRIu64
+		       " MiB, windows %" PRIu64 " MiB, %" PRIu32 " sessions %" PRIu64
+		       " MiB, %" PRIu32 " logins %" PRIu64
+		       " MiB; a session is sure of %u commands: %u buffers (%u KiB) and %u tasks",
+		       in_mib(each * sizing->loops + sessions + logins),
+		       in_mib(loop.buffers_bytes * sizing->loops),
+		       in_mib(loop.tasks_bytes * sizing->loops),
+		       in_mib(loop.windows_bytes * sizing->loops), conf->limits.sessions,
+		       in_mib(sessions), sizing->buffers_control, in_mib(logins),
+		       ISCSI_FLOOR_COMMANDS, ISCSI_FLOOR_BUFFERS,
+		       ISCSI_FLOOR_BUFFERS * (LOOP_BUFFER_BYTES >> 10), ISCSI_FLOOR_TASKS);
 }
 
 bool sizing_raise_nofile(const struct conf *conf, const struct sizing *sizing,

@@ -31,6 +31,14 @@ unsigned sizing_cpus(void);
 bool MUST_CHECK sizing_compute(const struct conf *conf, unsigned cpus, struct sizing *out,
 			       struct conf_errors *errors);
 
+/*
+ * How much memory that can become, by pools, in one line without a full stop: "744 MiB in buffers
+ * ...". Address space until it is used; configured images and the configuration itself come on top.
+ */
+#define SIZING_TEXT_BYTES 320u
+void sizing_memory_text(const struct conf *conf, const struct sizing *sizing,
+			char out[SIZING_TEXT_BYTES]);
+
 /* Raise the soft limit of open files to the hard one. False, with an error added: even that is too
  * little for what sizing_compute found. */
 bool MUST_CHECK sizing_raise_nofile(const struct conf *conf, const struct sizing *sizing,

@@ -37,7 +37,7 @@
 /* Buckets of tasks by initiator task tag. A power of two. */
 #define SESSION_TAG_BUCKETS 64u
 /* Task slots that are a session's own. */
-#define SESSION_SLOTS_FLOOR (ISCSI_FLOOR_COMMANDS + ISCSI_IMMEDIATE_COMMANDS)
+#define SESSION_SLOTS_FLOOR ISCSI_FLOOR_TASKS
 /* Slots kept from sessions: for tasks that were aborted and that a disk still holds. */
 #define LOOP_SLOTS_RESERVE 256u
 /* What LUNs hold is counted by the low bits of their numbers. A power of two. */

@@ -34,11 +34,25 @@ uint32_t iscsi_loop_sessions_max(const struct loop *loop)
 
 /* Every session's floor and immediate commands, whole windows for as many sessions as have buffers
  * to fill them, and what disks may keep. */
-static uint32_t task_count(const struct loop *loop)
+static uint32_t task_count(uint32_t buffers)
 {
-	uint32_t sessions = iscsi_loop_sessions_max(loop);
+	uint32_t sessions = iscsi_sessions_for_buffers(buffers);
 
-	return sessions * SESSION_SLOTS_FLOOR + loop_buffer_count(loop) + LOOP_SLOTS_RESERVE;
+	return sessions * SESSION_SLOTS_FLOOR + buffers + LOOP_SLOTS_RESERVE;
+}
+
+void iscsi_loop_pools(uint32_t buffers, struct iscsi_pools *out)
+{
+	*out = (struct iscsi_pools){
+		.buffers_bytes = (uint64_t)buffers * LOOP_BUFFER_BYTES,
+		.tasks_bytes = (uint64_t)task_count(buffers) * sizeof(struct task),
+		.windows_bytes = (uint64_t)buffers * sizeof(struct window),
+	};
+}
+
+uint64_t iscsi_sessions_bytes(uint32_t sessions)
+{
+	return (uint64_t)sessions * sizeof(struct session);
 }
 
 /* Loops too small for all of it (tests have such) keep a part. */
@@ -88,7 +102,7 @@ int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 	home->receive = aligned_calloc(LOOP_RECEIVE_BYTES);
 	if (home->trash == NULL || home->receive == NULL)
 		goto fail;
-	res = pool_init(&home->tasks, task_count(loop), sizeof(struct task), 0);
+	res = pool_init(&home->tasks, task_count(loop_buffer_count(loop)), sizeof(struct task), 0);
 	if (res == 0)
 		res = pool_init(&home->windows, loop_buffer_count(loop), sizeof(struct window), 0);
 	if (res == 0)

@@ -23,6 +23,8 @@ struct registry;
 #define ISCSI_FLOOR_BUFFERS (ISCSI_FLOOR_COMMANDS + 2u)
 /* Immediate commands a session may have beyond its window; answered from a reserve. */
 #define ISCSI_IMMEDIATE_COMMANDS 4u
+/* Task slots that are a session's own. */
+#define ISCSI_FLOOR_TASKS (ISCSI_FLOOR_COMMANDS + ISCSI_IMMEDIATE_COMMANDS)
 
 /* The MaxRecvDataSegmentLength that we declare: one loop buffer, so that a data segment crosses at
  * most one border between two. */
@@ -69,6 +71,16 @@ void iscsi_loop_free(struct loop *loop, bool abandon);
  * reverse. Pure. */
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers);
 uint32_t iscsi_buffers_for_sessions(uint32_t sessions);
+/* What the pools of one loop take that has so many buffers: address space, which becomes memory as
+ * it is used. Pure. */
+struct iscsi_pools {
+	uint64_t buffers_bytes;
+	uint64_t tasks_bytes;
+	uint64_t windows_bytes;
+};
+void iscsi_loop_pools(uint32_t buffers, struct iscsi_pools *out);
+/* And so many sessions themselves. Pure. */
+uint64_t iscsi_sessions_bytes(uint32_t sessions);
 /* How many a loop can hold. Any thread. */
 uint32_t iscsi_loop_sessions_max(const struct loop *loop);
 

@@ -181,9 +181,11 @@ Test(ctl_daemon, a_state_folder_of_somebody_else)
 
 Test(ctl_daemon, check_knows_what_the_parser_does_not)
 {
+	struct sizing sizing;
+
 	configure("limits { memory = 8M sessions = 1000 }\n" HEAD TARGET(
 		"lun 0 { type = null size = 1G }"));
-	cr_expect_not(daemon_check(conf, &errors));
+	cr_expect_not(daemon_check(conf, &sizing, &errors));
 	cr_expect_eq(errors.count, 1);
 	cr_expect_eq(daemon_run(conf, &errors), DAEMON_EXIT_REFUSED);
 }

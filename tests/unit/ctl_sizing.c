@@ -93,6 +93,28 @@ Test(ctl_sizing, the_remedy_works)
 	}
 }
 
+/* The line that operators read: every pool, and the floor of a session. */
+Test(ctl_sizing, memory_in_words)
+{
+	struct conf conf = conf_of(640, 1000, 2);
+	char text[SIZING_TEXT_BYTES];
+	struct sizing sizing;
+
+	cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+	sizing_memory_text(&conf, &sizing, text);
+	cr_expect_not_null(strstr(text, "buffers 640 MiB"), "%s", text);
+	cr_expect_not_null(strstr(text, "1000 sessions "), "%s", text);
+	cr_expect_not_null(strstr(text, "64 logins 4 MiB"), "%s", text);
+	cr_expect_not_null(strstr(text, "sure of 8 commands: 10 buffers (640 KiB) and 12 tasks"),
+			   "%s", text);
+	/* And the longest still ends in the floor. */
+	conf = conf_of(1 << 20, 65535, LOOPS_MAX);
+	conf.limits.connections_before_login = 4096;
+	cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+	sizing_memory_text(&conf, &sizing, text);
+	cr_expect_not_null(strstr(text, "and 12 tasks"), "%s", text);
+}
+
 /* As large as the configuration may ask: no sum wraps. */
 Test(ctl_sizing, the_largest)
 {
