@@ -1,8 +1,8 @@
 /*
  * The sending half of a connection: one gather send at a time out of the queue of items.
  *
- * Flushing is put off to the next turn's top, so that everything that one turn queued leaves in one
- * send; no timer delays anything. Not here: what the PDUs contain (each item encodes itself).
+ * Flushing is put off to the next turn's top, so that what one turn queued leaves together, unless
+ * it is much; no timer delays anything. Not here: what the PDUs contain (each item encodes itself).
  */
 #include "target/iscsi/tx.h"
 
@@ -149,6 +149,7 @@ LOOP_ONLY static void flush(struct conn *conn)
 	if (tx->sending || list_is_empty(&tx->queue) || conn->state >= CONN_CLOSING)
 		return;
 	tx->sending = true;
+	tx->queued = 0;
 	tx->with_kernel = true;
 	tx->stalled_since_ns = loop_now_ns(conn->loop);
 	tx->seen_bytes = 0;
@@ -172,10 +173,13 @@ void tx_queue(struct conn *conn, struct tx_item *item)
 	struct tx *tx = &conn->tx;
 
 	list_append(&tx->queue, &item->link);
-	if (tx->sending || tx->flush_posted)
-		return;
-	tx->flush_posted = true;
-	loop_post(conn->loop, &tx->flush, on_flush);
+	tx->queued++;
+	if (tx->queued >= TX_ITEMS_EAGER) {
+		flush(conn);
+	} else if (!tx->sending && !tx->flush_posted) {
+		tx->flush_posted = true;
+		loop_post(conn->loop, &tx->flush, on_flush);
+	}
 }
 
 bool tx_is_sending(const struct conn *conn)

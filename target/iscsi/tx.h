@@ -48,9 +48,12 @@ struct tx_item {
 
 /* PDUs of one gather send. */
 #define TX_FRAMES_MAX 64u
-/* With that much data a send is long enough: others of the loop wait while it is copied, and digests
- * are computed while it is in the cache. */
+/* With that much data a send is long enough: others of the loop wait while it is copied, and
+ * digests are computed while it is in the cache. */
 #define TX_DATA_BYTES_MIN (256u * 1024u)
+/* So many items leave at once, not with what else the turn queues: the initiator then has the first
+ * answers while the others are made, and both sides work at the same time. */
+#define TX_ITEMS_EAGER 16u
 /* What is sent beside the data: per PDU a header, padding and digests. */
 #define TX_FRAME_BYTES (PDU_BHS_BYTES + PDU_DIGEST_BYTES + 3u + PDU_DIGEST_BYTES)
 /* Slices: per PDU its data and what is made for it up to the next one's data. */
@@ -66,6 +69,7 @@ struct tx {
 	bool sending;     /* From the begin of a send until its callbacks have run. */
 	bool with_kernel; /* The send itself. */
 	bool flush_posted;
+	uint32_t queued;           /* Items since the last send began. */
 	uint64_t stalled_since_ns; /* When the send under way last moved bytes. */
 	uint64_t seen_bytes;       /* transferred_bytes at that time. */
 	uint32_t iov_count;        /* Of the send that is being made. */
