@@ -27,15 +27,18 @@
 #define PAUSE_NS CLOCK_NS_PER_MS
 
 /* Polls alone are worth no entry to the kernel while the loop has other things to do, for so many
- * turns: they go with what comes next, or when the loop sleeps. */
+ * turns and so long (turns that move large transfers are slow): they go with what comes next, or
+ * when the loop sleeps. */
 #define LOOKS_SPARED_MAX 8u
+#define LOOKS_SPARED_NS 100000u
 
 struct uring {
 	struct io_uring ring;
 	struct aio_helpers *helpers; /* For loop_call; no thread before the first. */
 	bool wake_armed;             /* A read of wake_fd is in the kernel. */
-	bool urgent;                 /* Something beside polls is to be handed over. */
+	bool urgent;                 /* Something beside polls is to be handed over, or no room. */
 	unsigned looks_spared;       /* In a row. */
+	uint64_t spared_since_ns;    /* The first of them. */
 };
 
 /* Where the kernel puts what it reads from wake_fd. Nobody looks, and a ring that is being torn
@@ -286,6 +289,16 @@ LOOP_ONLY static bool is_done_at_once(struct loop_op *op)
 	return op->kind == LOOP_OP_SEND && (op->flags & OP_POLL) == 0 && loop_socket_try(op);
 }
 
+/* NULL: the ring is full, and what waits for room may be more urgent than what is in there. */
+static struct io_uring_sqe *take_entry(struct uring *uring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+
+	if (sqe == NULL)
+		uring->urgent = true;
+	return sqe;
+}
+
 LOOP_ONLY static bool submit(struct loop *loop, struct loop_op *op)
 {
 	struct io_uring_sqe *sqe;
@@ -296,7 +309,7 @@ LOOP_ONLY static bool submit(struct loop *loop, struct loop_op *op)
 		aio_helpers_carry(state(loop)->helpers, op);
 		return true;
 	}
-	sqe = io_uring_get_sqe(&state(loop)->ring);
+	sqe = take_entry(state(loop));
 	if (sqe == NULL)
 		return false;
 	if ((op->flags & OP_POLL) != 0) {
@@ -377,7 +390,7 @@ static bool arm_wake(struct loop *loop)
 
 	if (uring->wake_armed)
 		return true;
-	sqe = io_uring_get_sqe(&uring->ring);
+	sqe = take_entry(uring);
 	if (sqe == NULL)
 		return false;
 	io_uring_prep_read(sqe, loop->wake_fd, &wake_sink, sizeof(wake_sink), 0);
@@ -386,19 +399,28 @@ static bool arm_wake(struct loop *loop)
 	return true;
 }
 
-static bool is_look_needed(struct uring *uring)
+/* Polls are waiting to be handed over. True: they have been for long enough. */
+static bool is_spared_too_long(struct uring *uring, uint64_t now_ns)
+{
+	if (uring->looks_spared++ == 0)
+		uring->spared_since_ns = now_ns;
+	return uring->looks_spared > LOOKS_SPARED_MAX ||
+	       now_ns - uring->spared_since_ns > LOOKS_SPARED_NS;
+}
+
+static bool is_look_needed(struct uring *uring, uint64_t now_ns)
 {
 	unsigned flags = IO_URING_READ_ONCE(*uring->ring.sq.kflags);
 
 	if (uring->urgent || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0)
 		return true;
-	return io_uring_sq_ready(&uring->ring) > 0 && ++uring->looks_spared > LOOKS_SPARED_MAX;
+	return io_uring_sq_ready(&uring->ring) > 0 && is_spared_too_long(uring, now_ns);
 }
 
 /* Enter only when there is something to hand over or to fetch. */
-static int look(struct uring *uring)
+static int look(struct uring *uring, uint64_t now_ns)
 {
-	return is_look_needed(uring) ? io_uring_submit_and_get_events(&uring->ring) : 0;
+	return is_look_needed(uring, now_ns) ? io_uring_submit_and_get_events(&uring->ring) : 0;
 }
 
 static int sleep_in_kernel(struct uring *uring, uint64_t timeout_ns)
@@ -433,7 +455,7 @@ LOOP_ONLY static void wait(struct loop *loop, uint64_t timeout_ns)
 {
 	struct uring *uring = state(loop);
 	bool may_sleep = timeout_ns > 0 && arm_wake(loop);
-	int res = may_sleep ? sleep_in_kernel(uring, timeout_ns) : look(uring);
+	int res = may_sleep ? sleep_in_kernel(uring, timeout_ns) : look(uring, loop->now_ns);
 
 	if (io_uring_sq_ready(&uring->ring) == 0) {
 		uring->urgent = false;

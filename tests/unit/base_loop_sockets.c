@@ -1,6 +1,6 @@
 /*
  * Sockets through the loop, on both engines: accept, echo with sends that the kernel cuts short,
- * end of stream, shutdown under a receive.
+ * end of stream, shutdown under a receive, receives that the kernel hears of late.
  */
 #include "tests/unit/base_testing.h"
 
@@ -226,6 +226,85 @@ TEST_ON_ENGINES(sockets, shutdown_ends_a_send)
 	cr_assert_gt(send.op.transferred_bytes, 0);
 	cr_assert_lt(send.op.transferred_bytes, sizeof(bytes));
 	cr_assert_eq(close(fds[0]) | close(fds[1]), 0);
+}
+
+/* -- Receives that the kernel has not heard of yet --------------------------------------------- */
+
+/* Keeps the loop busy until the receive is done, with turns as long as a large transfer makes them.
+ */
+#define SLOW_TURN_US 2000u
+/* The turn that submits it, one in which it may be spared, the kernel's answer, the callback. */
+#define SLOW_TURNS_MAX 4u
+
+struct slow {
+	struct loop_msg msg;
+	struct loop *loop;
+	struct test_op recv;
+	struct iovec iov;
+	unsigned turns;
+	int fd;
+};
+
+static void on_slow(struct loop_msg *msg)
+{
+	struct slow *slow = CONTAINER_OF(msg, struct slow, msg);
+
+	loop_role_assume();
+	if (slow->turns++ == 0)
+		loop_recv(slow->loop, &slow->recv.op, slow->fd, &slow->iov, 1, test_on_op);
+	(void)usleep(SLOW_TURN_US);
+	if (slow->recv.done_count == 0)
+		loop_post(slow->loop, msg, on_slow);
+}
+
+TEST_ON_ENGINES(sockets, slow_turns_hold_up_no_receive)
+{
+	struct loop *loop = test_loop(engine);
+	char byte;
+	struct slow slow = {.loop = loop, .iov = {&byte, 1}};
+	int fds[2];
+
+	make_pair(fds);
+	slow.fd = fds[1];
+	cr_assert_eq(write(fds[0], "x", 1), 1);
+	loop_post(loop, &slow.msg, on_slow);
+	test_run(loop);
+	cr_assert_eq(slow.recv.res, 1);
+	cr_assert_leq(slow.turns, SLOW_TURNS_MAX, "%u turns", slow.turns);
+	cr_assert_eq(close(fds[0]) | close(fds[1]), 0);
+}
+
+/* More receives than the ring has entries, and behind them something else. */
+#define CROWD 64u
+#define CROWD_ENTRIES 4u
+
+TEST_ON_ENGINES(sockets, receives_that_fill_the_ring_hold_up_nobody)
+{
+	struct loop_config config = {
+		.name = "crowd", .engine = engine, .ring_entries = CROWD_ENTRIES};
+	static struct test_op recvs[CROWD];
+	static struct iovec iov[CROWD];
+	struct test_op sync = {0};
+	struct loop_stats stats;
+	struct loop *loop;
+	char byte;
+	int fds[2 * CROWD];
+
+	cr_assert_eq(loop_create(&config, &loop), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		make_pair(&fds[2 * i]);
+		iov[i] = (struct iovec){&byte, 1};
+		loop_recv(loop, &recvs[i].op, fds[2 * i], &iov[i], 1, test_on_op);
+	}
+	loop_sync(loop, &sync.op, -1, test_on_op);
+	cr_assert_eq(loop_run(loop), 0);
+	cr_assert_eq(sync.res, -EBADF);
+	loop_stats_read(loop, &stats);
+	cr_assert_leq(stats.turns, CROWD / CROWD_ENTRIES + 4, "%lu turns",
+		      (unsigned long)stats.turns);
+	loop_free(loop, true);
+	for (unsigned i = 0; i < 2 * CROWD; i++)
+		cr_assert_eq(close(fds[i]), 0);
 }
 
 /* -- Accept ---------------------------------------------------------------------------------- */
