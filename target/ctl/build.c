@@ -257,7 +257,7 @@ static int build_luns(const struct conf_target *from, struct scsi_target *scsi,
 static int build_target(struct runtime *runtime, const struct conf_target *from,
 			struct iscsi_target *to, struct conf_errors *errors)
 {
-	int res = scsi_target_create(from->name, &to->scsi);
+	int res = scsi_target_create(from->name, &runtime->server.group, &to->scsi);
 
 	if (res != 0)
 		return res;

@@ -72,6 +72,8 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	for (unsigned i = 0; i < SESSION_TAG_BUCKETS; i++)
 		list_init(&session->by_tag[i]);
 	list_append(&home->sessions, &session->link);
+	if (session->spec.nexus != NULL)
+		scsi_nexus_attach(session->spec.nexus, home->loop);
 	conn_start(&session->conn);
 }
 
@@ -130,6 +132,8 @@ void session_end_if_idle(struct session *session)
 	home->slots_unused -= SESSION_SLOTS_FLOOR;
 	iscsi_loop_feed(home);
 	list_remove(&session->link);
+	if (session->spec.nexus != NULL)
+		scsi_nexus_detach(session->spec.nexus);
 	loop_post(session->spec.server->control, &session->ended_msg, on_ended);
 }
 

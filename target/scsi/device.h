@@ -6,6 +6,7 @@
 #ifndef TARGET_SCSI_DEVICE_H
 #define TARGET_SCSI_DEVICE_H
 
+#include "base/group.h"
 #include "target/scsi/scsi.h"
 #include "target/scsi/sense.h"
 
@@ -16,7 +17,10 @@
 #define SCSI_DEVICE_NAME_MAX 223u
 #define SCSI_PORT_NAME_MAX (SCSI_DEVICE_NAME_MAX + 17u)
 
+struct scsi_switches; /* switch.c */
+
 struct scsi_lu {
+	struct scsi_target *target;
 	struct lun *lun;
 	const struct lun_limits *limits;
 	uint32_t block_bytes; /* limits->logical_block_bytes, never 0. */
@@ -26,25 +30,32 @@ struct scsi_lu {
 	char vendor[SCSI_VENDOR_BYTES];
 	char product[SCSI_PRODUCT_BYTES];
 	char revision[SCSI_REVISION_BYTES];
+	_Atomic(struct scsi_switches *) switches; /* NULL before the first one. */
 };
 
 struct scsi_target {
 	char name[SCSI_DEVICE_NAME_MAX + 1];
 	unsigned lu_count;
 	struct scsi_lu **lus; /* By number. */
+	const struct loop_group *group;
+	struct list_node nexuses[LOOPS_MAX]; /* Those attached, by loop; each list is its loop's. */
 };
 
+/* Free the queue of switches of a logical unit; NULL is allowed. switch.c */
+void scsi_switches_free(struct scsi_switches *switches);
+
 struct scsi_nexus {
-	const struct scsi_target *target;
+	struct list_node link; /* target->nexuses[] of its loop, while attached. */
+	struct scsi_target *target;
 	uint16_t relative_target_port;
 	char initiator_port_name[SCSI_PORT_NAME_MAX + 1];
 	char target_port_name[SCSI_PORT_NAME_MAX + 1];
 	/*
-	 * Pending unit attentions, one bit each of enum scsi_ua, by slot: a byte for each logical
-	 * unit, which is what lets 1,000 sessions see 8,000 logical units each.
+	 * Pending unit attentions, one bit each of enum scsi_ua, by slot: two bytes for each
+	 * logical unit, which is what lets 1,000 sessions see 8,000 logical units each.
 	 */
 	unsigned slot_count;
-	uint8_t pending[];
+	uint16_t pending[];
 };
 
 /* The identification of answers for a LUN number that has no logical unit. */

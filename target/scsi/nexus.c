@@ -11,13 +11,19 @@
 #include "base/aligned.h"
 #include "target/scsi/device.h"
 
-static_assert(SCSI_UA_COUNT <= 8, "the pending unit attentions of a logical unit are one byte");
+static_assert(SCSI_UA_COUNT <= 16, "the pending unit attentions of a logical unit are two bytes");
 
-#define UA_BIT(ua) ((uint8_t)(1u << (ua)))
+#define UA_BIT(ua) ((uint16_t)(1u << (ua)))
 
 static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 	[SCSI_UA_POWER_ON] = SENSE_POWER_ON,
 	[SCSI_UA_BUS_DEVICE_RESET] = SENSE_BUS_DEVICE_RESET,
+	[SCSI_UA_RESERVATIONS_PREEMPTED] = SENSE_RESERVATIONS_PREEMPTED,
+	[SCSI_UA_REGISTRATIONS_PREEMPTED] = SENSE_REGISTRATIONS_PREEMPTED,
+	[SCSI_UA_RESERVATIONS_RELEASED] = SENSE_RESERVATIONS_RELEASED,
+	[SCSI_UA_ASYMMETRIC_ACCESS_CHANGED] = SENSE_ASYMMETRIC_ACCESS_CHANGED,
+	[SCSI_UA_MODE_PARAMETERS_CHANGED] = SENSE_MODE_PARAMETERS_CHANGED,
+	[SCSI_UA_THRESHOLD_REACHED] = SENSE_THRESHOLD_REACHED,
 	[SCSI_UA_CAPACITY_CHANGED] = SENSE_CAPACITY_CHANGED,
 	[SCSI_UA_LUNS_CHANGED] = SENSE_REPORTED_LUNS_CHANGED,
 	[SCSI_UA_COMMANDS_CLEARED] = SENSE_COMMANDS_CLEARED,
@@ -27,7 +33,8 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 {
 	unsigned slots = spec->target->lu_count;
 	/* `pending` is written while other nexuses' are read on other loops. */
-	struct scsi_nexus *nexus = aligned_calloc(sizeof(*nexus) + slots);
+	struct scsi_nexus *nexus =
+		aligned_calloc(sizeof(*nexus) + slots * sizeof(nexus->pending[0]));
 
 	if (nexus == NULL)
 		return -ENOMEM;
@@ -38,7 +45,9 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 		       spec->initiator_port_name);
 	(void)snprintf(nexus->target_port_name, sizeof(nexus->target_port_name), "%s,t,0x%04x",
 		       spec->target->name, spec->portal_group_tag);
-	memset(nexus->pending, UA_BIT(SCSI_UA_POWER_ON), slots);
+	list_init(&nexus->link);
+	for (unsigned i = 0; i < slots; i++)
+		nexus->pending[i] = UA_BIT(SCSI_UA_POWER_ON);
 	*out = nexus;
 	return 0;
 }
@@ -46,6 +55,16 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 void scsi_nexus_free(struct scsi_nexus *nexus)
 {
 	aligned_free(nexus);
+}
+
+void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop)
+{
+	list_append(&nexus->target->nexuses[loop_index(loop)], &nexus->link);
+}
+
+void scsi_nexus_detach(struct scsi_nexus *nexus)
+{
+	list_remove(&nexus->link);
 }
 
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus)
@@ -78,7 +97,7 @@ enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus, const struct 
 enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu)
 {
 	enum scsi_sense reason = scsi_nexus_pending(nexus, lu);
-	uint8_t *pending = &nexus->pending[lu->slot];
+	uint16_t *pending = &nexus->pending[lu->slot];
 
 	/*
 	 * A host that hears of power on takes nothing for granted, so what came before is told
@@ -87,7 +106,7 @@ enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *
 	if (reason == SENSE_POWER_ON) {
 		*pending = 0;
 	} else {
-		*pending &= (uint8_t)(*pending - 1u); /* The lowest bit, if there is one. */
+		*pending &= (uint16_t)(*pending - 1u); /* The lowest bit, if there is one. */
 	}
 	return reason;
 }
@@ -95,5 +114,5 @@ enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *
 void scsi_nexus_luns_reported(struct scsi_nexus *nexus)
 {
 	for (unsigned i = 0; i < nexus->slot_count; i++)
-		nexus->pending[i] &= (uint8_t)~UA_BIT(SCSI_UA_LUNS_CHANGED);
+		nexus->pending[i] &= (uint16_t)~UA_BIT(SCSI_UA_LUNS_CHANGED);
 }

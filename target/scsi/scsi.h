@@ -176,7 +176,9 @@ struct scsi_lu_spec {
 	const char *revision; /* 4 */
 };
 
-int MUST_CHECK scsi_target_create(const char *iscsi_name, struct scsi_target **out);
+/* `group` are the loops of all its nexuses; borrowed, and may be filled in until they run. */
+int MUST_CHECK scsi_target_create(const char *iscsi_name, const struct loop_group *group,
+				  struct scsi_target **out);
 /* Add a logical unit; -EEXIST for a number that is taken, -ERANGE above SCSI_LUN_NUMBER_MAX, -E2BIG
  * beyond SCSI_TARGET_LUS_MAX, -EINVAL for an identification that is too long or not printable
  * ASCII, -ENOMEM. */
@@ -194,7 +196,7 @@ bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number);
 /* -- Nexuses -- */
 
 struct scsi_nexus_spec {
-	const struct scsi_target *target;
+	struct scsi_target *target;
 	const char *initiator_port_name; /* "iqn...,i,0x<isid>", SAM-5 / RFC 7143 4.2.7; copied. */
 	uint16_t relative_target_port;
 	uint16_t portal_group_tag;
@@ -204,15 +206,26 @@ struct scsi_nexus_spec {
  * one unit attention, 29h/00h. -ENOMEM. */
 int MUST_CHECK scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out);
 void scsi_nexus_free(struct scsi_nexus *nexus);
+/* From now on it hears of what happens to its target (unit attentions): its session's loop, which
+ * is `loop`. What happened before is covered by 29h/00h. */
+LOOP_ONLY void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop);
+/* The end of that, before it is freed: the same loop. */
+LOOP_ONLY void scsi_nexus_detach(struct scsi_nexus *nexus);
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus);
 
 /* Unit attentions, in SAM-5 / SPC-4 priority order: the lowest is reported first. */
 enum scsi_ua {
-	SCSI_UA_POWER_ON,         /* 29h/00h */
-	SCSI_UA_BUS_DEVICE_RESET, /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
-	SCSI_UA_CAPACITY_CHANGED, /* 2Ah/09h */
-	SCSI_UA_LUNS_CHANGED,     /* 3Fh/0Eh */
-	SCSI_UA_COMMANDS_CLEARED, /* 2Fh/00h: CLEAR TASK SET by another initiator */
+	SCSI_UA_POWER_ON,                  /* 29h/00h */
+	SCSI_UA_BUS_DEVICE_RESET,          /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
+	SCSI_UA_COMMANDS_CLEARED,          /* 2Fh/00h: CLEAR TASK SET by another initiator */
+	SCSI_UA_RESERVATIONS_PREEMPTED,    /* 2Ah/03h */
+	SCSI_UA_REGISTRATIONS_PREEMPTED,   /* 2Ah/05h */
+	SCSI_UA_RESERVATIONS_RELEASED,     /* 2Ah/04h */
+	SCSI_UA_ASYMMETRIC_ACCESS_CHANGED, /* 2Ah/06h */
+	SCSI_UA_CAPACITY_CHANGED,          /* 2Ah/09h */
+	SCSI_UA_MODE_PARAMETERS_CHANGED,   /* 2Ah/01h */
+	SCSI_UA_LUNS_CHANGED,              /* 3Fh/0Eh */
+	SCSI_UA_THRESHOLD_REACHED,         /* 38h/07h: thin provisioning soft threshold */
 	SCSI_UA_COUNT
 };
 

@@ -24,7 +24,8 @@ const struct scsi_lu scsi_no_lu = {
 	.revision = DEFAULT_REVISION "   ",
 };
 
-int scsi_target_create(const char *iscsi_name, struct scsi_target **out)
+int scsi_target_create(const char *iscsi_name, const struct loop_group *group,
+		       struct scsi_target **out)
 {
 	size_t length = strlen(iscsi_name);
 	struct scsi_target *target;
@@ -35,6 +36,9 @@ int scsi_target_create(const char *iscsi_name, struct scsi_target **out)
 	if (target == NULL)
 		return -ENOMEM;
 	memcpy(target->name, iscsi_name, length + 1);
+	target->group = group;
+	for (unsigned i = 0; i < LOOPS_MAX; i++)
+		list_init(&target->nexuses[i]);
 	*out = target;
 	return 0;
 }
@@ -43,8 +47,10 @@ void scsi_target_free(struct scsi_target *target)
 {
 	if (target == NULL)
 		return;
-	for (unsigned i = 0; i < target->lu_count; i++)
+	for (unsigned i = 0; i < target->lu_count; i++) {
+		scsi_switches_free(target->lus[i]->switches);
 		free(target->lus[i]);
+	}
 	free(target->lus);
 	free(target);
 }
@@ -129,6 +135,7 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 	if (lu == NULL)
 		return -ENOMEM;
 	lu->number = number;
+	lu->target = target;
 	res = lu_init(lu, spec);
 	if (res == 0)
 		res = lu_insert(target, lu);

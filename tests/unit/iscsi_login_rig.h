@@ -83,7 +83,9 @@ static inline void rig_targets(void)
 		.tag_count = 1,
 		.auth = {.users = rig_users, .user_count = 2, .mutual = &rig_users[2]}};
 	for (unsigned i = 0; i < 2; i++) {
-		cr_assert_eq(scsi_target_create(rig.targets[i].name, &rig.targets[i].scsi), 0);
+		cr_assert_eq(scsi_target_create(rig.targets[i].name, &rig.server.group,
+						&rig.targets[i].scsi),
+			     0);
 		rig.target_list[i] = &rig.targets[i];
 	}
 	rig.server.targets = rig.target_list;

@@ -149,7 +149,7 @@ static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine
 	rig->lun = rig_lun(rig, type, "lun0");
 	rig->spare = rig_lun(rig, "raw", "lun1");
 	rig->target.name = RIG_TARGET;
-	cr_assert_eq(scsi_target_create(RIG_TARGET, &rig->target.scsi), 0);
+	cr_assert_eq(scsi_target_create(RIG_TARGET, &rig->server.group, &rig->target.scsi), 0);
 	cr_assert_eq(
 		scsi_target_add_lu(rig->target.scsi, 0, &(struct scsi_lu_spec){.lun = rig->lun}),
 		0);

@@ -166,6 +166,9 @@ static inline struct tio *tio_new(enum lun_op op, uint64_t offset, uint64_t leng
 {
 	struct tio *t = calloc(1, sizeof(*t));
 
+	/* Nobody may read what lun_io_init leaves alone before it is set. */
+	memset(&t->io, 0xA5, sizeof(t->io));
+	lun_io_init(&t->io);
 	t->io.op = op;
 	t->io.offset_bytes = offset;
 	t->io.length_bytes = length;

@@ -92,6 +92,12 @@ void loop_post(struct loop *to, struct loop_msg *msg, loop_msg_fn *fn)
 	to->last_msg = &msg->next;
 }
 
+unsigned loop_index(const struct loop *loop)
+{
+	(void)loop;
+	return 0;
+}
+
 /* -- lun.h -- */
 
 static inline void fake_lun_init(struct lun *lun, uint64_t block_count, uint32_t block_bytes)
@@ -252,6 +258,7 @@ static inline bool fake_message(struct loop *loop)
 struct rig {
 	struct loop loop;
 	struct lun lun;
+	struct loop_group group; /* The one loop. */
 	struct scsi_target *target;
 	struct scsi_nexus *nexus;
 	struct scsi_cmd cmd;
@@ -290,7 +297,8 @@ static inline void rig_init_with(struct rig *rig, uint64_t block_count, uint32_t
 	rig->expected_bytes = SCSI_EXPECTED_UNKNOWN;
 	fake_loop_init(&rig->loop);
 	fake_lun_init(&rig->lun, block_count, block_bytes);
-	res = scsi_target_create(FAKE_NAME, &rig->target);
+	rig->group = (struct loop_group){.loops = {&rig->loop}, .count = 1};
+	res = scsi_target_create(FAKE_NAME, &rig->group, &rig->target);
 	assert(res == 0);
 	res = scsi_target_add_lu(rig->target, 0, &spec);
 	assert(res == 0);
@@ -333,6 +341,8 @@ static inline bool rig_prepare(struct rig *rig, const uint8_t *cdb, size_t cdb_b
 	struct scsi_cmd *cmd = &rig->cmd;
 
 	loop_role_assume();
+	/* Nobody may read what scsi_cmd_init leaves alone before it is set. */
+	memset(cmd, 0xA5, sizeof(*cmd));
 	scsi_cmd_init(cmd);
 	cmd->nexus = rig->nexus;
 	cmd->loop = &rig->loop;
@@ -391,16 +401,14 @@ static inline void rig_on_piece_done(struct scsi_piece *piece)
 static inline void rig_submit(struct rig *rig, struct rig_piece *p, uint64_t offset_bytes,
 			      uint32_t length_bytes, uint8_t *buffer)
 {
-	*p = (struct rig_piece){
-		.piece =
-			{
-				.cmd = &rig->cmd,
-				.offset_bytes = offset_bytes,
-				.length_bytes = length_bytes,
-				.buffer = buffer,
-				.done = rig_on_piece_done,
-			},
-	};
+	/* The transport sets its five fields, and nothing else. */
+	memset(&p->piece, 0xA5, sizeof(p->piece));
+	p->piece.cmd = &rig->cmd;
+	p->piece.offset_bytes = offset_bytes;
+	p->piece.length_bytes = length_bytes;
+	p->piece.buffer = buffer;
+	p->piece.done = rig_on_piece_done;
+	p->done_count = 0;
 	loop_role_assume();
 	scsi_piece_submit(&p->piece);
 	assert(p->done_count == 0);

@@ -128,7 +128,7 @@ Test(scsi_inquiry, page_83_with_long_names)
 	scsi_target_free(rig.target);
 	memset(name, 'n', 223);
 	memset(rig.lun.identity.serial, 's', LUN_SERIAL_MAX);
-	cr_assert(scsi_target_create(name, &rig.target) == 0);
+	cr_assert(scsi_target_create(name, NULL, &rig.target) == 0);
 	cr_assert(scsi_target_add_lu(rig.target, 0, &spec) == 0);
 	rig_connect(&rig);
 	inquire(true, 0x83, 4096);

@@ -34,7 +34,7 @@ static void host_init(struct host *host, struct lun *lun)
 
 	host->lun = lun;
 	host->loop = host->rig.group.loops[0];
-	cr_assert(scsi_target_create("iqn.y", &host->target) == 0);
+	cr_assert(scsi_target_create("iqn.y", &host->rig.group, &host->target) == 0);
 	cr_assert(scsi_target_add_lu(host->target, 0, &lu) == 0);
 	nexus.target = host->target;
 	cr_assert(scsi_nexus_create(&nexus, &host->nexus) == 0);
@@ -67,12 +67,13 @@ static void call_start(void *arg)
 	if (!scsi_cmd_prepare(cmd)) {
 		ended = true;
 	} else if (cmd->data == SCSI_DATA_IN_MEDIUM || cmd->data == SCSI_DATA_OUT_MEDIUM) {
-		job->piece = (struct scsi_piece){
-			.cmd = cmd,
-			.length_bytes = (uint32_t)cmd->data_bytes,
-			.buffer = job->buffer,
-			.done = on_piece_done,
-		};
+		/* As in a slot that was used before: only what the transport sets is known. */
+		memset(&job->piece, 0xA5, sizeof(job->piece));
+		job->piece.cmd = cmd;
+		job->piece.offset_bytes = 0;
+		job->piece.length_bytes = (uint32_t)cmd->data_bytes;
+		job->piece.buffer = job->buffer;
+		job->piece.done = on_piece_done;
 		scsi_piece_submit(&job->piece);
 	} else {
 		ended = scsi_cmd_execute(cmd);
@@ -100,6 +101,7 @@ static struct job *job_new(struct host *host, const uint8_t *cdb, const uint8_t 
 	if (out_bytes > 0)
 		memcpy(job->buffer, out, out_bytes);
 	sem_init(&job->done, 0, 0);
+	memset(&job->cmd, 0xA5, sizeof(job->cmd));
 	scsi_cmd_init(&job->cmd);
 	memcpy(job->cmd.cdb, cdb, SCSI_CDB_MAX);
 	job->cmd.nexus = host->nexus;

@@ -39,7 +39,7 @@ Test(scsi_target, numbers_are_unique_and_bounded)
 	struct scsi_target *target;
 
 	fake_lun_init(&lun, 8, 512);
-	cr_assert(scsi_target_create("iqn.x", &target) == 0);
+	cr_assert(scsi_target_create("iqn.x", NULL, &target) == 0);
 	cr_expect(scsi_target_add_lu(target, 7, &spec) == 0);
 	cr_expect(scsi_target_add_lu(target, 7, &spec) == -EEXIST);
 	cr_expect(scsi_target_add_lu(target, SCSI_LUN_NUMBER_MAX, &spec) == 0);
@@ -59,7 +59,7 @@ Test(scsi_target, as_many_as_report_luns_can_list)
 	struct scsi_target *target;
 
 	fake_lun_init(&lun, 8, 512);
-	cr_assert(scsi_target_create("iqn.x", &target) == 0);
+	cr_assert(scsi_target_create("iqn.x", NULL, &target) == 0);
 	for (unsigned i = 0; i < SCSI_TARGET_LUS_MAX; i++)
 		cr_assert(scsi_target_add_lu(target, (uint16_t)(i * 5 % 16384), &spec) == 0);
 	cr_expect(scsi_target_add_lu(target, 16382, &spec) == -E2BIG);
@@ -75,10 +75,10 @@ Test(scsi_target, names)
 	struct scsi_target *target;
 
 	memset(name, 'a', 223);
-	cr_assert(scsi_target_create(name, &target) == 0);
+	cr_assert(scsi_target_create(name, NULL, &target) == 0);
 	scsi_target_free(target);
 	name[223] = 'a';
-	cr_expect(scsi_target_create(name, &target) == -EINVAL);
+	cr_expect(scsi_target_create(name, NULL, &target) == -EINVAL);
 }
 
 Test(scsi_target, identification_is_short_printable_ascii)
@@ -100,7 +100,7 @@ Test(scsi_target, identification_is_short_printable_ascii)
 	};
 
 	fake_lun_init(&lun, 8, 512);
-	cr_assert(scsi_target_create("iqn.x", &target) == 0);
+	cr_assert(scsi_target_create("iqn.x", NULL, &target) == 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct scsi_lu_spec spec = cases[i].spec;
 
