@@ -44,8 +44,10 @@ void series_summarize(const double *samples, uint32_t count, struct series_stats
 		return;
 	squares = products_of(samples, count, out->mean, 0);
 	out->deviation = sqrt(squares / (count - 1));
-	if (squares > 0)
+	if (squares > 0) {
 		r = products_of(samples, count, out->mean, 1) / squares;
+		r += (1 + 3 * r) / count;
+	}
 	r = fmin(fmax(r, 0), CORRELATION_MAX);
 	out->effective_count = fmax(2, count * (1 - r) / (1 + r));
 	out->error = out->deviation / sqrt(out->effective_count);
@@ -64,8 +66,8 @@ static double student_quantile(double freedom)
 
 	if (whole <= ARRAY_SIZE(student_quantiles))
 		return student_quantiles[whole - 1];
-	/* The first terms of the expansion at infinity; never too small by more than 0.001. */
-	return 2.576 + 5.0 / freedom;
+	/* The first terms of the expansion at infinity; too small by less than 0.001. */
+	return 2.5758 + 4.9165 / freedom + 8.834 / (freedom * freedom);
 }
 
 double series_noise(const struct series_stats *a, const struct series_stats *b)
@@ -78,7 +80,8 @@ double series_noise(const struct series_stats *a, const struct series_stats *b)
 	assert(a->count >= SERIES_SAMPLES_MIN && b->count >= SERIES_SAMPLES_MIN);
 	if (square <= 0)
 		return 0;
-	spread = square_a * square_a / (a->count - 1) + square_b * square_b / (b->count - 1);
+	spread = square_a * square_a / (a->effective_count - 1) +
+		 square_b * square_b / (b->effective_count - 1);
 	return student_quantile(square * square / spread) * sqrt(square);
 }
 

@@ -21,15 +21,16 @@ static double noise(void)
 
 Test(bench_series, by_hand)
 {
-	const double few[] = {2, 4, 4, 4, 5, 5, 7, 9};
+	const double few[] = {4, 2, 5, 4, 9, 7, 4, 5};
 	struct series_stats stats;
 
 	series_summarize(few, 8, &stats);
 	cr_assert_eq(stats.count, 8);
 	cr_assert_float_eq(stats.mean, 5, 1e-9);
 	cr_assert_float_eq(stats.deviation, sqrt(32.0 / 7), 1e-9);
-	/* Neighbours: (-3*-1 + -1*-1 + -1*-1 + -1*0 + 0*0 + 0*2 + 2*4) / 32. */
-	cr_assert_float_eq(stats.effective_count, 8 * (1 - 13.0 / 32) / (1 + 13.0 / 32), 1e-9);
+	/* Neighbours: (-1*-3 + -3*0 + 0*-1 + -1*4 + 4*2 + 2*-1 + -1*0) / 32; of eight that is too low
+	 * by about (1 + 3 * 5/32) / 8. */
+	cr_assert_float_eq(stats.effective_count, 8 * (1 - 87.0 / 256) / (1 + 87.0 / 256), 1e-9);
 	cr_assert_float_eq(stats.error, stats.deviation / sqrt(stats.effective_count), 1e-9);
 }
 
@@ -79,10 +80,28 @@ Test(bench_series, noise_of_two_alike_by_the_table)
 	const struct series_stats b = {.count = 400, .effective_count = 400, .error = 0};
 	const struct series_stats tiny = {.count = 5, .effective_count = 2, .error = 1};
 
-	/* 20 degrees of freedom; 10; 4. */
+	/* 20 degrees of freedom; 10; 1: what counts is what the samples are worth. */
 	cr_assert_float_eq(series_noise(&a, &a), 2.845 * sqrt(2), 1e-9);
 	cr_assert_float_eq(series_noise(&a, &b), 3.169, 1e-9);
-	cr_assert_float_eq(series_noise(&tiny, &b), 4.604, 1e-9);
+	cr_assert_float_eq(series_noise(&tiny, &b), 63.657, 1e-9);
+}
+
+Test(bench_series, quantiles_of_many_samples)
+{
+	static const struct {
+		uint32_t freedom;
+		double quantile;
+	} rows[] = {{31, 2.7440}, {40, 2.7045}, {60, 2.6603}, {120, 2.6174}, {1000, 2.5808}};
+	const struct series_stats exact = {.count = 5, .effective_count = 5, .error = 0};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct series_stats a = {.count = rows[i].freedom + 1,
+					       .effective_count = rows[i].freedom + 1,
+					       .error = 1};
+
+		cr_assert_float_eq(series_noise(&a, &exact), rows[i].quantile, 6e-4, "%u: %f",
+				   rows[i].freedom, series_noise(&a, &exact));
+	}
 }
 
 Test(bench_series, chance_is_called_noise_nearly_always)
@@ -103,7 +122,8 @@ Test(bench_series, chance_is_called_noise_nearly_always)
 	cr_assert(beyond < 45, "%u of 2000", beyond);
 }
 
-Test(bench_series, chance_is_called_noise_where_neighbours_resemble_each_other)
+/* Of 2000 pairs of 40 samples, how many differ beyond noise; all have one mean. */
+static unsigned false_alarms(double resemblance)
 {
 	unsigned beyond = 0;
 	double last = 0;
@@ -113,15 +133,24 @@ Test(bench_series, chance_is_called_noise_where_neighbours_resemble_each_other)
 		struct series_stats b;
 
 		for (unsigned k = 0; k < 80; k++) {
-			last = 0.6 * last + noise();
+			last = resemblance * last + noise();
 			samples[k] = 100 + last;
 		}
 		series_summarize(samples, 40, &a);
 		series_summarize(samples + 40, 40, &b);
 		beyond += fabs(a.mean - b.mean) > series_noise(&a, &b);
 	}
-	/* Without the correction it would be one in six. */
-	cr_assert(beyond < 80, "%u of 2000", beyond);
+	return beyond;
+}
+
+Test(bench_series, chance_is_called_noise_where_neighbours_resemble_each_other)
+{
+	unsigned some = false_alarms(0.6);
+	unsigned strong = false_alarms(0.8);
+
+	/* One per cent of 2000 are 20. Without the correction it would be one in six. */
+	cr_assert(some < 35, "%u of 2000", some);
+	cr_assert(strong < 60, "%u of 2000", strong);
 }
 
 /* ---- Steady state ---- */
