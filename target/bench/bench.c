@@ -108,7 +108,10 @@ static int report_comparison(const struct bench_options *options, const struct r
 		say("cannot write the comparison", err);
 		status = EXIT_FAILED;
 	} else {
-		status = comparison->worse > 0 ? EXIT_WORSE : EXIT_SUCCESS;
+		/* A script must not take "nothing could be told" for "nothing is worse". */
+		status = comparison->judged == 0 ? EXIT_FAILED : EXIT_SUCCESS;
+		if (comparison->worse > 0)
+			status = EXIT_WORSE;
 	}
 	free(comparison);
 	return status;

@@ -36,8 +36,8 @@ static const char *const conditions[][METRIC_KEYS_MAX] = {
 	{"negotiated", "HeaderDigest"},
 	{"negotiated", "DataDigest"},
 };
-/* One line for the classes, and two for each file about its state. */
-_Static_assert(ARRAY_SIZE(conditions) + 5 <= DIFFERENCES_MAX, "every difference has a line");
+/* One line for the classes, two for each file about its state, and one if nothing is judged. */
+_Static_assert(ARRAY_SIZE(conditions) + 6 <= DIFFERENCES_MAX, "every difference has a line");
 
 static const char *const verdict_names[VERDICT_COUNT] = {
 	[VERDICT_ABSENT] = "absent",      [VERDICT_UNJUDGED] = "not judged",
@@ -53,10 +53,18 @@ const char *compare_verdict_name(enum verdict verdict)
 
 /* ---- Figures ---- */
 
-static enum verdict judge(const struct metric *metric, const struct change *change,
-			  double tolerance_percent)
+/* Noise is known of the means of the intervals. The change of a whole run's percentile is another
+ * estimate: one stall may move it far and that mean little. So both have to show the change. */
+static bool is_noise(const struct change *change, double means_percent)
 {
-	if (fabs(change->percent) <= change->noise_percent)
+	return change->percent * means_percent <= 0 ||
+	       fmin(fabs(change->percent), fabs(means_percent)) <= change->noise_percent;
+}
+
+static enum verdict judge(const struct metric *metric, const struct change *change,
+			  double means_percent, double tolerance_percent)
+{
+	if (is_noise(change, means_percent))
 		return VERDICT_NOISE;
 	if (fabs(change->percent) <= tolerance_percent)
 		return VERDICT_TOLERATED;
@@ -80,8 +88,10 @@ struct change compare_figures(const struct metric *metric, const struct result_f
 	if (before->count < SERIES_SAMPLES_MIN || after->count < SERIES_SAMPLES_MIN ||
 	    before->mean <= 0)
 		return change;
-	change.noise_percent = 100 * series_noise(before, after) / before->mean;
-	change.verdict = judge(metric, &change, tolerance_percent);
+	change.noise_percent =
+		fmax(100 * series_noise(before, after) / before->mean, metric->resolution_percent);
+	change.verdict = judge(metric, &change, 100 * (after->mean - before->mean) / before->mean,
+			       tolerance_percent);
 	return change;
 }
 
@@ -188,6 +198,10 @@ static void add_doubts(struct comparison *comparison)
 				       "steady_state: the %s run did not reach it", which[i]);
 		}
 	}
+	if (comparison->judged == 0) {
+		(void)snprintf(next_difference(comparison), DIFFERENCE_BYTES,
+			       "metrics: there is none that both results let judge");
+	}
 }
 
 void compare_files(struct comparison *out, const struct result_file files[2],
@@ -198,8 +212,8 @@ void compare_files(struct comparison *out, const struct result_file files[2],
 		const struct result_figure figures[2] = {files[0].figures[i], files[1].figures[i]};
 
 		out->changes[i] = compare_figures(&bench_metrics[i], figures, tolerance_percent);
-		if (out->changes[i].verdict == VERDICT_WORSE)
-			out->worse++;
+		out->judged += out->changes[i].verdict >= VERDICT_NOISE;
+		out->worse += out->changes[i].verdict == VERDICT_WORSE;
 	}
 	compare_conditions(out);
 	add_doubts(out);

@@ -39,6 +39,7 @@ struct comparison {
 	const struct result_file *files[2]; /* Old, new. */
 	const char *names[2];
 	struct change changes[METRIC_COUNT];
+	unsigned judged;
 	unsigned worse; /* Changes for the worse. */
 	unsigned difference_count;
 	char differences[DIFFERENCES_MAX][DIFFERENCE_BYTES];

@@ -33,7 +33,8 @@ struct metric {
 	const char *keys[METRIC_KEYS_MAX];        /* Way to the figure; ended by NULL. */
 	const char *sample_keys[METRIC_KEYS_MAX]; /* In each interval; empty: there is none. */
 	bool higher_is_better;
-	bool zero_is_none; /* A sample of 0 says that nothing ended in the interval. */
+	bool zero_is_none;         /* A sample of 0 says that nothing ended in the interval. */
+	double resolution_percent; /* Samples are known no better than this. */
 };
 
 extern const struct metric bench_metrics[METRIC_COUNT];

@@ -63,6 +63,33 @@ Test(bench_compare, what_cannot_be_told)
 	cr_assert_eq(compare_figures(&rate, figures, 0).verdict, VERDICT_ABSENT);
 }
 
+Test(bench_compare, a_bucket_is_noise)
+{
+	const struct metric *p50 = NULL;
+
+	for (size_t i = 0; i < METRIC_COUNT && !p50; i++)
+		p50 = strcmp(bench_metrics[i].name, "read.p50") == 0 ? &bench_metrics[i] : NULL;
+	cr_assert(p50 != NULL);
+	/* All samples in one bucket, and the other run's in the next: perhaps a nanosecond apart.
+	 */
+	cr_assert_eq(verdict_of(p50, 128, 129, 0, 0), VERDICT_NOISE);
+	cr_assert_eq(verdict_of(p50, 128, 130, 0, 0), VERDICT_WORSE);
+	cr_assert_eq(verdict_of(&rate, 128, 129, 0, 0), VERDICT_BETTER);
+}
+
+Test(bench_compare, the_whole_run_and_the_means_must_agree)
+{
+	/* A stall in one interval: p99 of the run is that of the stall. */
+	struct result_figure figures[2] = {figure(100, 1), figure(5000, 60)};
+
+	figures[1].samples.mean = 150;
+	cr_assert_eq(compare_figures(&latency, figures, 0).verdict, VERDICT_NOISE);
+	figures[1].samples.mean = 500;
+	cr_assert_eq(compare_figures(&latency, figures, 0).verdict, VERDICT_WORSE);
+	figures[1].value = 90;
+	cr_assert_eq(compare_figures(&latency, figures, 0).verdict, VERDICT_NOISE);
+}
+
 Test(bench_compare, verdicts_have_names)
 {
 	for (int i = 0; i < VERDICT_COUNT; i++)
@@ -310,13 +337,19 @@ Test(bench_compare, exit_status, .init = redirect_both)
 {
 	char fast[] = "/tmp/ringsan-compare-XXXXXX";
 	char slow[] = "/tmp/ringsan-compare-XXXXXX";
-	int fds[2] = {mkstemp(fast), mkstemp(slow)};
+	char few[] = "/tmp/ringsan-compare-XXXXXX";
+	const struct made_like few_intervals = {BENCH_READ, "4K", SERIES_SAMPLES_MIN - 1,
+						100000,     1000, 0.01};
+	int fds[3] = {mkstemp(fast), mkstemp(slow), mkstemp(few)};
 
-	cr_assert(fds[0] >= 0 && close(fds[0]) == 0 && fds[1] >= 0 && close(fds[1]) == 0);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert(fds[i] >= 0 && close(fds[i]) == 0);
 	write_made(&like[0], fast);
 	like[1].iops = 900;
 	write_made(&like[1], slow);
+	write_made(&few_intervals, few);
 	cr_assert_eq(status_of("--tolerance=0", fast, fast), 0);
+	cr_assert_eq(status_of("--tolerance=0", fast, few), 1, "nothing could be judged");
 	cr_assert_eq(status_of("--tolerance=0", fast, slow), 3);
 	cr_assert_eq(status_of("--tolerance=0", slow, fast), 0);
 	cr_assert_eq(status_of("--json", fast, slow), 3);
@@ -326,4 +359,5 @@ Test(bench_compare, exit_status, .init = redirect_both)
 	cr_assert_eq(status_of("--tolerance=x", fast, slow), 2);
 	(void)unlink(fast);
 	(void)unlink(slow);
+	(void)unlink(few);
 }
