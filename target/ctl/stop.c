@@ -12,6 +12,9 @@
 
 #include "base/log.h"
 
+/* How long a flush waits that was refused because of too many orphans. */
+#define FLUSH_AGAIN_MS 20u
+
 enum lun_stop_stage {
 	LUN_STOP_WAITING, /* For the sessions to end. */
 	LUN_STOP_FLUSHING,
@@ -25,6 +28,7 @@ struct lun_stop {
 	struct loop *loop; /* That flushes it. */
 	struct loop_msg msg;
 	struct lun_io io;
+	struct loop_timer again; /* The data loop's. */
 	enum lun_stop_stage stage;
 	int res; /* Of the flush. Written on the data loop before msg comes back. */
 };
@@ -106,20 +110,38 @@ static LOOP_ONLY void on_flushed(struct loop_msg *msg)
 	lun_drain(item->lun, control_of(stop), drain_deadline_ms(stop), on_drained, item);
 }
 
+static LOOP_ONLY void flush(struct lun_stop *item);
+
+static LOOP_ONLY void on_again(struct loop_timer *timer)
+{
+	flush(CONTAINER_OF(timer, struct lun_stop, again));
+}
+
 static void on_flush_done(struct lun_io *io, int res)
 {
 	struct lun_stop *item = CONTAINER_OF(io, struct lun_stop, io);
 
+	loop_role_assume();
+	/* The sessions that have just ended left more with the disk than the LUN's account of
+	 * orphans holds. A disk that is well ends them soon; the deadline is for one that is not.
+	 */
+	if (res == -EBUSY) {
+		loop_timer_start(item->loop, &item->again, FLUSH_AGAIN_MS, on_again);
+		return;
+	}
 	item->res = res;
 	loop_post(control_of(item->stop), &item->msg, on_flushed);
 }
 
-static LOOP_ONLY void on_flush(struct loop_msg *msg)
+static void flush(struct lun_stop *item)
 {
-	struct lun_stop *item = CONTAINER_OF(msg, struct lun_stop, msg);
-
 	item->io = (struct lun_io){.op = LUN_FLUSH, .done = on_flush_done};
 	lun_io_submit(item->lun, item->loop, &item->io);
+}
+
+static LOOP_ONLY void on_flush(struct loop_msg *msg)
+{
+	flush(CONTAINER_OF(msg, struct lun_stop, msg));
 }
 
 /* A LUN that is offline or never written has nothing to flush. */
