@@ -94,6 +94,14 @@ assert root.tag == "{http://www.w3.org/2000/svg}svg"
 assert not [e for e in root.iter() if "script" in e.tag or any("href" in a for a in e.attrib)]
 ' "$dir/plot.svg"
 case_refused 'where nothing can be written' bench --plot "$dir/none/plot.svg" "$(url 2)"
+cp "$dir/plot.svg" "$dir/kept.svg"
+case_refused 'a run that fails' bench --plot "$dir/kept.svg" "$(url 7)"
+case_run 'keeps the drawing that was there' cmp "$dir/plot.svg" "$dir/kept.svg"
+yes | head -n 100000 >"$dir/kept.svg"
+case_run 'a longer file is replaced' bench --plot "$dir/kept.svg" "$(url 2)"
+case_equal 'as a whole' '</svg>' "$(tail -n 1 "$dir/kept.svg")"
+case_refused 'a list that cannot be written' sh -c "\"$ringsan\" bench --profile list >/dev/full"
+case_refused 'a CPU that is not there' bench --cpu 0,1023 "$(url 2)"
 
 # --- comparisons ---------------------------------------------------------------------------------------
 

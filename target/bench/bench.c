@@ -5,9 +5,11 @@
 #include "target/bench/bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "target/bench/compare.h"
 #include "target/bench/options.h"
@@ -36,13 +38,30 @@ static int write_reports(const struct bench_result *result, FILE *plot)
 	if (err)
 		say("cannot write the report", err);
 	if (plot) {
-		int plot_err = bench_report_plot(result, plot);
+		int plot_err;
 
+		/* Of a pipe or a device there is nothing to cut off. */
+		(void)!ftruncate(fileno(plot), 0);
+		plot_err = bench_report_plot(result, plot);
 		if (plot_err)
 			say("cannot write the plot", plot_err);
 		err = err ? err : plot_err;
 	}
 	return err;
+}
+
+/* A name that cannot be written is noticed before the run and not after it; what is there is kept
+ * until there is something to replace it with. */
+static FILE *open_plot(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	FILE *plot = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+	if (!plot)
+		say(name, -errno);
+	if (!plot && fd >= 0)
+		(void)close(fd);
+	return plot;
 }
 
 static int run_and_report(const struct bench_options *options)
@@ -51,13 +70,10 @@ static int run_and_report(const struct bench_options *options)
 	FILE *plot = NULL;
 	int status = EXIT_FAILED;
 
-	/* A name that cannot be written is noticed before the run and not after it. */
 	if (options->plot_file) {
-		plot = fopen(options->plot_file, "we");
-		if (!plot) {
-			say(options->plot_file, -errno);
+		plot = open_plot(options->plot_file);
+		if (!plot)
 			return EXIT_FAILED;
-		}
 	}
 	if (bench_run(options, &result))
 		goto out;
@@ -134,18 +150,23 @@ static int compare(const struct bench_options *options)
 
 /* ---- Which of them ---- */
 
+static int print_text(void (*how)(FILE *to))
+{
+	how(stdout);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_SUCCESS;
+	say("standard output", -errno);
+	return EXIT_FAILED;
+}
+
 static int carry_out(const struct bench_options *options)
 {
-	if (options->help) {
-		bench_options_help(stdout);
-		return EXIT_SUCCESS;
-	}
+	if (options->help)
+		return print_text(bench_options_help);
 	if (options->compare)
 		return compare(options);
-	if (bench_options_list_profiles(options)) {
-		bench_profiles_print(stdout);
-		return EXIT_SUCCESS;
-	}
+	if (bench_options_list_profiles(options))
+		return print_text(bench_profiles_print);
 	return run_and_report(options);
 }
 

@@ -149,17 +149,32 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-/* The main thread keeps to the workers' CPUs, too, so that none of this runs beside the target. */
-static void keep_to_cpus(const struct units_cpus *cpus)
+/* The main thread keeps to the workers' CPUs, too, so that none of this runs beside the target.
+ * What is measured on other CPUs than was asked for would be a wrong result, so each must be there.
+ */
+static int keep_to_cpus(struct bench_job *job)
 {
-	cpu_set_t set;
+	const struct units_cpus *cpus = &job->options->cpus;
+	cpu_set_t all;
 
-	CPU_ZERO(&set);
-	for (unsigned i = 0; i < cpus->count; i++)
-		CPU_SET(cpus->cpus[i], &set);
-	/* A worker that cannot have its CPU says so. */
+	CPU_ZERO(&all);
+	for (unsigned i = 0; i < cpus->count; i++) {
+		cpu_set_t one;
+
+		CPU_ZERO(&one);
+		CPU_SET(cpus->cpus[i], &one);
+		CPU_SET(cpus->cpus[i], &all);
+		if (sched_setaffinity(0, sizeof(one), &one) != 0) {
+			int err = -errno;
+
+			bench_complain(job, "--cpu: cannot run on CPU %u: %s", cpus->cpus[i],
+				       strerrordesc_np(-err));
+			return err;
+		}
+	}
 	if (cpus->count > 0)
-		(void)sched_setaffinity(0, sizeof(set), &set);
+		(void)sched_setaffinity(0, sizeof(all), &all);
+	return 0;
 }
 
 /* A wrong process is noticed before the run and not after it. */
@@ -362,7 +377,8 @@ static int carry_out(struct run *run)
 {
 	int err = check_target_pid(&run->job);
 
-	keep_to_cpus(&run->job.options->cpus);
+	if (!err)
+		err = keep_to_cpus(&run->job);
 	if (!err)
 		err = probe(&run->job);
 	if (!err)
