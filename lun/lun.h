@@ -105,12 +105,13 @@ struct lun_io {
 	uint64_t image_word[4];
 };
 
-/* Make memory a record that is idle and whose first group is zero. The rest, most of it, is set
- * when it is needed and not touched before. Not while the record is lun/'s. */
+/* Make memory a record that is idle and whose first group is zero, the vector apart. The rest, most
+ * of it, is set when it is needed and not touched before. Not while the record is lun/'s. */
 static inline void lun_io_init(struct lun_io *io)
 {
 	memset(io, 0, offsetof(struct lun_io, iov));
 	io->admit = NULL;
+	io->done = NULL;
 	io->stage = LUN_IO_IDLE;
 	loop_op_init(&io->loop_op);
 }
