@@ -270,6 +270,44 @@ Test(pool, may_be_empty_and_may_be_too_big)
 	pool_clear(&pool, false);
 }
 
+/* An index is found without a division, whatever the distance of objects. */
+Test(pool, index_is_exact_for_every_distance)
+{
+	static const uint32_t counts[] = {1, 2, 3, 63, 64, 1000, 100000};
+	static const size_t large[] = {4095, 4097, 12345, 65536, 65537, 1000003};
+
+	for (size_t bytes = 1; bytes < 700 + ARRAY_SIZE(large); bytes++) {
+		uint32_t count = counts[bytes % ARRAY_SIZE(counts)];
+		struct pool pool;
+
+		cr_assert_eq(pool_init(&pool, count, bytes < 700 ? bytes : large[bytes - 700],
+				       1u << bytes % 8),
+			     0);
+		for (uint32_t i = 0; i < count; i += 1 + i / 16)
+			cr_assert_eq(pool_index(&pool, pool_at(&pool, i)), i, "%zu bytes", bytes);
+		cr_assert_eq(pool_index(&pool, pool_at(&pool, count - 1)), count - 1);
+		pool_clear(&pool, false);
+	}
+}
+
+static void look_beside(size_t bytes)
+{
+	struct pool pool;
+
+	cr_assert_eq(pool_init(&pool, 1000, bytes, 2), 0);
+	(void)pool_index(&pool, (uint8_t *)pool_at(&pool, 999) + 1);
+}
+
+Test(pool, place_inside_an_object_is_a_bug, .signal = SIGABRT)
+{
+	look_beside(24);
+}
+
+Test(pool, place_inside_the_smallest_object_is_a_bug, .signal = SIGABRT)
+{
+	look_beside(1);
+}
+
 Test(pool, double_release_is_a_bug, .signal = SIGABRT)
 {
 	struct pool pool;
