@@ -120,16 +120,17 @@ void sizing_memory_text(const struct conf *conf, const struct sizing *sizing,
 	uint64_t each;
 
 	iscsi_loop_pools(sizing->buffers_per_loop, &loop);
-	each = loop.buffers_bytes + loop.tasks_bytes + loop.windows_bytes;
+	each = loop.buffers_bytes + loop.tasks_bytes + loop.windows_bytes + loop.receive_bytes;
 	(void)snprintf(out, SIZING_TEXT_BYTES,
 		       "%" PRIu64 " MiB when all is in use: buffers %" PRIu64 " MiB, tasks %" PRIu64
-		       " MiB, windows %" PRIu64 " MiB, %" PRIu32 " sessions %" PRIu64
-		       " MiB, %" PRIu32 " logins %" PRIu64
+		       " MiB, windows %" PRIu64 " MiB, receiving %" PRIu64 " MiB, %" PRIu32
+		       " sessions %" PRIu64 " MiB, %" PRIu32 " logins %" PRIu64
 		       " MiB; a session is sure of %u commands: %u buffers (%u KiB) and %u tasks",
 		       in_mib(each * sizing->loops + sessions + logins),
 		       in_mib(loop.buffers_bytes * sizing->loops),
 		       in_mib(loop.tasks_bytes * sizing->loops),
-		       in_mib(loop.windows_bytes * sizing->loops), conf->limits.sessions,
+		       in_mib(loop.windows_bytes * sizing->loops),
+		       in_mib(loop.receive_bytes * sizing->loops), conf->limits.sessions,
 		       in_mib(sessions), sizing->buffers_control, in_mib(logins),
 		       ISCSI_FLOOR_COMMANDS, ISCSI_FLOOR_BUFFERS,
 		       ISCSI_FLOOR_BUFFERS * (LOOP_BUFFER_BYTES >> 10), ISCSI_FLOOR_TASKS);

@@ -108,7 +108,7 @@ void conn_close_step(struct conn *conn)
 	loop_timer_stop(conn->loop, &conn->watch);
 	loop_forget_fd(conn->loop, conn->fd);
 	close(conn->fd);
-	free(conn->left_over);
+	rx_clear(conn);
 	conn->state = CONN_CLOSED;
 	session_end_if_idle(conn->session);
 }

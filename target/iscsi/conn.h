@@ -27,6 +27,9 @@
 #define TEXT_BYTES_MAX 16384u
 /* The loop's receive area: one receive takes many small PDUs. */
 #define LOOP_RECEIVE_BYTES (256u * 1024u)
+/* What all connections of a loop may have left over in memory of their own while they are paused.
+ * It takes peers that flood us and read no answers; the one that finds no room is closed. */
+#define LOOP_LEFT_OVER_BYTES_MAX (16u * LOOP_RECEIVE_BYTES)
 /* Read data in the send queue, above which reads wait (DESIGN.md 5). What a disk has not delivered
  * does not count: a stuck one must not hold up the others' reads. */
 #define CONN_READ_BYTES_MAX (1024u * 1024u)
@@ -127,6 +130,7 @@ struct conn {
 	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
 	uint32_t ping_ttt;
 	uint8_t *left_over; /* What was received while the framer was paused, or NULL: rx.c. */
+	uint32_t left_over_bytes; /* Its size. */
 	/* Last, because an idle session never touches most of it. */
 	struct reply reply_slots[CONN_REPLIES_MAX];
 	struct text_exchange text;
@@ -185,8 +189,9 @@ struct iscsi_loop {
 	uint32_t slots_unused;    /* Task slots that sessions have not drawn from their floors. */
 	struct loop_msg feed;
 	bool feed_posted;
-	uint8_t *trash;   /* Where unwanted data land; never read. */
-	uint8_t *receive; /* LOOP_RECEIVE_BYTES: the receive area of all connections. */
+	uint8_t *trash;           /* Where unwanted data land; never read. */
+	uint8_t *receive;         /* LOOP_RECEIVE_BYTES: the receive area of all connections. */
+	uint32_t left_over_bytes; /* Of all connections: LOOP_LEFT_OVER_BYTES_MAX. */
 };
 
 /* -- session.c: the window -- */
@@ -221,6 +226,8 @@ const char *conn_name(const struct conn *conn, char out[CONN_NAME_BYTES]);
 /* Begin to receive. */
 LOOP_ONLY void rx_init(struct conn *conn);
 LOOP_ONLY void rx_start(struct conn *conn);
+/* Nothing is received any more: give back what was left over. */
+LOOP_ONLY void rx_clear(struct conn *conn);
 /* What made the framer say "not now" has changed: ask again in the next turn. */
 LOOP_ONLY void rx_unblock(struct conn *conn);
 /* The PDU in hand is refused: read its data, drop them, send a Reject. */

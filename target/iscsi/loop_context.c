@@ -47,6 +47,7 @@ void iscsi_loop_pools(uint32_t buffers, struct iscsi_pools *out)
 		.buffers_bytes = (uint64_t)buffers * LOOP_BUFFER_BYTES,
 		.tasks_bytes = (uint64_t)task_count(buffers) * sizeof(struct task),
 		.windows_bytes = (uint64_t)buffers * sizeof(struct window),
+		.receive_bytes = LOOP_RECEIVE_BYTES + LOOP_BUFFER_BYTES + LOOP_LEFT_OVER_BYTES_MAX,
 	};
 }
 

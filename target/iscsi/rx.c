@@ -17,6 +17,29 @@ static struct framer_slice common_area(const struct conn *conn)
 	return (struct framer_slice){conn->session->home->receive, LOOP_RECEIVE_BYTES};
 }
 
+void rx_clear(struct conn *conn)
+{
+	conn->session->home->left_over_bytes -= conn->left_over_bytes;
+	conn->left_over_bytes = 0;
+	free(conn->left_over);
+	conn->left_over = NULL;
+}
+
+/* Memory for what is left over, out of the loop's share; NULL: the connection has to go. */
+LOOP_ONLY static uint8_t *take_left_over(struct conn *conn, uint32_t left_bytes)
+{
+	struct iscsi_loop *home = conn->session->home;
+
+	if (left_bytes > LOOP_LEFT_OVER_BYTES_MAX - home->left_over_bytes)
+		return NULL;
+	conn->left_over = malloc(left_bytes);
+	if (conn->left_over == NULL)
+		return NULL;
+	conn->left_over_bytes = left_bytes;
+	home->left_over_bytes += left_bytes;
+	return conn->left_over;
+}
+
 /*
  * The next connection will receive into the loop's area, too. What is left over in it, because the
  * framer was paused, moves to memory of its own until it has been looked at. It takes a peer that
@@ -25,21 +48,21 @@ static struct framer_slice common_area(const struct conn *conn)
 LOOP_ONLY static void clear_area(struct conn *conn)
 {
 	uint32_t left_bytes = framer_left_bytes(&conn->framer);
+	uint8_t *left_over;
 
 	if ((left_bytes > 0) == (conn->left_over != NULL) || conn->state != CONN_RUNNING)
 		return;
 	if (left_bytes == 0) {
 		framer_set_area(&conn->framer, common_area(conn));
-		free(conn->left_over);
-		conn->left_over = NULL;
+		rx_clear(conn);
 		return;
 	}
-	conn->left_over = malloc(left_bytes);
-	if (conn->left_over == NULL) {
+	left_over = take_left_over(conn, left_bytes);
+	if (left_over == NULL) {
 		conn_close(conn, "there is no memory for requests that have to wait");
 		return;
 	}
-	framer_set_area(&conn->framer, (struct framer_slice){conn->left_over, left_bytes});
+	framer_set_area(&conn->framer, (struct framer_slice){left_over, left_bytes});
 }
 
 LOOP_ONLY static void on_received(struct loop_op *op, int res)

@@ -77,6 +77,7 @@ struct iscsi_pools {
 	uint64_t buffers_bytes;
 	uint64_t tasks_bytes;
 	uint64_t windows_bytes;
+	uint64_t receive_bytes; /* Receive areas, whatever the count of buffers. */
 };
 void iscsi_loop_pools(uint32_t buffers, struct iscsi_pools *out);
 /* And so many sessions themselves. Pure. */

@@ -103,6 +103,7 @@ Test(ctl_sizing, memory_in_words)
 	cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
 	sizing_memory_text(&conf, &sizing, text);
 	cr_expect_not_null(strstr(text, "buffers 640 MiB"), "%s", text);
+	cr_expect_not_null(strstr(text, "receiving 9 MiB"), "%s", text);
 	cr_expect_not_null(strstr(text, "1000 sessions "), "%s", text);
 	cr_expect_not_null(strstr(text, "64 logins 4 MiB"), "%s", text);
 	cr_expect_not_null(strstr(text, "sure of 8 commands: 10 buffers (640 KiB) and 12 tasks"),

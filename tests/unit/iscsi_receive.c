@@ -98,6 +98,7 @@ struct look {
 	struct loop_msg msg;
 	const struct conn *conn;
 	uint32_t left_bytes;
+	uint32_t all_bytes; /* Of all connections of the loop. */
 	bool apart;
 	atomic_bool done;
 };
@@ -107,6 +108,7 @@ static void on_look(struct loop_msg *msg)
 	struct look *look = CONTAINER_OF(msg, struct look, msg);
 
 	look->left_bytes = framer_left_bytes(&look->conn->framer);
+	look->all_bytes = look->conn->session->home->left_over_bytes;
 	look->apart = look->conn->left_over != NULL;
 	atomic_store(&look->done, true);
 }
@@ -249,6 +251,59 @@ Test(receive, nothing_behind_a_logout_is_looked_at)
 {
 	log_out_while_paused(LOOP_ENGINE_AUTO);
 	log_out_while_paused(LOOP_ENGINE_AIO);
+}
+
+/* -- many of them -- */
+
+#define FLOODERS 48u
+
+/* The same as one sends, but to its own socket; nobody reads. */
+static void flood_blindly(const struct peer *peer)
+{
+	size_t sent = 0;
+
+	for (unsigned refused = 0; refused < 5 && sent < flood.count;) {
+		ssize_t n = send(peer->fd, flood.bytes + sent, flood.count - sent,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EAGAIN)
+			return; /* Closed: one too many. */
+		if (n > 0) {
+			sent += (size_t)n;
+		} else {
+			refused++;
+			usleep(2000);
+		}
+	}
+}
+
+static void flood_by_many(enum loop_engine engine)
+{
+	static struct peer flooders[FLOODERS];
+	struct look look;
+
+	begin(engine);
+	for (unsigned i = 0; i < FLOODERS; i++) {
+		peer_begin(&flooders[i], &rig, 0, &rig_params);
+		flood_blindly(&flooders[i]);
+	}
+	look = look_at(&flooder);
+	cr_assert_gt(look.all_bytes, 0);
+	cr_assert_leq(look.all_bytes, LOOP_LEFT_OVER_BYTES_MAX);
+	cr_assert_gt(atomic_load(&rig.ended), 0, "nobody was closed");
+	work(4);
+	for (unsigned i = 0; i < FLOODERS; i++)
+		peer_end(&flooders[i]);
+	look = look_at(&flooder);
+	cr_assert_eq(look.all_bytes, 0);
+	peer_end(&flooder);
+	end();
+}
+
+Test(receive, many_floods_take_no_more_than_a_share)
+{
+	flood_by_many(LOOP_ENGINE_AUTO);
+	flood_by_many(LOOP_ENGINE_AIO);
 }
 
 /* -- a gather send that is as full as it gets -- */
