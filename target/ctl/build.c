@@ -188,13 +188,15 @@ int build_state_dir(const struct conf *conf, struct conf_errors *errors)
 	return 0;
 }
 
-static int build_lun(struct scsi_target *target, const struct conf_lun *from, struct lun *lun)
+static int build_lun(const struct conf *conf, struct scsi_target *target,
+		     const struct conf_lun *from, struct lun *lun)
 {
 	const struct scsi_lu_spec lu = {
 		.lun = lun,
 		.vendor = from->vendor,
 		.product = from->product,
 		.revision = from->revision,
+		.state_dir = conf->state_dir,
 	};
 
 	return scsi_target_add_lu(target, from->number, &lu);
@@ -244,13 +246,13 @@ static bool permits(const void *rules, const char *initiator_name,
 }
 
 /* `luns` are the target's, opened. */
-static int build_luns(const struct conf_target *from, struct scsi_target *scsi,
-		      struct lun *const luns[])
+static int build_luns(const struct conf *conf, const struct conf_target *from,
+		      struct scsi_target *scsi, struct lun *const luns[])
 {
 	int res = 0;
 
 	for (size_t i = 0; res == 0 && i < from->lun_count; i++)
-		res = build_lun(scsi, &from->luns[i], luns[i]);
+		res = build_lun(conf, scsi, &from->luns[i], luns[i]);
 	return res;
 }
 
@@ -327,7 +329,7 @@ static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 	for (size_t i = 0; i < conf->target_count; i++)
 		runtime->lun_count += conf->targets[i].lun_count;
 	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
-		res = build_luns(&conf->targets[i], runtime->targets[i].scsi,
+		res = build_luns(conf, &conf->targets[i], runtime->targets[i].scsi,
 				 runtime->luns + count);
 		count += conf->targets[i].lun_count;
 	}

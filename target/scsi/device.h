@@ -30,6 +30,7 @@ struct scsi_lu {
 	char vendor[SCSI_VENDOR_BYTES];
 	char product[SCSI_PRODUCT_BYTES];
 	char revision[SCSI_REVISION_BYTES];
+	const char *state_dir;                    /* NULL: nothing is kept. */
 	_Atomic(struct scsi_switches *) switches; /* NULL before the first one. */
 };
 

@@ -174,6 +174,9 @@ struct scsi_lu_spec {
 	const char *vendor;   /* At most 8 characters; NULL: the defaults. */
 	const char *product;  /* 16 */
 	const char *revision; /* 4 */
+	/* Where state that must survive is kept, in files named by the LUN's identity; borrowed,
+	 * outlives the logical unit. NULL: nothing is kept. */
+	const char *state_dir;
 };
 
 /* `group` are the loops of all its nexuses; borrowed, and may be filled in until they run. */

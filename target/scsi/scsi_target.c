@@ -95,6 +95,7 @@ static int identify(char *field, size_t size, const char *text, const char *othe
 static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 {
 	lu->lun = spec->lun;
+	lu->state_dir = spec->state_dir;
 	lu->limits = lun_limits(spec->lun);
 	lu->block_bytes = lu->limits->logical_block_bytes;
 	if (lu->block_bytes == 0)
