@@ -123,6 +123,10 @@ bench: packages-bench ## measure against tgt and the limits, judge: ten minutes,
 	@+$(MAKE) -s V=plain all $(B)/plain/initiator-tests/bench/echo
 	@B=$(B) initiator-tests/bench/suite.py
 
+.PHONY: scale
+scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes, see initiator-tests/README.md
+	@B=$(B) initiator-tests/scale.sh long
+
 SUITES := style build lint unit tsan fuzz initiators
 .PHONY: check $(SUITES:%=check-%) fuzz
 check: packages-check ## all tests, under ten minutes on two cores
