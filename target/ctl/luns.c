@@ -1,10 +1,10 @@
 /*
  * Opening many LUNs; see luns.h.
  *
- * One thread for each LUN of a handful, and a bounded number for thousands: they wait for disks, so
- * there are more than CPUs, and those who wait for the journal of one file system are served
- * together. LUNs that share an image are opened afterwards, one by one and in order, or chance
- * would say which of them gets the lock.
+ * A few LUNs are opened one after the other, thousands by a bounded number of threads: they wait
+ * for disks, so there are more than CPUs, and those who wait for the journal of one file system are
+ * served together. LUNs that share an image are opened afterwards, one by one and in order, or
+ * chance would say which of them gets the lock.
  *
  * Control thread and threads that it waits for. Read next: ../../lun/lun.h.
  */

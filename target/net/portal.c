@@ -58,6 +58,7 @@ struct portal_set {
 	bool stopped;
 	bool resume_posted;
 	struct loop_msg resume;
+	unsigned first; /* The portal that is served first at a resume. */
 	struct portal portals[PORTALS_MAX];
 };
 
@@ -235,8 +236,10 @@ static LOOP_ONLY void on_resume(struct loop_msg *msg)
 	struct portal_set *set = CONTAINER_OF(msg, struct portal_set, resume);
 
 	set->resume_posted = false;
+	/* Each time another portal comes first, or a crowd at one would shut the others out. */
+	set->first = (set->first + 1) % set->count;
 	for (unsigned i = 0; i < set->count && !set->stopped; i++) {
-		struct portal *portal = &set->portals[i];
+		struct portal *portal = &set->portals[(set->first + i) % set->count];
 
 		if (!portal->accepting && !loop_timer_is_armed(&portal->back_off))
 			portal_next(portal);
