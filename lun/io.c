@@ -207,6 +207,7 @@ static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)
 	io->orphan_ticket = 0;
 	io->exclusive = NULL;
 	io->rmw = NULL;
+	io->zeroes = false;
 	if (!lun->limits.write_cache && lun_op_writes(io->op))
 		io->flags |= LUN_IO_DURABLE;
 }

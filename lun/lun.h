@@ -47,6 +47,9 @@ enum lun_op {
 enum {
 	LUN_IO_DURABLE =
 		1 << 0, /* Durable when it completes. Implied when the write cache is off. */
+	/* READ: where the image knows that all of the range is zeroes, it may set `zeroes` and
+	 * leave the buffer alone. */
+	LUN_IO_ZEROES_SUFFICE = 1 << 1,
 };
 
 /* Elements an I/O's vector may have: the pieces of 64 KiB that a burst consists of, and some room.
@@ -86,6 +89,8 @@ struct lun_io {
 	struct iovec iov[LUN_IOV_MAX]; /* Page-aligned starts for direct I/O; consumed in place. */
 	lun_io_admit_fn *admit;        /* NULL: always. */
 	lun_io_done_fn *done;
+	/* A result, of LUN_IO_ZEROES_SUFFICE: the data are zeroes, and the buffer holds others. */
+	bool zeroes;
 	/* Set by lun_io_submit, readable by callbacks. */
 	struct lun *lun;
 	struct loop *loop;

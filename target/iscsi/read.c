@@ -16,6 +16,9 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
+/* What is sent where an image has nothing: it stays in the cache. */
+static const uint8_t zeroes[LOOP_BUFFER_BYTES];
+
 /* One Data-In PDU out of a window (RFC 7143 11.7): a sequence ends at MaxBurstLength (13.13). */
 LOOP_ONLY static bool data_in_encode(struct conn *conn, struct tx_item *item,
 				     struct tx_frame *frame)
@@ -40,7 +43,7 @@ LOOP_ONLY static bool data_in_encode(struct conn *conn, struct tx_item *item,
 	pdu.final = last || task->burst_bytes == params->max_burst_length;
 	if (pdu.final)
 		task->burst_bytes = 0;
-	frame->data = window->buffer + window->done_bytes;
+	frame->data = window->zeroes ? zeroes : window->buffer + window->done_bytes;
 	frame->data_len_bytes = length;
 	frame->stat_sn = TX_STAT_SN_NONE;
 	window->done_bytes += length;
@@ -118,6 +121,7 @@ LOOP_ONLY static void on_read(struct scsi_piece *piece)
 
 	window->in_device = false;
 	window->ready = piece->ok;
+	window->zeroes = piece->zeroes;
 	task->device_count--;
 	if (task_is_aborted(task) || task_has_failed(task)) {
 		windows_release_idle(task);

@@ -56,7 +56,8 @@ struct window {
 	uint32_t done_bytes; /* Write: received. Read: sent. */
 	struct tx_item tx;
 	bool in_device;
-	bool ready; /* Read: the data are in the buffer. */
+	bool ready;  /* Read: the data are in the buffer. */
+	bool zeroes; /* Read: not in the buffer, but zeroes. */
 	bool queued;
 	enum window_charge charge; /* Counted in session->windows and its LUN's. */
 	struct scsi_piece piece;   /* Not cleared: scsi_piece_submit does it. */

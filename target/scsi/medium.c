@@ -12,6 +12,7 @@
 LOOP_ONLY static void end_piece(struct scsi_piece *piece)
 {
 	piece->ok = !scsi_cmd_has_failed(piece->cmd) && !piece->cmd->aborted;
+	piece->zeroes = piece->io.zeroes;
 	if (piece->scratch != NULL)
 		loop_buffer_release(piece->cmd->loop, piece->scratch);
 	piece->scratch = NULL;
@@ -59,6 +60,16 @@ LOOP_ONLY static bool submit_io(struct scsi_piece *piece)
 	return true;
 }
 
+/* VERIFY compares with what was read, so it wants all of it in memory. */
+static uint32_t transfer_flags(const struct scsi_piece *piece)
+{
+	const struct scsi_cmd *cmd = piece->cmd;
+
+	if ((cmd->op->flags & OP_WRITES) != 0)
+		return cmd->durable ? LUN_IO_DURABLE : 0;
+	return piece->scratch == NULL ? LUN_IO_ZEROES_SUFFICE : 0;
+}
+
 static bool start_transfer(struct scsi_piece *piece)
 {
 	struct scsi_cmd *cmd = piece->cmd;
@@ -68,7 +79,7 @@ static bool start_transfer(struct scsi_piece *piece)
 	if (scsi_cmd_has_failed(cmd))
 		return false;
 	io->op = writes ? LUN_WRITE : LUN_READ;
-	io->flags = writes && cmd->durable ? LUN_IO_DURABLE : 0;
+	io->flags = transfer_flags(piece);
 	io->offset_bytes = cmd->lba * cmd->lu->block_bytes + piece->offset_bytes;
 	io->length_bytes = piece->length_bytes;
 	io->iov_count = 1;
@@ -114,6 +125,7 @@ void scsi_piece_submit(struct scsi_piece *piece)
 	assert(piece->offset_bytes <= cmd->data_bytes &&
 	       piece->length_bytes <= cmd->data_bytes - piece->offset_bytes);
 	piece->ok = false;
+	piece->io.zeroes = false;
 	piece->scratch = NULL;
 	lun_io_init(&piece->io);
 	piece->io.admit = admit_piece;

@@ -134,6 +134,7 @@ struct scsi_piece {
 	scsi_piece_done_fn *done;
 	/* The result: false when the command failed on this piece; its status and sense are set. */
 	bool ok;
+	bool zeroes; /* Read: the data are zeroes, and the buffer was not written. */
 	/* Private to scsi/. */
 	struct lun_io io;
 	struct loop_msg msg; /* Ends a piece that no I/O was started for. */

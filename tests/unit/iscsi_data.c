@@ -104,6 +104,42 @@ COMBINATION(digests, .immediate_data = true, .max_outstanding_r2t = 4, .header_d
 	    .data_digest = true)
 COMBINATION(header_digest, .initial_r2t = true, .max_outstanding_r2t = 2, .header_digest = true)
 
+/* Reads of nothing are sent from zeroes that all share; other answers must not be. */
+static void null_reads(enum loop_engine engine)
+{
+	struct iscsi_params params = rig_params;
+	struct rig rig;
+	struct peer peer;
+	uint8_t *data = malloc(2u << 20);
+	uint8_t *nothing = calloc(1, 2u << 20);
+
+	params.data_digest = true;
+	rig_begin(&rig, "null", engine, 256);
+	peer_begin(&peer, &rig, 0, &params);
+	peer_clear_attention(&peer, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct rig_command inquiry = {
+			.expected_bytes = 36, .read = true, .cdb = {0x12, [4] = 36}};
+
+		fill(data, sizes[i], i);
+		write_some(&peer, data, sizes[i]);
+		read_back(&peer, nothing, sizes[i]);
+		cr_assert_eq(peer_finish_read(&peer, peer_command(&peer, &inquiry), data).bytes,
+			     36);
+		cr_assert_arr_eq(data + 8, "RINGSAN ", 8);
+	}
+	peer_end(&peer);
+	rig_end(&rig);
+	free(data);
+	free(nothing);
+}
+
+Test(data, reads_of_nothing)
+{
+	null_reads(LOOP_ENGINE_AUTO);
+	null_reads(LOOP_ENGINE_AIO);
+}
+
 /* Expected length, blocks asked for, and what must come of it. */
 static const struct residual_case {
 	const char *what;
