@@ -107,11 +107,14 @@ static int listen_anywhere(struct sockaddr_in *address)
 	return fd;
 }
 
-static void serve(const struct echo_job *job, int listener, echo_serve_fn *how)
+static void serve(const struct echo_job *job, int listener, echo_serve_fn *how, pid_t client)
 {
 	static struct echo_end ends[ECHO_CONNECTIONS_MAX];
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Too late for a client that has died already: nobody will ever connect. */
+	if (getppid() != client)
+		return;
 	echo_pin(job->server_cpu);
 	for (unsigned i = 0; i < job->connections; i++) {
 		ends[i].fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
@@ -169,6 +172,7 @@ int main(int argc, char **argv)
 	struct sockaddr_in address;
 	struct echo_job job;
 	int listener;
+	pid_t client = getpid();
 	pid_t pid;
 
 	if (!how || !parse_job(argv + 2, &job)) {
@@ -182,7 +186,7 @@ int main(int argc, char **argv)
 	if (pid < 0)
 		echo_die("fork");
 	if (pid == 0) {
-		serve(&job, listener, how);
+		serve(&job, listener, how, client);
 		return EXIT_SUCCESS;
 	}
 	/* Should the server die before it has accepted, connecting must fail. */

@@ -34,7 +34,9 @@ def summary(samples):
         return statistics.median(known) if known else None
 
     found = {name: middle(name) for name in Sample.__dataclass_fields__}
-    return {**found, "spread": stats.spread([sample.iops for sample in samples]),
+    # Of one round it is not known.
+    spread = stats.spread([sample.iops for sample in samples]) if len(samples) > 1 else None
+    return {**found, "spread": spread,
             "rounds": len(samples)}
 
 

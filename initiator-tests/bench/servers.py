@@ -2,6 +2,7 @@
 
 A server is a context manager: inside it listens, after it the process has ended. Read next: measure.py.
 """
+import ctypes
 import os
 import random
 import re
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 
 IQN = "iqn.2026-11.io.ringsan:bench"
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # prctl(2), which Python lacks.
 START_S_MAX, STOP_S_MAX = 20, 10
 
 
@@ -35,10 +38,18 @@ class Server:
         return self.process.pid
 
     def spawn(self, *command):
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=lambda: os.sched_setaffinity(0, self.cpus))
+        try:
+            with open(self.log, "wb") as log:
+                self.process = subprocess.Popen(
+                    [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    preexec_fn=self.settle)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Failed(f"{self.name} cannot be started: {error}") from None
+
+    def settle(self):
+        """In the new process: on its CPUs, and not to outlive even a suite that is killed."""
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.sched_setaffinity(0, self.cpus)
 
     def said(self):
         return self.log.read_text(encoding="utf-8", errors="replace")

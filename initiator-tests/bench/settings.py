@@ -1,5 +1,6 @@
 """The settings of a run: the environment first, the command line over it. Read next: suite.py."""
 import argparse
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -68,8 +69,12 @@ def from_command_line():
         re.compile(given.only)
     except re.error as error:
         parser.error(f"--only: {error}")
-    if given.seconds <= 0 or given.rounds < 1 or given.ramp < 0:
-        parser.error("times and rounds are positive")
+    times = (given.seconds, given.ramp, given.minutes)
+    if not all(map(math.isfinite, times)) or given.seconds <= 0 or given.ramp < 0 or given.rounds < 1:
+        parser.error("times and rounds are positive numbers")
+    for cpu in (given.target_cpu, given.client_cpu):
+        if cpu not in os.sched_getaffinity(0):
+            parser.error(f"there is no CPU {cpu} to run on; --target-cpu and --client-cpu name others")
     build = ROOT / os.environ.get("B", "build")
     variant = build / os.environ.get("RINGSAN_VARIANT", "plain")
     settings = Settings(given.seconds, given.ramp, given.rounds, given.minutes, given.only, given.strict,

@@ -23,6 +23,8 @@ import stats
 import stores
 from results import Results
 
+# What a terminal, a user or a system sends to end a run.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # After so many failures of one contender it is left alone.
 FAILURES_MAX = 3
 
@@ -193,6 +195,19 @@ def status_of(data, strict):
     return 1 if strict and unmet else 0
 
 
+def end(number, _frame):
+    """As any other end: what was started is stopped, what was made is removed, and that undisturbed."""
+    for other in ENDS:
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def heed_ends():
+    for number in ENDS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has it.
+            signal.signal(number, end)
+
+
 def main():
     settings, list_only = options.from_command_line()
     suite = Suite(settings)
@@ -202,14 +217,13 @@ def main():
     if not suite.rows:
         say(f"no row matches '{settings.only}'; --list shows them")
         return 2
-    # As any other end: what was started is stopped, what was made is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    heed_ends()
     try:
         data = suite.run()
-    except servers.Failed as error:
+        report.write(data, settings.out)
+    except (servers.Failed, OSError) as error:
         say(str(error))
         return 2
-    report.write(data, settings.out)
     return status_of(data, settings.strict)
 
 

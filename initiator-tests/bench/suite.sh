@@ -20,6 +20,22 @@ status_of() {
 case_match 'the rows are listed' '^ext4/write-4k-qd32-x1-hole$' "$("$suite" --list)"
 case_equal 'a wrong expression: status 2' 2 "$(status_of bench '(')"
 case_equal 'an expression that no row matches: status 2' 2 "$(status_of bench 'nothing')"
+for wrong in '--seconds nan' '--seconds inf' '--ramp nan' '--minutes nan' '--rounds 0' '--target-cpu 1023' \
+	'--client-cpu -1'; do
+	# shellcheck disable=SC2086 # An option and its value.
+	case_equal "$wrong: status 2" 2 "$(status_of bench '^null/read-4k-qd1-x1$' $wrong)"
+	case_match "$wrong: said in a line" '^make bench: error: ' "$(tail -n 1 "$dir/said")"
+done
+case_equal 'nowhere to write: status 2' 2 "$(status_of bench '^null/read-4k-qd1-x1$' --out /proc/none)"
+case_equal 'nothing was built: status 2' 2 \
+	"$(B=$dir/empty status_of bench '^null/read-4k-qd1-x1$' --rounds 1)"
+case_match 'nothing was built: said in a line' '^bench: ringsand cannot be started: ' "$(cat "$dir/said")"
+# The server must see that its client is gone, however early.
+for ((tries = 0; tries < 20; tries++)); do
+	said=$(timeout 5 "$programs/bench/echo" epoll 48 48 1 1 0 10 0 1023 2>&1 | cat)
+	[ "$said" = 'echo: cannot run on that CPU: Invalid argument' ] || break
+done
+case_equal 'an echo without its CPU leaves no server behind' 20 "$tries"
 
 case_run 'a file in memory, one round' bench '^tmpfs/read-4k-qd32-x1$' --rounds 1
 case_run 'nothing stored' bench '^null/(read-4k-qd1-x1|write-4k-qd32-x4|write-1m-.*)$' --rounds 1
@@ -58,16 +74,33 @@ case_equal 'a failed measurement is one anyway' 1 "$(status_of fake_bench 3 --ro
 case_match 'and the report tells' '^FAILED: null/read-4k-qd1-x1 ringsand: status 3' "$(cat "$dir/said")"
 
 # Ended in the middle: nothing is left running or lying about.
-timeout 100 "$suite" --only '^null/' --rounds 100 --seconds 0.2 --out "$out" >"$dir/said" 2>&1 &
-client=$!
-for ((tries = 0; tries < 100; tries++)); do
-	grep -q 'round 1/100 3' "$dir/said" && break
+# end_by SIGNAL: the status of a suite that is sent it in its first round; its servers are in $pids.
+end_by() {
+	timeout --foreground 100 "$suite" --only '^null/' --rounds 100 --seconds 0.2 --out "$out" >"$dir/said" 2>&1 &
+	client=$!
+	for ((tries = 0; tries < 100; tries++)); do
+		grep -q 'round 1/100 3' "$dir/said" && break
+		sleep 0.1
+	done
+	python=$(pgrep -P "$client")
+	pids=$(pgrep -P "$python" -x 'ringsand|tgtd')
+	kill "-$1" "$python"
+	status=0
+	wait "$client" 2>/dev/null || status=$?
+}
+for ending in TERM:143 HUP:129; do
+	end_by "${ending%:*}"
+	case_equal "SIG${ending%:*}: status" "${ending#*:}" "$status"
+	left=$(find "$out" /dev/shm -maxdepth 1 -name 'ringsan-bench.*' -newer "$fake")
+	case_equal "SIG${ending%:*}: no folder is left behind" '' "$left"
+done
+end_by KILL
+case_match 'SIGKILL: servers were running' '^[0-9]' "$pids"
+for ((tries = 0; tries < 50; tries++)); do
+	# shellcheck disable=SC2086 # Numbers.
+	kill -0 $pids 2>/dev/null || break
 	sleep 0.1
 done
-kill -TERM "$client"
-status=0
-wait "$client" || status=$?
-case_equal 'SIGTERM: status 143' 143 "$status"
-left=$(find "$out" /dev/shm -maxdepth 1 -name 'ringsan-bench.*' -newer "$fake")
-case_equal 'no folder is left behind' '' "$left"
+case_match 'SIGKILL: they are not any more' '^[0-4]?[0-9]$' "$tries"
+rm -rf "$out"/ringsan-bench.*
 cases_end
