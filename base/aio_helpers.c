@@ -19,6 +19,9 @@
 
 struct aio_helpers {
 	struct loop *loop;
+	io_context_t context; /* NULL: none. Constant once helpers work. */
+	int event_fd;
+	atomic_uint given; /* To the context; says to the loop what the kernel says only in fact. */
 	pthread_t threads[AIO_HELPERS_MAX];
 	unsigned thread_count; /* The loop's thread's alone. */
 
@@ -82,24 +85,47 @@ static call_fn *const calls[LOOP_OP_COUNT] = {
 	[LOOP_OP_SYNC] = call_sync, [LOOP_OP_ZERO] = call_zero, [LOOP_OP_DISCARD] = call_discard,
 };
 
+/* True: the context has it, and the loop may have it back already. */
+static bool give_to_context(struct aio_helpers *helpers, struct loop_op *op)
+{
+	struct iocb block;
+	struct iocb *pointer = &block;
+
+	if ((op->flags & OP_WORKER) == 0 || helpers->context == NULL)
+		return false;
+	if (op->kind == LOOP_OP_READ) {
+		io_prep_preadv(&block, op->fd, op->iov, (int)op->iov_count, loop_op_position(op));
+	} else {
+		io_prep_pwritev(&block, op->fd, op->iov, (int)op->iov_count, loop_op_position(op));
+	}
+	block.aio_rw_flags = (op->flags & LOOP_DSYNC) != 0 ? RWF_DSYNC : 0;
+	block.data = op;
+	io_set_eventfd(&block, helpers->event_fd);
+	atomic_fetch_add_explicit(&helpers->given, 1, memory_order_release);
+	return io_submit(helpers->context, 1, &pointer) == 1;
+}
+
 static void announce(struct aio_helpers *helpers);
 
 /* Takes one operation through its system call. Called and returns with the lock held. */
 static void work_once(struct aio_helpers *helpers)
 {
 	struct loop_op *op = CONTAINER_OF(list_take_first(&helpers->queue), struct loop_op, link);
-	ssize_t res;
+	ssize_t res = 0;
+	bool is_given;
 
 	helpers->queued--;
 	helpers->busy++;
 	(void)pthread_mutex_unlock(&helpers->lock);
-	res = calls[op->kind](op);
+	is_given = give_to_context(helpers, op);
+	if (!is_given)
+		res = calls[op->kind](op);
 	if (res < 0)
 		res = -errno;
 	(void)pthread_mutex_lock(&helpers->lock);
 	helpers->busy--;
 	/* Left behind: the record may be gone. */
-	if (helpers->quit)
+	if (is_given || helpers->quit)
 		return;
 	op->res = (int)res;
 	list_append(&helpers->finished, &op->link);
@@ -169,13 +195,25 @@ int aio_helpers_create(struct loop *loop, struct aio_helpers **out)
 	return 0;
 }
 
+void aio_helpers_set_context(struct aio_helpers *helpers, io_context_t context, int event_fd)
+{
+	helpers->context = context;
+	helpers->event_fd = event_fd;
+}
+
+void aio_helpers_see_given(struct aio_helpers *helpers)
+{
+	(void)atomic_load_explicit(&helpers->given, memory_order_acquire);
+}
+
 void aio_helpers_free(struct aio_helpers *helpers)
 {
 	bool is_busy;
 
 	(void)pthread_mutex_lock(&helpers->lock);
 	helpers->quit = true;
-	is_busy = helpers->busy > 0;
+	/* One that has just submitted what is over already will be back in a moment. */
+	is_busy = helpers->busy > 0 && helpers->loop->disk_in_flight > 0;
 	(void)pthread_cond_broadcast(&helpers->work);
 	(void)pthread_mutex_unlock(&helpers->lock);
 	for (unsigned i = 0; i < helpers->thread_count; i++) {

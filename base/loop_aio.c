@@ -3,9 +3,10 @@
  * transfers and syncs, helper threads for what libaio would block on.
  *
  * Sockets are tried and only then waited for, edge-triggered; each wait is for one operation, so an
- * edge that nobody waits for is of no interest. Direct transfers go to libaio with
- * RWF_NOWAIT, and those that the kernel then refuses (holes, file systems that cannot tell) go to a
- * helper: io_submit never blocks. Runs on the loop's thread. Read next: aio_helpers.c, loop_op.c.
+ * edge that nobody waits for is of no interest. Direct transfers go to libaio with RWF_NOWAIT, and
+ * those that the kernel then refuses (holes, file systems that cannot tell) are submitted again by
+ * a helper: io_submit never blocks the loop. Runs on the loop's thread. Read next: aio_helpers.c,
+ * loop_op.c.
  */
 #include "base/loop_engine.h"
 
@@ -41,7 +42,7 @@ struct aio {
 	int epoll_fd;
 	int event_fd; /* libaio counts completions here. */
 	io_context_t context;
-	unsigned kernel_count; /* Operations inside libaio. */
+	unsigned kernel_count; /* Operations inside libaio, but for those that a helper gave it. */
 	bool no_room;          /* The last io_submit was refused for want of room. */
 	struct list_node
 		pending;    /* Operations that libaio gets at the end of the turn, in order. */
@@ -105,13 +106,13 @@ static int map_table(struct aio *aio)
 }
 
 /* Gives back whatever setup got so far. */
-static void release(struct aio *aio)
+static void release(struct aio *aio, bool is_idle)
 {
 	if (aio->helpers != NULL)
 		aio_helpers_free(aio->helpers);
 	/* io_destroy waits for what is in flight; beside a stuck disk the context is left behind.
 	 */
-	if (aio->context != NULL && aio->kernel_count == 0)
+	if (aio->context != NULL && is_idle)
 		(void)io_destroy(aio->context);
 	if (aio->fds != NULL)
 		(void)munmap(aio->fds, FDS_MAX * sizeof(*aio->fds));
@@ -140,16 +141,17 @@ static int setup(struct loop *loop)
 	if (res == 0)
 		res = aio_helpers_create(loop, &aio->helpers);
 	if (res == 0) {
+		aio_helpers_set_context(aio->helpers, aio->context, aio->event_fd);
 		loop->engine_state = aio;
 	} else {
-		release(aio);
+		release(aio, true);
 	}
 	return res;
 }
 
 static void clear(struct loop *loop)
 {
-	release(state(loop));
+	release(state(loop), loop->disk_in_flight == 0);
 	loop->engine_state = NULL;
 }
 
@@ -318,7 +320,14 @@ static bool is_for_helper(const struct loop_op *op, int res)
 
 LOOP_ONLY static void on_disk_result(struct aio *aio, struct loop_op *op, int res)
 {
+	/* A transfer is submitted again by a helper; refused even so, it is made by a plain call.
+	 */
+	bool was_helped = (op->flags & OP_WORKER) != 0;
+
+	op->flags &= (uint8_t)~OP_WORKER;
 	if (is_for_helper(op, res)) {
+		if (op->kind != LOOP_OP_SYNC && !was_helped)
+			op->flags |= OP_WORKER;
 		aio_helpers_carry(aio->helpers, op);
 	} else if (loop_op_step(op, res) == OP_NEXT_MORE) {
 		start_pending(aio, op);
@@ -403,9 +412,14 @@ LOOP_ONLY static void take_disk_results(struct aio *aio)
 
 	do {
 		count = io_getevents(aio->context, 0, BATCH, events, &at_once);
+		aio_helpers_see_given(aio->helpers);
 		for (int i = 0; i < count; i++) {
-			aio->kernel_count--;
-			on_disk_result(aio, events[i].data, (int)(long)events[i].res);
+			struct loop_op *op = events[i].data;
+
+			/* What a helper submitted was not counted. */
+			if ((op->flags & OP_WORKER) == 0)
+				aio->kernel_count--;
+			on_disk_result(aio, op, (int)(long)events[i].res);
 		}
 	} while (count == BATCH);
 }
