@@ -28,8 +28,8 @@ Test(bench_series, by_hand)
 	cr_assert_eq(stats.count, 8);
 	cr_assert_float_eq(stats.mean, 5, 1e-9);
 	cr_assert_float_eq(stats.deviation, sqrt(32.0 / 7), 1e-9);
-	/* Neighbours: (-1*-3 + -3*0 + 0*-1 + -1*4 + 4*2 + 2*-1 + -1*0) / 32; of eight that is too low
-	 * by about (1 + 3 * 5/32) / 8. */
+	/* Neighbours: (-1*-3 + -3*0 + 0*-1 + -1*4 + 4*2 + 2*-1 + -1*0) / 32; of eight that is too
+	 * low by about (1 + 3 * 5/32) / 8. */
 	cr_assert_float_eq(stats.effective_count, 8 * (1 - 87.0 / 256) / (1 + 87.0 / 256), 1e-9);
 	cr_assert_float_eq(stats.error, stats.deviation / sqrt(stats.effective_count), 1e-9);
 }
