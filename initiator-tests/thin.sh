@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Thin provisioning as the file system sees it: a new LUN takes next to no space, a write takes what it
 # writes, UNMAP and WRITE SAME with UNMAP really give the blocks back, and what was given back reads
-# as zeroes.
+# as zeroes. Look-ahead takes more for a while; that is looked at by itself, in the end.
 . "$(dirname "$0")/lib.sh"
 
 image=$dir/a.img
 mib=1048576
 configure <<C
-target "$iqn" { lun 0 { image = "$image" size = 10G } }
+target "$iqn" {
+	lun 0 { image = "$image" size = 10G look-ahead = 0 }
+	lun 1 { image = "$dir/ahead.img" size = 10G }
+}
 C
 start_or_end
 
@@ -63,6 +66,20 @@ case_run 'write one unit' qemu_io 0 'write -P 0x44 0 64k' flush
 case_run 'UNMAP one block inside it' raw_command "$(url)" \
 	42000000000000001800 "out=$(printf '0016001000000000%016x%08x00000000' 3 1)"
 case_run 'neighbours keep their data' qemu_io 0 'read -P 0x44 0 1536' 'read -P 0x44 2048 61k'
+
+# Space allocated before a stream of writes goes back when the stream has ended.
+image=$dir/ahead.img
+fresh=$(allocated_bytes "$image")
+case_run 'write 32 MiB in sequence' qemu_io 1 'write -P 0x55 0 32M' flush
+taken=$(($(allocated_bytes "$image") - fresh))
+case_equal 'it takes at most 16 MiB more for a while' yes \
+	"$([ "$taken" -le $((48 * mib + 65536)) ] && echo yes || echo "$taken")"
+for ((tries = 0; tries < 50; tries++)); do
+	[ $(($(allocated_bytes "$image") - fresh)) -le $((32 * mib + 65536)) ] && break
+	sleep 0.1
+done
+near 'and 32 MiB when the stream has ended' $((32 * mib))
+case_run 'the data is untouched, what follows is zero' qemu_io 1 'read -P 0x55 0 32M' 'read -P 0 32M 16M'
 
 restart_ringsand
 case_run 'data is there after a restart' qemu_io 0 'read -P 0x44 2048 61k' 'read -P 0 5G 8M'
