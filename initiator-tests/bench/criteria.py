@@ -106,7 +106,7 @@ def table():
         add(latency, store, (plan.QD1,), "p99 / tgt", tail_to_tgt(store), 1, True)
     large = "1 MiB, sequential"
     add(large, null, plan.MIB_STREAMS, "throughput / echo", rate_to_echo, 0.8)
-    for plain, digests in zip(plan.MIB_STREAMS, plan.MIB_DIGESTS):
+    for plain, digests in zip(plan.MIB_KEPT, plan.MIB_DIGESTS):
         add(large, null, (digests,), "throughput / without digests", rate_with_digests(plain), 0.9)
     loops = "Two loops on two cores, one LUN, against one loop"
     add(loops, null, (plan.READ_X4, plan.WRITE_X4), "CPU per I/O / one loop", cpu_of_two_loops, 1.15,

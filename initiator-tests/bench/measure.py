@@ -84,7 +84,7 @@ class Bench:
              "-t", f"{seconds * 1000:.0f}ms", "--ramp", f"{settings.ramp * 1000:.0f}ms",
              "--digests", "both" if load.digests else "none", "--cpu", cpus,
              "--threads", min(len(server.cpus), load.sessions), "--target-pid", server.pid,
-             server.url(lun)], seconds)
+             *(["--keep-data"] if load.keep else []), server.url(lun)], seconds)
         demand_no_wrap(load, found, seconds + settings.ramp, region)
         return from_bench(found)
 

@@ -112,6 +112,7 @@ def heading(load):
     words += f", {load['sessions']} sessions" if load["sessions"] > 1 else ""
     words += f", {load['pattern']}" if load["pattern"] == "sequential" else ""
     words += ", digests" if load["digests"] else ""
+    words += ", data kept" if load.get("keep") else ""
     return words + STATES[load["state"]]
 
 
@@ -166,7 +167,7 @@ def fresh_files(data):
 
 def sweep(data, operation, quantity, title, unit):
     rows = sorted((row for row in data["rows"] if row["store"] == "null" and not row["workload"]["digests"]
-                   and row["workload"]["operation"] == operation
+                   and not row["workload"].get("keep") and row["workload"]["operation"] == operation
                    and row["workload"]["pattern"] == "sequential"),
                   key=lambda row: row["workload"]["block"])
     if len(rows) < 2:

@@ -32,6 +32,7 @@ class Workload:
     sessions: int = 1
     pattern: str = "random"
     digests: bool = False
+    keep: bool = False  # Reads: the client copies the data, as it must to check a digest.
     state: str = WRITTEN
 
     @property
@@ -39,6 +40,7 @@ class Workload:
         words = [self.operation, size_text(self.block), f"qd{self.depth}", f"x{self.sessions}"]
         words += ["seq"] if self.pattern == "sequential" else []
         words += ["digests"] if self.digests else []
+        words += ["kept"] if self.keep else []
         words += [self.state] if self.state != WRITTEN else []
         return "-".join(words)
 
@@ -93,6 +95,8 @@ QD32 = (READ, WRITE, READ_X4, WRITE_X4)
 MIX = Workload("mix", 4 * KIB, 32)
 MIB_STREAMS = (stream("read", MIB), stream("write", MIB))
 MIB_DIGESTS = tuple(stream(load.operation, MIB, digests=True) for load in MIB_STREAMS)
+# The same by a client that does as much for the data, its checksum apart.
+MIB_KEPT = (stream("read", MIB, keep=True), MIB_STREAMS[1])
 STREAMS = tuple(stream(op, size) for size in (64 * KIB, 256 * KIB) for op in ("read", "write"))
 # With the streams of 64 KiB to 1 MiB this is the sweep of sizes, 512 B to 16 MiB.
 SWEEP_ENDS = tuple(stream(op, size) for size in (512, 4 * KIB, 16 * KIB, 4 * MIB, 16 * MIB)
@@ -121,7 +125,7 @@ TABLE = (
     (TMPFS, (MIX,), ("ringsand", "fio", "tgt"), SEEN),
     (EXT4, (MIX,), ("ringsand", "fio", "tgt"), SEEN),
     (NULL, MIB_STREAMS, (*ECHOES, "ringsand"), JUDGED),
-    (NULL, MIB_DIGESTS, ("ringsand",), JUDGED),
+    (NULL, (MIB_KEPT[0], *MIB_DIGESTS), ("ringsand",), JUDGED),
     (NULL, MIB_STREAMS, ("tgt",), SEEN),
     (EXT4, (FRESH_STREAM, STREAM_AGAIN), ("ringsand",), JUDGED),
     (EXT4, (FRESH,), ("ringsand", "fio"), JUDGED),

@@ -83,6 +83,7 @@ struct bench_options {
 	uint64_t seed;
 	bool fill;
 	bool verify;
+	bool keep_data;
 	bool steady_state;
 	bool progress;
 	bool json;

@@ -374,6 +374,7 @@ void bench_session_start(struct bench_session *session)
 	};
 
 	session->drops_data = !session->job->options->verify && !params->data_digest &&
+			      !session->job->options->keep_data &&
 			      session->job->options->mix.unit_bytes >= DROP_BLOCK_BYTES_MIN;
 	framer_reconfigure(&session->conn.framer, &session_ops, &config);
 	framer_resume(&session->conn.framer);
