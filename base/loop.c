@@ -25,6 +25,8 @@
 #define RING_ENTRIES_DEFAULT 1024u
 #define RING_ENTRIES_MAX 32768u /* The kernel's own bound (IORING_MAX_ENTRIES). */
 #define BUFFER_ALIGN_BYTES 4096u
+/* Some 50 microseconds of copying. With four times as much, hosts and target work by turns. */
+#define INLINE_TURN_BYTES (128ull * 1024)
 
 #ifdef __clang__
 struct thread_role loop_role;
@@ -301,6 +303,7 @@ LOOP_ONLY static void turn(struct loop *loop)
 	uint64_t timeout_ns;
 
 	loop->now_ns = clock_now_ns();
+	loop->inline_bytes = 0;
 	loop_count(&loop->counters.turns, 1);
 	run_messages(loop);
 	run_timers(loop);
@@ -436,6 +439,14 @@ bool loop_punt_begin(struct loop *loop, unsigned mine)
 	if (mine > 0 && mine + loop->punts >= 2 * loop->punt_limit)
 		return false;
 	loop->punts++;
+	return true;
+}
+
+bool loop_inline_begin(struct loop *loop, uint64_t bytes)
+{
+	if (loop->inline_bytes + bytes > INLINE_TURN_BYTES)
+		return false;
+	loop->inline_bytes += bytes;
 	return true;
 }
 

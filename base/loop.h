@@ -178,6 +178,13 @@ LOOP_ONLY void loop_punt_end(struct loop *loop);
  * after loop_start. */
 unsigned loop_punt_limit(const struct loop *loop);
 
+/*
+ * Work on the spot (copies of at most LOOP_BUFFER_BYTES) is bounded for each turn, all users of the
+ * loop together, so that what waits for the turn's end does not wait long. True: so many bytes may
+ * be copied now. False: not in this turn.
+ */
+LOOP_ONLY bool MUST_CHECK loop_inline_begin(struct loop *loop, uint64_t bytes);
+
 /* Counters since the loop started. Any thread; each is exact, together they are not a snapshot. */
 struct loop_stats {
 	uint64_t turns;

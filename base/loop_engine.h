@@ -86,6 +86,7 @@ struct loop {
 	unsigned punt_limit;
 	unsigned punts; /* Counted by loop_punt_begin. */
 	uint64_t now_ns;
+	uint64_t inline_bytes; /* Granted by loop_inline_begin in this turn. */
 	struct timers timers;
 	struct list_node waiting; /* Operations that found no room in the engine, in order. */
 	struct list_node done;    /* Operations whose callbacks are due, in order. */

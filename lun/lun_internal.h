@@ -138,14 +138,14 @@ struct lun_lane {
 	uint32_t in_flight;       /* Both lists. */
 	uint32_t acks_owed;       /* Bit per slot of ranges.slots. */
 	bool drain_ack_owed;
+	bool ending_posted;
+	unsigned rmw_fresh; /* The lane's records from there on were never used. */
 	struct list_node
 		granting;        /* lun_exclusive.link: acknowledged by all, behind earlier ones. */
 	struct list_node ending; /* Never were the image's. */
 	struct list_node late;   /* lun_io.image_link: image_io_done_later. */
 	struct loop_msg ending_msg;
-	bool ending_posted;
 	struct list_node rmw_free;
-	unsigned rmw_fresh;           /* The lane's records from there on were never used. */
 	struct list_node rmw_waiting; /* lun_io.link: no record free. */
 	struct lun_ahead *ahead;      /* NULL: no look-ahead. */
 } __attribute__((aligned(64)));

@@ -27,8 +27,7 @@ struct raw_lane {
 	struct list_node deferred; /* lun_io.image_link: beyond this turn's budget. */
 	struct loop_msg deferred_msg;
 	struct image *image;
-	uint64_t turn_ns; /* The turn that inline_bytes counts in. */
-	uint32_t inline_bytes;
+	uint64_t turn_ns; /* The last turn in which something was done on the spot. */
 } CACHE_LINE_ALIGNED;
 
 /* fdatasync, one at a time for all loops. */

@@ -15,9 +15,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* On the spot: what one may move, and all of a turn together (some 50 microseconds). */
+/* What one may move on the spot. */
 #define INLINE_BYTES 65536u
-#define INLINE_TURN_BYTES (128ull * 1024)
 /* So many refusals in a row make it likely that the next one is refused, too; from then on one of
  * so many is tried. */
 #define IN_VAIN_MAX 8u
@@ -115,16 +114,16 @@ static bool is_for_the_spot(const struct image *image, const struct lun_io *io)
 	return image->page_cache && io->length_bytes <= INLINE_BYTES;
 }
 
+/* The first of a turn always: those who have waited for longest might else find the budget used up
+ * by others in every turn. */
 LOOP_ONLY static bool is_in_budget(struct raw_lane *lane, const struct lun_io *io)
 {
 	uint64_t now_ns = loop_now_ns(io->loop);
+	bool is_granted = loop_inline_begin(io->loop, io->length_bytes);
 
-	if (lane->turn_ns != now_ns)
-		lane->inline_bytes = 0;
-	lane->turn_ns = now_ns;
-	if (lane->inline_bytes + io->length_bytes > INLINE_TURN_BYTES)
+	if (!is_granted && lane->turn_ns == now_ns)
 		return false;
-	lane->inline_bytes += (uint32_t)io->length_bytes;
+	lane->turn_ns = now_ns;
 	return true;
 }
 
@@ -203,12 +202,11 @@ LOOP_ONLY static void raw_submit_on_the_spot(struct image *image, struct lun_io 
 void raw_submit_transfer(struct image *image, struct lun_io *io)
 {
 	struct raw_lane *lane = raw_lane(image, io);
+	bool is_refused = lane->no_nowait[io->op == LUN_WRITE];
 
-	if (lane->no_nowait[io->op == LUN_WRITE]) {
-		raw_punt(image, io);
-	} else if (is_for_the_spot(image, io)) {
+	if (!is_refused && is_for_the_spot(image, io)) {
 		raw_submit_on_the_spot(image, io);
-	} else if (is_worth_a_try(lane, io)) {
+	} else if (!is_refused && is_worth_a_try(lane, io)) {
 		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);
 	} else {
 		raw_punt(image, io);

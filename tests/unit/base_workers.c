@@ -1,6 +1,6 @@
 /*
- * Calls on helper threads, and the sharing of workers among those who punt: one alone gets half,
- * those who are stuck always leave something to the next.
+ * Calls on helper threads, the sharing of workers among those who punt (one alone gets half, those
+ * who are stuck always leave something to the next), and the budget for work on the spot.
  */
 #include "tests/unit/base_testing.h"
 
@@ -95,4 +95,33 @@ TEST_ON_ENGINES(workers, who_is_stuck_leaves_workers_to_others)
 
 	loop_timer_start(shares.loop, &shares.timer, 0, on_time_to_share);
 	test_run(shares.loop);
+}
+
+struct turn_budget {
+	struct loop_timer timer;
+	struct loop *loop;
+	unsigned turns;
+};
+
+/* The same in each turn, and no more. */
+LOOP_ONLY static void on_turn(struct loop_timer *timer)
+{
+	struct turn_budget *budget = CONTAINER_OF(timer, struct turn_budget, timer);
+	unsigned granted = 0;
+
+	while (granted < 1000 && loop_inline_begin(budget->loop, 4096))
+		granted++;
+	cr_assert_eq(granted, 32);
+	if (--budget->turns > 0)
+		loop_timer_start(budget->loop, timer, 0, on_turn);
+	else
+		loop_stop(budget->loop);
+}
+
+TEST_ON_ENGINES(workers, work_on_the_spot_is_bounded_in_each_turn)
+{
+	struct turn_budget budget = {.loop = test_loop(engine), .turns = 3};
+
+	loop_timer_start(budget.loop, &budget.timer, 0, on_turn);
+	test_run(budget.loop);
 }
