@@ -31,6 +31,7 @@ LOOP_ONLY static int admit_piece(struct lun_io *io)
 }
 
 LOOP_ONLY static bool start_transfer(struct scsi_piece *piece);
+LOOP_ONLY static bool start_flush(struct scsi_piece *piece);
 
 LOOP_ONLY static void on_piece_done(struct lun_io *io, int res)
 {
@@ -39,7 +40,10 @@ LOOP_ONLY static void on_piece_done(struct lun_io *io, int res)
 
 	if (res < 0) {
 		scsi_cmd_fail_io(cmd, io->op, res);
-	} else if (io->op == LUN_FLUSH && start_transfer(piece)) {
+	} else if (io->op == LUN_WRITE && scsi_io_is_late(cmd, io) && start_flush(piece)) {
+		return;
+	} else if (io->op == LUN_FLUSH && cmd->data == SCSI_DATA_IN_MEDIUM &&
+		   start_transfer(piece)) {
 		return;
 	} else if (piece->scratch != NULL) {
 		scsi_verify_compare(cmd, piece->offset_bytes, piece->buffer, piece->scratch,
@@ -66,7 +70,7 @@ static uint32_t transfer_flags(const struct scsi_piece *piece)
 	const struct scsi_cmd *cmd = piece->cmd;
 
 	if ((cmd->op->flags & OP_WRITES) != 0)
-		return cmd->durable ? LUN_IO_DURABLE : 0;
+		return scsi_cmd_is_durable(cmd) ? LUN_IO_DURABLE : 0;
 	return piece->scratch == NULL ? LUN_IO_ZEROES_SUFFICE : 0;
 }
 
@@ -88,10 +92,15 @@ static bool start_transfer(struct scsi_piece *piece)
 	return submit_io(piece);
 }
 
-/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. */
-LOOP_ONLY static bool start_flush(struct scsi_piece *piece)
+/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. And a
+ * write that is late, after it. */
+static bool start_flush(struct scsi_piece *piece)
 {
 	piece->io.op = LUN_FLUSH;
+	piece->io.flags = 0;
+	piece->io.offset_bytes = 0;
+	piece->io.length_bytes = 0;
+	piece->io.iov_count = 0;
 	return submit_io(piece);
 }
 

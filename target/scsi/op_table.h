@@ -81,8 +81,8 @@ static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field fiel
 	return value;
 }
 
-/* The rows' functions: inquiry.c, mode.c, opcodes.c, status.c, steps.c, write_same.c, unmap.c,
- * verify.c. */
+/* The rows' functions: inquiry.c, mode_sense.c, mode_select.c, log_sense.c, opcodes.c, status.c,
+ * steps.c, write_same.c, unmap.c, verify.c. */
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -90,6 +90,9 @@ void scsi_answer_read_capacity_10(struct scsi_cmd *cmd, struct byte_writer *writ
 void scsi_answer_read_capacity_16(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_6(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_10(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_log_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
+bool scsi_refine_mode_select(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_mode_select(struct scsi_cmd *cmd);
 void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer);
 LOOP_ONLY bool scsi_execute_flush(struct scsi_cmd *cmd);
 bool scsi_refine_write_same(struct scsi_cmd *cmd);

@@ -25,6 +25,7 @@ struct loop {
 	bool taken[FAKE_BUFFERS];
 	struct loop_msg *first_msg;
 	struct loop_msg **last_msg;
+	struct list_node calls; /* loop_call: what may block, done when a test lets it. */
 };
 
 struct lun {
@@ -52,6 +53,7 @@ struct lun {
 static inline void fake_loop_init(struct loop *loop)
 {
 	*loop = (struct loop){.last_msg = &loop->first_msg};
+	list_init(&loop->calls);
 	loop->buffers = aligned_alloc(4096, FAKE_BUFFERS * LOOP_BUFFER_BYTES);
 	assert(loop->buffers != NULL);
 }
@@ -90,6 +92,13 @@ void loop_post(struct loop *to, struct loop_msg *msg, loop_msg_fn *fn)
 	msg->fn = fn;
 	*to->last_msg = msg;
 	to->last_msg = &msg->next;
+}
+
+void loop_call(struct loop *loop, struct loop_op *op, loop_call_fn *call, loop_done_fn *done)
+{
+	op->call = call;
+	op->done = done;
+	list_append(&loop->calls, &op->link);
 }
 
 unsigned loop_index(const struct loop *loop)
@@ -253,6 +262,19 @@ static inline bool fake_message(struct loop *loop)
 	return true;
 }
 
+static inline bool fake_call(struct loop *loop)
+{
+	struct list_node *node = list_first(&loop->calls);
+	struct loop_op *op;
+
+	if (node == NULL)
+		return false;
+	op = CONTAINER_OF(node, struct loop_op, link);
+	list_remove(node);
+	op->done(op, op->call(op));
+	return true;
+}
+
 /* -- A target with logical unit 0 on such a LUN, and a nexus to it -- */
 
 struct rig {
@@ -270,7 +292,7 @@ struct rig {
 
 static inline void fake_run(struct rig *rig)
 {
-	while (fake_message(&rig->loop) || fake_step(&rig->lun))
+	while (fake_message(&rig->loop) || fake_call(&rig->loop) || fake_step(&rig->lun))
 		continue;
 }
 
@@ -468,6 +490,7 @@ static inline uint32_t rig_sense(const struct rig *rig)
 #define INFORMATION_UNIT 0x050E03u
 #define NO_SAVING 0x053900u
 #define WRITE_PROTECTED 0x072700u
+#define SOFTWARE_WRITE_PROTECTED 0x072702u
 #define NO_SPACE 0x072707u
 #define NOT_READY 0x020403u
 #define IN_PROGRESS 0x020407u
