@@ -148,6 +148,7 @@ static void lun_set_limits(struct lun *lun, const struct lun_spec *spec)
 	lun->io_align_bytes = limits->logical_block_bytes;
 	if (lun->info.io_align_bytes > lun->io_align_bytes)
 		lun->io_align_bytes = lun->info.io_align_bytes;
+	limits->io_align_bytes = lun->io_align_bytes;
 }
 
 static int image_open(struct lun *lun, const struct lun_spec *spec, char *why)

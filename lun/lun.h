@@ -52,9 +52,9 @@ enum {
 	LUN_IO_ZEROES_SUFFICE = 1 << 1,
 };
 
-/* Elements an I/O's vector may have: the pieces of 64 KiB that a burst consists of, and some room.
- */
-#define LUN_IOV_MAX 8u
+/* Elements an I/O's vector may have: the pieces of 64 KiB of a little more than 1 MiB, because what
+ * must be written as a whole (COMPARE AND WRITE of 255 blocks of 4 KiB) has to be one I/O. */
+#define LUN_IOV_MAX 20u
 
 struct lun_io;
 /* res is 0 or negative errno: -EIO, -ENOSPC, -EROFS (read-only, or closed by a failed flush),
@@ -158,6 +158,8 @@ struct lun_identity {
 struct lun_limits {
 	uint32_t logical_block_bytes;
 	uint32_t physical_block_bytes;
+	uint32_t io_align_bytes; /* What the image moves at once; what is not is read and modified.
+				  */
 	uint32_t allocation_unit_bytes;
 	bool thin;               /* UNMAP is worth announcing. */
 	bool zeroes_after_unmap; /* Guaranteed, else do not announce LBPRZ. */
@@ -228,10 +230,12 @@ struct lun_exclusive {
 	uint64_t length_bytes;
 	void (*granted)(struct lun_exclusive *exclusive);
 	void (*released)(struct lun_exclusive *exclusive);
+	/* Set by lun_exclusive_acquire: the range rounded out to what the image moves at once. All
+	 * of it is the holder's, so who wants one I/O for it may read and write it whole. */
+	uint64_t begin, end;
 	/* Private to lun/. */
 	struct lun *lun;
 	struct loop *loop;
-	uint64_t begin, end; /* Rounded out to what the image moves at once. */
 	uint64_t ticket;
 	struct list_node
 		link; /* The LUN's queue, then its lane's list of those that wait their turn. */
