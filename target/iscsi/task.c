@@ -80,6 +80,17 @@ struct task *task_find(struct session *session, uint32_t itt)
 
 static void on_executed(struct scsi_cmd *cmd);
 
+/* Of a command whose data are gathered. */
+static uint8_t *find_memory(struct scsi_cmd *cmd, uint64_t offset_bytes)
+{
+	const struct task *task = CONTAINER_OF(cmd, struct task, cmd);
+	const struct window *window;
+
+	loop_role_assume();
+	window = window_find(task, offset_bytes);
+	return window->buffer + (offset_bytes - window->offset_bytes);
+}
+
 static void task_init_cmd(struct task *task)
 {
 	struct scsi_cmd *cmd = &task->cmd;
@@ -91,6 +102,7 @@ static void task_init_cmd(struct task *task)
 	memcpy(cmd->cdb, task->request.cdb, SCSI_CDB_MAX);
 	cmd->attribute = task->request.attr;
 	cmd->expected_bytes = task->request.write ? task->request.expected_data_len_bytes : 0;
+	cmd->at = find_memory;
 	cmd->done = on_executed;
 }
 
@@ -283,6 +295,7 @@ static bool is_complete(const struct task *task)
 	case SCSI_DATA_NONE:
 	case SCSI_DATA_IN_PARAM:
 	case SCSI_DATA_OUT_PARAM:
+	case SCSI_DATA_OUT_GATHER:
 	default:
 		return task->executed;
 	}
@@ -312,16 +325,21 @@ void task_refuse(struct task *task, enum scsi_status status)
 
 /* -- start -- */
 
+/* All windows of the task are the device server's, or are not any more. */
+static void set_in_device(struct task *task, bool in_device)
+{
+	LIST_FOREACH (node, &task->windows)
+		CONTAINER_OF(node, struct window, link)->in_device = in_device;
+}
+
 static void on_executed(struct scsi_cmd *cmd)
 {
 	struct task *task = CONTAINER_OF(cmd, struct task, cmd);
-	struct list_node *first = list_first(&task->windows);
 
 	loop_role_assume();
 	task->device_count--;
 	task->executed = true;
-	if (first != NULL)
-		CONTAINER_OF(first, struct window, link)->in_device = false;
+	set_in_device(task, false);
 	if (task->stage == TASK_RUNNING && !task_has_failed(task) &&
 	    cmd->data == SCSI_DATA_IN_PARAM)
 		task_send_param(task);
@@ -332,12 +350,9 @@ void task_execute(struct task *task)
 {
 	struct list_node *first = list_first(&task->windows);
 
-	if (first != NULL) {
-		struct window *window = CONTAINER_OF(first, struct window, link);
-
-		window->in_device = true;
-		task->cmd.buffer = window->buffer;
-	}
+	if (first != NULL)
+		task->cmd.buffer = CONTAINER_OF(first, struct window, link)->buffer;
+	set_in_device(task, true);
 	task->device_count++;
 	if (scsi_cmd_execute(&task->cmd))
 		on_executed(&task->cmd);
@@ -369,7 +384,8 @@ LOOP_ONLY static void start_out(struct task *task)
 
 static bool takes_data(const struct scsi_cmd *cmd)
 {
-	return cmd->data == SCSI_DATA_OUT_PARAM || cmd->data == SCSI_DATA_OUT_MEDIUM;
+	return cmd->data == SCSI_DATA_OUT_PARAM || cmd->data == SCSI_DATA_OUT_GATHER ||
+	       cmd->data == SCSI_DATA_OUT_MEDIUM;
 }
 
 /* How far the command's data go: what both sides are ready for. A write ends with a whole block. */
@@ -387,9 +403,9 @@ static uint64_t transfer_bytes(const struct task *task)
 }
 
 static void (*const start_by_data[])(struct task *task) = {
-	[SCSI_DATA_NONE] = task_execute,    [SCSI_DATA_IN_PARAM] = start_in_param,
-	[SCSI_DATA_OUT_PARAM] = start_out,  [SCSI_DATA_IN_MEDIUM] = task_read,
-	[SCSI_DATA_OUT_MEDIUM] = start_out,
+	[SCSI_DATA_NONE] = task_execute,   [SCSI_DATA_IN_PARAM] = start_in_param,
+	[SCSI_DATA_OUT_PARAM] = start_out, [SCSI_DATA_OUT_GATHER] = start_out,
+	[SCSI_DATA_IN_MEDIUM] = task_read, [SCSI_DATA_OUT_MEDIUM] = start_out,
 };
 
 /* DESIGN.md 5: one LUN has at most three quarters of a session's slots, so that a stuck one leaves

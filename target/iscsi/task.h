@@ -7,7 +7,8 @@
  *
  * Data move in windows: stretches of 64 KiB of the command's data, each with one loop buffer and
  * one scsi_piece. A window belongs to the task's list; while `in_device` the device server has its
- * buffer, while `queued` the send queue has it.
+ * buffer, while `queued` the send queue has it. What a gathering command reserves behind its data
+ * are windows of no length.
  *
  * Threads: the session's loop, and after an abort the same loop, session or not. Read next: task.c,
  * read.c, write.c, command.c.
@@ -129,7 +130,7 @@ LOOP_ONLY void task_start(struct task *task);
 LOOP_ONLY void task_settle(struct task *task);
 /* Give it up: no response, no further I/O. The task may be gone afterwards. */
 LOOP_ONLY void task_abort(struct task *task);
-/* Have the device server run it: all data it needs first are in the task's one window. */
+/* Have the device server run it: all data it needs first are in the task's windows. */
 LOOP_ONLY void task_execute(struct task *task);
 /* The last Data-In carries the status (RFC 7143 11.7.4): fill it in. */
 LOOP_ONLY void task_finish_data_in(struct task *task, struct pdu_data_in *pdu);

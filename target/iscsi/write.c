@@ -3,7 +3,8 @@
  *
  * Room is reserved before data are asked for: an R2T covers only windows that the task holds, so
  * Data-Out is never held up. A task that holds a window always gets on with that one, so tasks that
- * wait for buffers cannot wait for each other.
+ * wait for buffers cannot wait for each other. A task that needs several before it can begin gets
+ * them all at once or is refused.
  */
 #include <assert.h>
 
@@ -156,12 +157,37 @@ LOOP_ONLY static uint64_t reserve(struct task *task, uint64_t end_bytes)
 	return at;
 }
 
+/* All that a gathering command needs. False: not all of it is to be had; what was got goes back
+ * with the refusal. */
+LOOP_ONLY static bool reserve_whole(struct task *task)
+{
+	for (uint64_t at = 0; at < task->cmd.reserve_bytes; at += LOOP_BUFFER_BYTES) {
+		uint64_t left = at < task->transfer_bytes ? task->transfer_bytes - at : 0;
+
+		if (window_find(task, at) == NULL &&
+		    window_acquire(task, at, (uint32_t)min_u64(LOOP_BUFFER_BYTES, left)) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* One that fits a single window waits for it like any other: it holds nothing meanwhile. */
+static bool needs_several(const struct task *task)
+{
+	return task->cmd.data == SCSI_DATA_OUT_GATHER &&
+	       task->cmd.reserve_bytes > LOOP_BUFFER_BYTES;
+}
+
 /* Ask for more data, as far as agreement and buffers reach. */
 LOOP_ONLY static void solicit(struct task *task)
 {
 	uint32_t max_burst = task->session->params.max_burst_length;
 	struct task_r2t *r2t;
 
+	if (needs_several(task) && !reserve_whole(task)) {
+		task_refuse(task, SCSI_TASK_SET_FULL);
+		return;
+	}
 	while (task->next_bytes < task->transfer_bytes && (r2t = free_r2t(task)) != NULL) {
 		uint64_t end =
 			reserve(task, min_u64(task->next_bytes + max_burst, task->transfer_bytes));
@@ -209,9 +235,11 @@ LOOP_ONLY static void submit_complete(struct task *task)
 
 LOOP_ONLY static void execute_if_complete(struct task *task)
 {
-	if (task->executed || task->device_count > 0 || task->next_bytes < task->transfer_bytes)
+	if (task->executed || task->device_count > 0 || task->next_bytes < task->transfer_bytes ||
+	    task_has_failed(task))
 		return;
 	task->cmd.buffer_bytes = (uint32_t)task->transfer_bytes;
+	task->moved_bytes = task->transfer_bytes;
 	task_execute(task);
 }
 
@@ -226,7 +254,7 @@ LOOP_ONLY static void advance(struct task *task)
 	if (task->next_bytes < task->unsolicited_bytes)
 		task->next_bytes = min_u64(task->unsolicited_bytes, task->transfer_bytes);
 	solicit(task);
-	if (task->cmd.data == SCSI_DATA_OUT_PARAM && !task_awaits_data(task))
+	if (task->cmd.data != SCSI_DATA_OUT_MEDIUM && !task_awaits_data(task))
 		execute_if_complete(task);
 }
 

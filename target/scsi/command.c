@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "target/scsi/device.h"
 #include "target/scsi/op_table.h"
+#include "target/scsi/rewrite.h"
 
 void scsi_cmd_init(struct scsi_cmd *cmd)
 {
@@ -49,9 +50,16 @@ static bool check_known(struct scsi_cmd *cmd)
 {
 	if (cmd->op == NULL && scsi_op_has_actions(cmd->cdb[0]))
 		return scsi_cmd_fail_field(cmd, 1, 4);
-	if (cmd->op == NULL || (cmd->lu != NULL && !scsi_op_supported(cmd->op, cmd->lu)))
+	if (cmd->op == NULL)
 		return scsi_cmd_fail(cmd, SENSE_INVALID_COMMAND_OPERATION_CODE);
 	return true;
+}
+
+static bool check_supported(struct scsi_cmd *cmd)
+{
+	if (cmd->lu == NULL || scsi_op_supported(cmd->op, cmd->lu))
+		return true;
+	return scsi_cmd_fail(cmd, SENSE_INVALID_COMMAND_OPERATION_CODE);
 }
 
 /* True when all 16 bytes are within the usage mask, as of nearly every command; the opcode's byte
@@ -138,13 +146,9 @@ static bool check_range(struct scsi_cmd *cmd)
 
 static bool check_access(struct scsi_cmd *cmd)
 {
-	if ((cmd->op->flags & OP_WRITES) == 0)
+	if ((cmd->op->flags & OP_WRITES) == 0 || !lun_state(cmd->lu->lun)->read_only)
 		return true;
-	if (lun_state(cmd->lu->lun)->read_only)
-		return scsi_cmd_fail(cmd, SENSE_WRITE_PROTECTED);
-	if (scsi_lu_mode(cmd->lu)->write_protect)
-		return scsi_cmd_fail(cmd, SENSE_SOFTWARE_WRITE_PROTECTED);
-	return true;
+	return scsi_cmd_fail(cmd, SENSE_WRITE_PROTECTED);
 }
 
 static bool refine(struct scsi_cmd *cmd)
@@ -159,10 +163,15 @@ static bool refine(struct scsi_cmd *cmd)
 	return true;
 }
 
+/*
+ * Readiness and write protection come before what this logical unit lacks of a command and before
+ * the rest of the CDB: a host that is told of an unknown command or bit (05/20, 05/24) stops using
+ * the feature for good, though all it met was a unit that is offline or write-protected for now.
+ */
 static bool checks_pass(struct scsi_cmd *cmd)
 {
-	return check_usage(cmd) && check_ready(cmd) && decode(cmd) && check_range(cmd) &&
-	       check_access(cmd) && refine(cmd);
+	return check_ready(cmd) && check_access(cmd) && check_supported(cmd) && check_usage(cmd) &&
+	       decode(cmd) && check_range(cmd) && refine(cmd);
 }
 
 bool scsi_cmd_prepare(struct scsi_cmd *cmd)
@@ -206,6 +215,8 @@ void scsi_cmd_abort(struct scsi_cmd *cmd)
 		scsi_cmd_set_status(cmd, SCSI_TASK_ABORTED);
 	if (cmd->running)
 		lun_io_abandon(&cmd->io);
+	if (cmd->rewrite != NULL)
+		scsi_rewrite_abort(cmd);
 	LIST_FOREACH (node, &cmd->pieces)
 		lun_io_abandon(&CONTAINER_OF(node, struct scsi_piece, link)->io);
 }

@@ -1,6 +1,7 @@
 /*
- * Pieces of READ, WRITE and VERIFY: one stretch of a command's data each, between a buffer of the
- * transport and the medium. Several are under way at once; the first failure is the command's.
+ * Pieces of READ, WRITE, VERIFY and WRITE AND VERIFY: one stretch of a command's data each, between
+ * a buffer of the transport and the medium. Several are under way at once; the first failure is the
+ * command's.
  *
  * Threads: the loop of the command. Read next: steps.h, verify.h.
  */
@@ -30,24 +31,31 @@ LOOP_ONLY static int admit_piece(struct lun_io *io)
 	return scsi_cmd_admit(CONTAINER_OF(io, struct scsi_piece, io)->cmd, io);
 }
 
-LOOP_ONLY static bool start_transfer(struct scsi_piece *piece);
-LOOP_ONLY static bool start_flush(struct scsi_piece *piece);
+LOOP_ONLY static bool start_transfer(struct scsi_piece *piece, enum lun_op op);
+
+/* What comes after an I/O that went well. True: another one is under way. */
+LOOP_ONLY static bool go_on(struct scsi_piece *piece)
+{
+	struct scsi_cmd *cmd = piece->cmd;
+	enum lun_op done = piece->io.op;
+
+	if (done == LUN_FLUSH || (done == LUN_WRITE && cmd->reads_back))
+		return start_transfer(piece, LUN_READ);
+	if (done == LUN_READ && cmd->byte_check != 0) {
+		scsi_verify_compare(cmd, piece->offset_bytes, piece->buffer, piece->scratch,
+				    piece->length_bytes);
+	}
+	return false;
+}
 
 LOOP_ONLY static void on_piece_done(struct lun_io *io, int res)
 {
 	struct scsi_piece *piece = CONTAINER_OF(io, struct scsi_piece, io);
-	struct scsi_cmd *cmd = piece->cmd;
 
 	if (res < 0) {
-		scsi_cmd_fail_io(cmd, io->op, res);
-	} else if (io->op == LUN_WRITE && scsi_io_is_late(cmd, io) && start_flush(piece)) {
+		scsi_cmd_fail_io(piece->cmd, io->op, res);
+	} else if (go_on(piece)) {
 		return;
-	} else if (io->op == LUN_FLUSH && cmd->data == SCSI_DATA_IN_MEDIUM &&
-		   start_transfer(piece)) {
-		return;
-	} else if (piece->scratch != NULL) {
-		scsi_verify_compare(cmd, piece->offset_bytes, piece->buffer, piece->scratch,
-				    piece->length_bytes);
 	}
 	end_piece(piece);
 }
@@ -64,43 +72,36 @@ LOOP_ONLY static bool submit_io(struct scsi_piece *piece)
 	return true;
 }
 
-/* VERIFY compares with what was read, so it wants all of it in memory. */
-static uint32_t transfer_flags(const struct scsi_piece *piece)
+/* What is compared is wanted in memory. */
+static uint32_t transfer_flags(const struct scsi_piece *piece, enum lun_op op)
 {
-	const struct scsi_cmd *cmd = piece->cmd;
-
-	if ((cmd->op->flags & OP_WRITES) != 0)
-		return scsi_cmd_is_durable(cmd) ? LUN_IO_DURABLE : 0;
+	if (op == LUN_WRITE)
+		return piece->cmd->durable ? LUN_IO_DURABLE : 0;
 	return piece->scratch == NULL ? LUN_IO_ZEROES_SUFFICE : 0;
 }
 
-static bool start_transfer(struct scsi_piece *piece)
+static bool start_transfer(struct scsi_piece *piece, enum lun_op op)
 {
 	struct scsi_cmd *cmd = piece->cmd;
 	struct lun_io *io = &piece->io;
-	bool writes = (cmd->op->flags & OP_WRITES) != 0;
+	bool checks = op == LUN_READ && piece->scratch != NULL;
 
 	if (scsi_cmd_has_failed(cmd))
 		return false;
-	io->op = writes ? LUN_WRITE : LUN_READ;
-	io->flags = transfer_flags(piece);
+	io->op = op;
+	io->flags = transfer_flags(piece, op);
 	io->offset_bytes = cmd->lba * cmd->lu->block_bytes + piece->offset_bytes;
 	io->length_bytes = piece->length_bytes;
 	io->iov_count = 1;
-	io->iov[0].iov_base = piece->scratch != NULL ? piece->scratch : piece->buffer;
+	io->iov[0].iov_base = checks ? piece->scratch : piece->buffer;
 	io->iov[0].iov_len = piece->length_bytes;
 	return submit_io(piece);
 }
 
-/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. And a
- * write that is late, after it. */
-static bool start_flush(struct scsi_piece *piece)
+/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. */
+LOOP_ONLY static bool start_flush(struct scsi_piece *piece)
 {
 	piece->io.op = LUN_FLUSH;
-	piece->io.flags = 0;
-	piece->io.offset_bytes = 0;
-	piece->io.length_bytes = 0;
-	piece->io.iov_count = 0;
 	return submit_io(piece);
 }
 
@@ -110,7 +111,7 @@ LOOP_ONLY static bool start_piece(struct scsi_piece *piece)
 
 	if (scsi_cmd_has_failed(cmd))
 		return false;
-	if (cmd->byte_check != 0) {
+	if (cmd->byte_check != 0 || cmd->reads_back) {
 		piece->scratch = loop_buffer_acquire(cmd->loop);
 		if (piece->scratch == NULL) {
 			scsi_cmd_set_status(cmd, SCSI_BUSY);
@@ -120,7 +121,7 @@ LOOP_ONLY static bool start_piece(struct scsi_piece *piece)
 	if (cmd->data == SCSI_DATA_IN_MEDIUM && cmd->durable && cmd->lu->limits->write_cache &&
 	    !lun_state(cmd->lu->lun)->read_only)
 		return start_flush(piece);
-	return start_transfer(piece);
+	return start_transfer(piece, (cmd->op->flags & OP_WRITES) != 0 ? LUN_WRITE : LUN_READ);
 }
 
 void scsi_piece_submit(struct scsi_piece *piece)

@@ -1,7 +1,7 @@
 /*
  * The rows. A new command is a row here and its functions elsewhere; what is not in a usage mask is
  * refused before any function sees it: protection information (RDPROTECT and its kin), ANCHOR,
- * group numbers, and NACA and the vendor's bits of the CONTROL byte.
+ * group numbers (but see PRE-FETCH), and NACA and the vendor's bits of the CONTROL byte.
  *
  * Constant; any thread. Read next: command.c.
  */
@@ -24,6 +24,8 @@ struct opcode {
 #define FF8 FF4, FF4
 
 #define DPO_FUA 0x18
+#define DPO_BYTCHK 0x12
+#define GROUP 0x1F
 #define ACTION 0x1F
 
 #define FLAGS_READ (OP_MEDIUM | OP_FUA)
@@ -36,6 +38,13 @@ static const struct scsi_op maintenance_in[ACTIONS] = {
 		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, ACTION, 0x87, 0xFF, FF2, FF4 },
 		.answer = scsi_answer_opcodes,
+	},
+	[0x0D] = {
+		.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", .opcode = 0xA3,
+		.service_action = 0x0D, .cdb_bytes = 12, .flags = OP_SERVICE_ACTION,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
+		.usage = { 0, ACTION, 0x80, 0, 0, 0, FF4 },
+		.answer = scsi_answer_task_management,
 	},
 };
 
@@ -64,12 +73,14 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "READ(6)", .opcode = 0x08, .cdb_bytes = 6, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS_6,
 		.lba = { 1, 3 }, .length = { 4, 1 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, 0x1F, FF2, 0xFF },
 	} },
 	[0x0A] = { .op = {
 		.name = "WRITE(6)", .opcode = 0x0A, .cdb_bytes = 6, .flags = OP_MEDIUM | OP_WRITES,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS_6,
 		.lba = { 1, 3 }, .length = { 4, 1 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, 0x1F, FF2, 0xFF },
 	} },
 	[0x12] = { .op = {
@@ -79,17 +90,22 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0x01, 0xFF, FF2 },
 		.answer = scsi_answer_inquiry,
 	} },
-	[0x15] = { .op = {
-		.name = "MODE SELECT(6)", .opcode = 0x15, .cdb_bytes = 6,
-		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
-		.length = { 4, 1 }, .usage = { 0, 0x13, 0, 0, 0xFF },
-		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
-	} },
 	[0x1A] = { .op = {
 		.name = "MODE SENSE(6)", .opcode = 0x1A, .cdb_bytes = 6,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
 		.usage = { 0, 0x08, FF2, 0xFF },
 		.answer = scsi_answer_mode_sense_6,
+	} },
+	[0x1B] = { .op = {
+		/* LOEJ is for media that can be ejected, POWER CONDITION for units that have some. */
+		.name = "START STOP UNIT", .opcode = 0x1B, .cdb_bytes = 6, .flags = OP_MEDIUM,
+		.timeouts = TIMEOUTS_RANGE,
+		.usage = { 0, 0x01, 0, 0, 0x05 },
+		.execute = scsi_execute_start_stop,
+	} },
+	[0x1E] = { .op = {
+		.name = "PREVENT ALLOW MEDIUM REMOVAL", .opcode = 0x1E, .cdb_bytes = 6,
+		.usage = { 0, 0, 0, 0, 0x01 },
 	} },
 	[0x25] = { .op = {
 		.name = "READ CAPACITY(10)", .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
@@ -100,32 +116,58 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "READ(10)", .opcode = 0x28, .cdb_bytes = 10, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF4, 0, FF2 },
 	} },
 	[0x2A] = { .op = {
 		.name = "WRITE(10)", .opcode = 0x2A, .cdb_bytes = 10, .flags = FLAGS_WRITE,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF4, 0, FF2 },
+	} },
+	[0x2E] = { .op = {
+		.name = "WRITE AND VERIFY(10)", .opcode = 0x2E, .cdb_bytes = 10,
+		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_MEDIUM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_TRANSFER,
+		.usage = { 0, DPO_BYTCHK, FF4, 0, FF2 },
+		.refine = scsi_refine_write_and_verify,
 	} },
 	[0x2F] = { .op = {
 		.name = "VERIFY(10)", .opcode = 0x2F, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x16, FF4, 0, FF2 },
 		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+	[0x34] = { .op = {
+		/* GOOD says that not all of the blocks fit into a cache: there is none of ours.
+		 * Groups are accepted where they have no effect either. */
+		.name = "PRE-FETCH(10)", .opcode = 0x34, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
+		.usage = { 0, 0x02, FF4, GROUP, FF2 },
 	} },
 	[0x35] = { .op = {
 		.name = "SYNCHRONIZE CACHE(10)", .opcode = 0x35, .cdb_bytes = 10,
 		.flags = OP_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x02, FF4, 0, FF2 },
 		.execute = scsi_execute_flush,
+	} },
+	[0x37] = { .op = {
+		.name = "READ DEFECT DATA(10)", .opcode = 0x37, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
+		.usage = { 0, 0, 0x1F, 0, 0, 0, 0, FF2 },
+		.answer = scsi_answer_defects_10,
 	} },
 	[0x41] = { .op = {
 		.name = "WRITE SAME(10)", .opcode = 0x41, .cdb_bytes = 10,
 		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x08, FF4, 0, FF2 }, .thin_bits = 0x08,
 		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
 	} },
@@ -133,20 +175,9 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "UNMAP", .opcode = 0x42, .cdb_bytes = 10,
 		.flags = OP_MEDIUM | OP_WRITES | OP_THIN, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_PARAMETER_LIST, .length = { 7, 2 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0, 0, 0, 0, 0, 0, FF2 },
 		.execute = scsi_execute_unmap,
-	} },
-	[0x4D] = { .op = {
-		.name = "LOG SENSE", .opcode = 0x4D, .cdb_bytes = 10,
-		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
-		.usage = { 0, 0, FF2, 0, FF4 },
-		.answer = scsi_answer_log_sense,
-	} },
-	[0x55] = { .op = {
-		.name = "MODE SELECT(10)", .opcode = 0x55, .cdb_bytes = 10,
-		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
-		.length = { 7, 2 }, .usage = { 0, 0x13, 0, 0, 0, 0, 0, FF2 },
-		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
 	} },
 	[0x5A] = { .op = {
 		.name = "MODE SENSE(10)", .opcode = 0x5A, .cdb_bytes = 10,
@@ -158,25 +189,56 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "READ(16)", .opcode = 0x88, .cdb_bytes = 16, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF8, FF4 },
 	} },
 	[0x8A] = { .op = {
 		.name = "WRITE(16)", .opcode = 0x8A, .cdb_bytes = 16, .flags = FLAGS_WRITE,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF8, FF4 },
+	} },
+	[0x89] = { .op = {
+		.name = "COMPARE AND WRITE", .opcode = 0x89, .cdb_bytes = 16, .flags = FLAGS_WRITE,
+		.data = SCSI_DATA_OUT_GATHER, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 13, 1 }, .timeouts = TIMEOUTS_TRANSFER,
+		.usage = { 0, DPO_FUA, FF8, 0, 0, 0, 0xFF },
+		.refine = scsi_refine_compare_and_write, .execute = scsi_execute_compare_and_write,
+	} },
+	[0x8B] = { .op = {
+		.name = "ORWRITE(16)", .opcode = 0x8B, .cdb_bytes = 16, .flags = FLAGS_WRITE,
+		.data = SCSI_DATA_OUT_GATHER, .length_rule = LENGTH_BLOCKS,
+		.lba = { 2, 8 }, .length = { 10, 4 }, .timeouts = TIMEOUTS_TRANSFER,
+		.usage = { 0, DPO_FUA, FF8, FF4 },
+		.refine = scsi_refine_orwrite, .execute = scsi_execute_orwrite,
+	} },
+	[0x8E] = { .op = {
+		.name = "WRITE AND VERIFY(16)", .opcode = 0x8E, .cdb_bytes = 16,
+		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_MEDIUM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
+		.usage = { 0, DPO_BYTCHK, FF8, FF4 },
+		.refine = scsi_refine_write_and_verify,
 	} },
 	[0x8F] = { .op = {
 		.name = "VERIFY(16)", .opcode = 0x8F, .cdb_bytes = 16, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x16, FF8, FF4 },
 		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+	[0x90] = { .op = {
+		.name = "PRE-FETCH(16)", .opcode = 0x90, .cdb_bytes = 16, .flags = OP_MEDIUM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
+		.usage = { 0, 0x02, FF8, FF4, GROUP },
 	} },
 	[0x91] = { .op = {
 		.name = "SYNCHRONIZE CACHE(16)", .opcode = 0x91, .cdb_bytes = 16,
 		.flags = OP_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x02, FF8, FF4 },
 		.execute = scsi_execute_flush,
 	} },
@@ -184,6 +246,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "WRITE SAME(16)", .opcode = 0x93, .cdb_bytes = 16,
 		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x09, FF8, FF4 }, .thin_bits = 0x08,
 		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
 	} },
@@ -200,20 +263,37 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "READ(12)", .opcode = 0xA8, .cdb_bytes = 12, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 6, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF4, FF4 },
 	} },
 	[0xAA] = { .op = {
 		.name = "WRITE(12)", .opcode = 0xAA, .cdb_bytes = 12, .flags = FLAGS_WRITE,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 6, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
 		.usage = { 0, DPO_FUA, FF4, FF4 },
+	} },
+	[0xAE] = { .op = {
+		.name = "WRITE AND VERIFY(12)", .opcode = 0xAE, .cdb_bytes = 12,
+		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_MEDIUM,
+		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 6, 4 },
+		.timeouts = TIMEOUTS_TRANSFER,
+		.usage = { 0, DPO_BYTCHK, FF4, FF4 },
+		.refine = scsi_refine_write_and_verify,
 	} },
 	[0xAF] = { .op = {
 		.name = "VERIFY(12)", .opcode = 0xAF, .cdb_bytes = 12, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 6, 4 },
+		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x16, FF4, FF4 },
 		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
+	} },
+	[0xB7] = { .op = {
+		.name = "READ DEFECT DATA(12)", .opcode = 0xB7, .cdb_bytes = 12, .flags = OP_MEDIUM,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
+		.usage = { 0, 0x1F, FF4, FF4 },
+		.answer = scsi_answer_defects_12,
 	} },
 };
 /* clang-format on */

@@ -28,6 +28,13 @@ enum {
 	OP_SERVICE_ACTION = 1 << 6,
 };
 
+/* How long a command takes on a sound unit that has nothing else to do; opcodes.c has the times. */
+enum scsi_timeouts {
+	TIMEOUTS_ANSWER,
+	TIMEOUTS_TRANSFER,
+	TIMEOUTS_RANGE, /* As long as the range is, or what a cache holds. */
+};
+
 /* A big-endian field of a CDB: `bytes` 0 means there is none. */
 struct scsi_field {
 	uint8_t at;
@@ -48,6 +55,7 @@ struct scsi_op {
 	uint8_t fixed_bytes; /* LENGTH_NONE: how much is answered. */
 	/* Bits of CDB byte 1 that only a thin logical unit understands. */
 	uint8_t thin_bits;
+	uint8_t timeouts; /* enum scsi_timeouts */
 	/* Bits that may be set, from byte 1 on; of a service action all five of its field. */
 	uint8_t usage[SCSI_CDB_MAX];
 	/* Checks of its own, after all the general ones; false: the command has ended. */
@@ -81,8 +89,8 @@ static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field fiel
 	return value;
 }
 
-/* The rows' functions: inquiry.c, mode_sense.c, mode_select.c, log_sense.c, opcodes.c, status.c,
- * steps.c, write_same.c, unmap.c, verify.c. */
+/* The rows' functions: inquiry.c, mode.c, opcodes.c, status.c, steps.c, write_same.c, unmap.c,
+ * verify.c, compare_and_write.c, orwrite.c, write_and_verify.c, upkeep.c. */
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -90,15 +98,21 @@ void scsi_answer_read_capacity_10(struct scsi_cmd *cmd, struct byte_writer *writ
 void scsi_answer_read_capacity_16(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_6(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_10(struct scsi_cmd *cmd, struct byte_writer *writer);
-void scsi_answer_log_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
-bool scsi_refine_mode_select(struct scsi_cmd *cmd);
-LOOP_ONLY bool scsi_execute_mode_select(struct scsi_cmd *cmd);
 void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_task_management(struct scsi_cmd *cmd, struct byte_writer *writer);
 LOOP_ONLY bool scsi_execute_flush(struct scsi_cmd *cmd);
 bool scsi_refine_write_same(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_write_same(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_unmap(struct scsi_cmd *cmd);
 bool scsi_refine_verify(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_verify(struct scsi_cmd *cmd);
+bool scsi_refine_compare_and_write(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_compare_and_write(struct scsi_cmd *cmd);
+bool scsi_refine_orwrite(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_orwrite(struct scsi_cmd *cmd);
+bool scsi_refine_write_and_verify(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_start_stop(struct scsi_cmd *cmd);
+void scsi_answer_defects_10(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_defects_12(struct scsi_cmd *cmd, struct byte_writer *writer);
 
 #endif

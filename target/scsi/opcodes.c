@@ -1,5 +1,6 @@
 /*
- * REPORT SUPPORTED OPERATION CODES (SPC-4 6.35): the table of commands as the initiator sees it.
+ * REPORT SUPPORTED OPERATION CODES (SPC-4 6.35): the table of commands as the initiator sees it;
+ * and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (6.36).
  *
  * Threads: the loop of the command. Read next: op_table.c.
  */
@@ -26,13 +27,27 @@ static bool wants_timeouts(const struct scsi_cmd *cmd)
 	return (cmd->cdb[2] & 0x80) != 0;
 }
 
-/* A descriptor that names no time: SPC-4 6.35.4, zero is "no indication". */
-static void write_timeouts(const struct scsi_cmd *cmd, struct byte_writer *writer)
+/* What a host should wait for at least, and what it may well wait for before it gives up; disks
+ * that are stuck apart. A transfer's is the 60 s that hosts with many paths are set to. */
+static const struct {
+	uint32_t nominal_s;
+	uint32_t recommended_s;
+} timeouts[] = {
+	[TIMEOUTS_ANSWER] = {1, 10},
+	[TIMEOUTS_TRANSFER] = {1, 60},
+	[TIMEOUTS_RANGE] = {10, 180},
+};
+
+/* SPC-4 6.35.4 */
+static void write_timeouts(const struct scsi_cmd *cmd, const struct scsi_op *op,
+			   struct byte_writer *writer)
 {
 	if (!wants_timeouts(cmd))
 		return;
 	byte_writer_be16(writer, TIMEOUTS_BYTES - 2);
-	byte_writer_zero(writer, TIMEOUTS_BYTES - 2);
+	byte_writer_be16(writer, 0);
+	byte_writer_be32(writer, timeouts[op->timeouts].nominal_s);
+	byte_writer_be32(writer, timeouts[op->timeouts].recommended_s);
 }
 
 static void write_command(const struct scsi_cmd *cmd, const struct scsi_op *op,
@@ -46,7 +61,7 @@ static void write_command(const struct scsi_cmd *cmd, const struct scsi_op *op,
 	byte_writer_u8(writer, 0);
 	byte_writer_u8(writer, (uint8_t)((wants_timeouts(cmd) ? 0x02 : 0) | (action ? 0x01 : 0)));
 	byte_writer_be16(writer, op->cdb_bytes);
-	write_timeouts(cmd, writer);
+	write_timeouts(cmd, op, writer);
 }
 
 static void answer_all(const struct scsi_cmd *cmd, struct byte_writer *writer)
@@ -92,7 +107,7 @@ static void answer_one(const struct scsi_cmd *cmd, const struct scsi_op *op,
 	if (!known)
 		return;
 	write_usage(cmd, op, writer);
-	write_timeouts(cmd, writer);
+	write_timeouts(cmd, op, writer);
 }
 
 /* False: the reporting option does not go with an opcode of this kind, SPC-4 table 246. */
@@ -125,4 +140,33 @@ void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer)
 		return;
 	}
 	answer_one(cmd, op, writer);
+}
+
+/* What iSCSI asks of us by task management; target/iscsi/tmf.c has the functions. */
+#define ATS 0x80u
+#define ATSS 0x40u
+#define CTSS 0x10u
+#define LURS 0x08u
+#define TRS 0x02u
+#define FUNCTIONS (ATS | ATSS | CTSS | LURS | TRS)
+/* In units of 100 ms. No function waits for a disk. */
+#define FUNCTIONS_LONG 100u
+#define FUNCTIONS_SHORT 50u
+
+void scsi_answer_task_management(struct scsi_cmd *cmd, struct byte_writer *writer)
+{
+	bool extended = (cmd->cdb[2] & 0x80) != 0; /* REPD */
+
+	byte_writer_u8(writer, FUNCTIONS);
+	byte_writer_be16(writer, 0);
+	byte_writer_u8(writer, extended ? 12 : 0);
+	if (!extended)
+		return;
+	byte_writer_be16(writer, 0x0100); /* TMFTMOV: the times are valid. */
+	/* A bit for each function that is done within the short time; the standard has none for a
+	 * target reset any more, so that has the long one. */
+	byte_writer_u8(writer, FUNCTIONS & ~TRS);
+	byte_writer_u8(writer, 0);
+	byte_writer_be32(writer, FUNCTIONS_LONG);
+	byte_writer_be32(writer, FUNCTIONS_SHORT);
 }

@@ -9,8 +9,9 @@
  *                         data moves and data_bytes how much the command would transfer.
  *   NONE, IN_PARAM        scsi_cmd_execute; parameter data appear in cmd->buffer.
  *   OUT_PARAM             the transport gathers data_bytes in cmd->buffer, then scsi_cmd_execute.
- *   IN_MEDIUM, OUT_MEDIUM scsi_piece_submit for each piece, several at a time, any order; it has
- *                         ended when all pieces are back. No scsi_cmd_execute.
+ *   OUT_GATHER            the same in several buffers; it reserves them all before it asks for
+ * data. IN_MEDIUM, OUT_MEDIUM scsi_piece_submit for each piece, several at a time, any order; it
+ * has ended when all pieces are back. No scsi_cmd_execute.
  *
  * The transport answers with cmd->status and cmd->sense. The first failure of a command wins.
  */
@@ -28,8 +29,9 @@ struct scsi_lu;     /* A logical unit. */
 struct scsi_nexus;  /* An I_T nexus: one session's view; its unit attentions. */
 struct scsi_cmd;
 struct scsi_piece;
-struct scsi_op;    /* A row of the table of commands, op_table.h. */
-struct scsi_steps; /* steps.h */
+struct scsi_op;      /* A row of the table of commands, op_table.h. */
+struct scsi_steps;   /* steps.h */
+struct scsi_rewrite; /* rewrite.h */
 
 #define SCSI_CDB_MAX 16u
 #define SCSI_SENSE_MAX 252u /* SPC-4 4.5: never longer. */
@@ -38,6 +40,10 @@ struct scsi_steps; /* steps.h */
 #define SCSI_LUN_NUMBER_MAX 16383u
 /* The most data an IN_PARAM or OUT_PARAM command moves: one loop buffer. */
 #define SCSI_PARAM_MAX LOOP_BUFFER_BYTES
+/* And an OUT_GATHER command: COMPARE AND WRITE of 255 blocks of 4 KiB. What it reserves is a page
+ * and less than LUN_IOV_MAX buffers more. */
+#define SCSI_GATHER_MAX (2u * 255u * 4096u)
+#define SCSI_RESERVE_MAX (SCSI_GATHER_MAX + 4096u + LUN_IOV_MAX * LOOP_BUFFER_BYTES)
 /* A target has at most this many logical units, so that REPORT LUNS fits SCSI_PARAM_MAX. */
 #define SCSI_TARGET_LUS_MAX ((SCSI_PARAM_MAX - 8u) / 8u)
 /* scsi_cmd.expected_bytes of a transport that cannot tell. */
@@ -69,11 +75,15 @@ enum scsi_data {
 	SCSI_DATA_NONE,
 	SCSI_DATA_IN_PARAM,
 	SCSI_DATA_OUT_PARAM,
+	SCSI_DATA_OUT_GATHER,
 	SCSI_DATA_IN_MEDIUM,
 	SCSI_DATA_OUT_MEDIUM,
 };
 
 typedef void scsi_cmd_done_fn(struct scsi_cmd *cmd);
+/* The memory at an offset below reserve_bytes: contiguous up to the next multiple of
+ * LOOP_BUFFER_BYTES, where a page-aligned buffer begins. */
+typedef uint8_t *scsi_cmd_at_fn(struct scsi_cmd *cmd, uint64_t offset_bytes);
 typedef void scsi_piece_done_fn(struct scsi_piece *piece);
 
 /*
@@ -94,11 +104,15 @@ struct scsi_cmd {
 	 * page-aligned; the device server may write to it until the command has ended. */
 	uint8_t *buffer;
 	uint32_t buffer_bytes; /* OUT_PARAM: what arrived, at most data_bytes. */
+	/* OUT_GATHER: where the data stand, and behind them what the device server needs besides;
+	 * it may write to all of that until the command has ended. */
+	scsi_cmd_at_fn *at;
 	scsi_cmd_done_fn *done;
 	/* Set by scsi_cmd_prepare. */
 	enum scsi_data data;
-	uint64_t data_bytes; /* IN_PARAM: after execute, the length of the parameter data. */
-	struct scsi_lu *lu;  /* NULL where the LUN number has none. */
+	uint64_t data_bytes;    /* IN_PARAM: after execute, the length of the parameter data. */
+	uint64_t reserve_bytes; /* OUT_GATHER: memory it needs, at most SCSI_RESERVE_MAX. */
+	struct scsi_lu *lu;     /* NULL where the LUN number has none. */
 	/* The result; the sense data stand in `sense`. */
 	uint8_t status; /* enum scsi_status */
 	uint8_t sense_bytes;
@@ -106,7 +120,7 @@ struct scsi_cmd {
 	bool aborted;
 	bool durable;          /* FUA */
 	bool running;          /* `io` is the LUN's. */
-	bool late;             /* WCE was turned off while a step wrote to the cache. */
+	bool reads_back;       /* WRITE AND VERIFY */
 	uint8_t byte_check;    /* VERIFY: BYTCHK */
 	enum lun_op medium_op; /* What execute's steps do. */
 	uint32_t step;         /* UNMAP: the descriptor. */
@@ -117,7 +131,8 @@ struct scsi_cmd {
 	uint64_t miscompare_bytes; /* VERIFY: the lowest offset that differed. */
 	uint8_t *scratch;          /* A loop buffer of the command's own, given back at its end. */
 	const struct scsi_steps *steps;
-	struct list_node pieces; /* Under way, for abort. */
+	struct scsi_rewrite *rewrite; /* In the memory behind the data; NULL: none under way. */
+	struct list_node pieces;      /* Under way, for abort. */
 	/* From here on nothing is cleared for a new command: each is filled in before it is read.
 	 */
 	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
@@ -179,8 +194,6 @@ struct scsi_lu_spec {
 	/* Where state that must survive is kept, in files named by the LUN's identity; borrowed,
 	 * outlives the logical unit. NULL: nothing is kept. */
 	const char *state_dir;
-	/* Hosts may turn a write cache that the LUN has off and on again (WCE). */
-	bool write_cache_by_hosts;
 };
 
 /* `group` are the loops of all its nexuses; borrowed, and may be filled in until they run. */
@@ -191,12 +204,6 @@ int MUST_CHECK scsi_target_create(const char *iscsi_name, const struct loop_grou
  * ASCII, -ENOMEM. */
 int MUST_CHECK scsi_target_add_lu(struct scsi_target *target, uint16_t number,
 				  const struct scsi_lu_spec *spec);
-/*
- * A logical unit, or every one (NULL), was reset (SAM-5 6.3.3): what loops share goes back to where
- * it began, by switches, soon. Tasks and unit attentions are the transport's.
- */
-LOOP_ONLY void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *lu,
-				 struct loop *loop);
 /* Free target and logical units (not the LUNs). No nexus may be left. */
 void scsi_target_free(struct scsi_target *target);
 unsigned scsi_target_lu_count(const struct scsi_target *target);

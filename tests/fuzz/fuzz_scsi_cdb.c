@@ -1,6 +1,7 @@
 /*
  * Fuzzes the device server with sequences of commands: CDBs made from rows of the table of commands
- * or raw, with parameter data, failures of the LUN, aborts and unit attentions in between.
+ * (every row, with what its masks allow) or raw, with parameter data, failures of the LUN, aborts
+ * at any moment and unit attentions in between.
  *
  * Beyond the sanitizers: each command ends exactly once with a status and, with CHECK CONDITION
  * alone, sense data of a known row; what is answered exceeds neither allocation length nor buffer;
@@ -22,6 +23,8 @@ static void check(bool what)
 static struct rig rig;
 static uint8_t before[BLOCKS * 4096];
 static uint8_t data[BLOCKS * 4096];
+/* Of a command that gathers its data: at most all blocks two times. */
+static uint8_t gathered[2 * BLOCKS * 4096];
 
 /* Bits of the first byte of an input, and of each command. */
 enum {
@@ -30,6 +33,7 @@ enum {
 	NO_ZEROES = 1 << 2,
 	NO_CACHE = 1 << 3,
 	READ_ONLY = 1 << 4,
+	WIDE_IO = 1 << 5,
 
 	FROM_ROW = 1 << 0,
 	MASKED = 1 << 1,   /* Only bits that the row allows. */
@@ -43,17 +47,13 @@ enum {
 
 static const struct scsi_op *row_of(uint8_t index)
 {
-	const struct scsi_op *op = NULL;
+	static const struct scsi_op *rows[256];
+	static unsigned count;
 	unsigned at = 0;
 
-	for (unsigned i = 0; i <= index % 32u; i++) {
-		op = scsi_op_next(&at);
-		if (op == NULL) {
-			at = 0;
-			op = scsi_op_next(&at);
-		}
-	}
-	return op;
+	while (count == 0 || rows[count - 1] != NULL)
+		rows[count++] = scsi_op_next(&at);
+	return rows[index % (count - 1)];
 }
 
 static void shape_cdb(uint8_t *cdb, uint8_t how, uint8_t index)
@@ -73,17 +73,6 @@ static void shape_cdb(uint8_t *cdb, uint8_t how, uint8_t index)
 		cdb[1] = (uint8_t)((cdb[1] & 0xE0) | op->service_action);
 }
 
-/* A row of the table of sense codes. */
-static bool is_known(uint8_t key, const uint8_t *code)
-{
-	bool known = false;
-
-	for (unsigned i = SENSE_NONE + 1; i < SENSE_COUNT; i++)
-		known |= scsi_sense_table[i].key == key && scsi_sense_table[i].asc == code[0] &&
-			 scsi_sense_table[i].ascq == code[1];
-	return known;
-}
-
 static void check_end(void)
 {
 	const struct scsi_cmd *cmd = &rig.cmd;
@@ -92,20 +81,26 @@ static void check_end(void)
 	check(cmd->status == SCSI_GOOD || cmd->status == SCSI_CHECK_CONDITION ||
 	      cmd->status == SCSI_BUSY || (cmd->status == SCSI_TASK_ABORTED && cmd->aborted));
 	check(fake_buffers_taken(&rig.loop) == 0 && list_is_empty(&cmd->pieces));
+	check(cmd->rewrite == NULL && list_is_empty(&rig.lun.exclusives));
 	if (cmd->status != SCSI_CHECK_CONDITION) {
 		check(cmd->sense_bytes == 0);
 		return;
 	}
-	/* Commands may change D_SENSE. */
-	if ((cmd->sense[0] & 0x7F) == 0x72) {
-		check(cmd->sense_bytes == 8u + cmd->sense[7]);
-		known = is_known(cmd->sense[1], cmd->sense + 2);
-	} else {
-		check(cmd->sense_bytes == SCSI_FIXED_SENSE_BYTES);
-		check((cmd->sense[0] & 0x7F) == 0x70);
-		known = is_known(cmd->sense[2], cmd->sense + 12);
-	}
+	check(cmd->sense_bytes == SCSI_FIXED_SENSE_BYTES && (cmd->sense[0] & 0x7F) == 0x70);
+	for (unsigned i = SENSE_NONE + 1; i < SENSE_COUNT; i++)
+		known |= scsi_sense_table[i].key == cmd->sense[2] &&
+			 scsi_sense_table[i].asc == cmd->sense[12] &&
+			 scsi_sense_table[i].ascq == cmd->sense[13];
 	check(known);
+}
+
+/* So many things happen before an abort. */
+LOOP_ONLY static void abort_after(unsigned events)
+{
+	while (events-- > 0 && (fake_message(&rig.loop) || fake_step(&rig.lun)))
+		continue;
+	if (rig.done_count == 0)
+		scsi_cmd_abort(&rig.cmd);
 }
 
 /* Pieces of a medium command, the last one first, three under way at once. */
@@ -131,21 +126,36 @@ LOOP_ONLY static void move(bool aborts)
 		check(pieces[i].done_count == 1);
 }
 
-LOOP_ONLY static void execute(const uint8_t *out, size_t out_bytes, bool aborts)
+/* Data that begin with the blocks themselves, so that what is compared is the same unless `out`
+ * changes it. */
+static void gather(const uint8_t *out, size_t out_bytes)
+{
+	const struct scsi_cmd *cmd = &rig.cmd;
+	size_t bytes = (size_t)(cmd->block_count * rig.lun.limits.logical_block_bytes);
+	size_t at = (size_t)(cmd->lba * rig.lun.limits.logical_block_bytes);
+
+	check(cmd->data_bytes <= sizeof(gathered));
+	memcpy(gathered, rig.lun.bytes + at, bytes);
+	for (size_t i = 0; i < out_bytes && i < cmd->data_bytes; i++)
+		gathered[i] ^= out[i];
+	rig_gather(&rig, gathered);
+}
+
+LOOP_ONLY static void execute(const uint8_t *out, size_t out_bytes, int abort_at)
 {
 	struct scsi_cmd *cmd = &rig.cmd;
 	uint64_t data_bytes = cmd->data_bytes;
 
-	check(data_bytes <= SCSI_PARAM_MAX);
+	check(data_bytes <= SCSI_PARAM_MAX || cmd->data == SCSI_DATA_OUT_GATHER);
+	if (cmd->data == SCSI_DATA_OUT_GATHER)
+		gather(out, out_bytes);
 	if (cmd->data == SCSI_DATA_OUT_PARAM) {
 		cmd->buffer_bytes = (uint32_t)(out_bytes < data_bytes ? out_bytes : data_bytes);
 		memcpy(rig.buffer, out, cmd->buffer_bytes);
 	}
 	if (!scsi_cmd_execute(cmd)) {
-		if (aborts) {
-			fake_step(&rig.lun);
-			scsi_cmd_abort(cmd);
-		}
+		if (abort_at >= 0)
+			abort_after((unsigned)abort_at);
 		fake_run(&rig);
 		check(rig.done_count == 1);
 	} else {
@@ -154,6 +164,8 @@ LOOP_ONLY static void execute(const uint8_t *out, size_t out_bytes, bool aborts)
 	check(cmd->data_bytes <= data_bytes);
 	if (cmd->data == SCSI_DATA_IN_PARAM)
 		rig_check_canaries(&rig, (size_t)cmd->data_bytes);
+	if (cmd->data == SCSI_DATA_OUT_GATHER)
+		rig_check_gather(&rig);
 	rig_check_canaries(&rig, SCSI_PARAM_MAX);
 }
 
@@ -172,7 +184,7 @@ LOOP_ONLY static void set_scene(uint8_t how, uint8_t detail)
 }
 
 LOOP_ONLY static void run_command(uint8_t how, const uint8_t *cdb, const uint8_t *out,
-				  size_t out_bytes)
+				  uint16_t out_bytes)
 {
 	size_t size = (size_t)rig.lun.state.size_bytes;
 	const struct scsi_op *op;
@@ -184,7 +196,7 @@ LOOP_ONLY static void run_command(uint8_t how, const uint8_t *cdb, const uint8_t
 	} else if (rig.cmd.data == SCSI_DATA_IN_MEDIUM || rig.cmd.data == SCSI_DATA_OUT_MEDIUM) {
 		move((how & ABORT) != 0);
 	} else {
-		execute(out, out_bytes, (how & ABORT) != 0);
+		execute(out, out_bytes, (how & ABORT) != 0 ? out_bytes & 7 : -1);
 	}
 	check_end();
 	op = scsi_op_find(cdb);
@@ -206,6 +218,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	rig.lun.limits.zeroes_after_unmap = (scene & NO_ZEROES) == 0;
 	rig.lun.limits.write_cache = (scene & NO_CACHE) == 0;
 	rig.lun.state.read_only = (scene & READ_ONLY) != 0;
+	if ((scene & WIDE_IO) != 0)
+		rig.lun.limits.io_align_bytes = 4096;
 	for (unsigned i = 0; i < COMMANDS_MAX && !reader.failed; i++) {
 		uint8_t how = byte_reader_u8(&reader);
 		uint8_t index = byte_reader_u8(&reader);

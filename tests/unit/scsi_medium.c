@@ -176,7 +176,8 @@ Test(scsi_medium, huge_unit)
 /* Every row that writes, and no other, is refused on what is read-only. */
 Test(scsi_medium, read_only)
 {
-	static const uint8_t writers[] = {0x0A, 0x2A, 0x41, 0x42, 0x8A, 0x93, 0xAA};
+	static const uint8_t writers[] = {0x0A, 0x2A, 0x2E, 0x41, 0x42, 0x89,
+					  0x8A, 0x8B, 0x8E, 0x93, 0xAA, 0xAE};
 	const struct scsi_op *op;
 	unsigned at = 0;
 
