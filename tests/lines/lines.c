@@ -87,12 +87,26 @@ static struct lines_line *record_of(uintptr_t number)
 
 /* -- The model -- */
 
+static lines_threads bit_of(unsigned thread)
+{
+	return (lines_threads)1 << thread;
+}
+
+/* The lowest thread of a set that is not empty. */
+static unsigned lowest(lines_threads set)
+{
+	uint64_t low = (uint64_t)set;
+
+	return low != 0 ? (unsigned)__builtin_ctzll(low)
+			: 64 + (unsigned)__builtin_ctzll((uint64_t)(set >> 64));
+}
+
 /* Whom a thread takes the line from: the last writer if it holds it still, else any holder. */
 static unsigned holder_of(const struct lines_line *line, unsigned me)
 {
 	if (line->writer != 0 && line->writer != me + 1)
 		return line->writer - 1u;
-	return (unsigned)__builtin_ctz(line->holders & ~(1u << me));
+	return lowest(line->holders & ~bit_of(me));
 }
 
 static bool same_access(const struct lines_access *a, const struct lines_access *b)
@@ -137,7 +151,7 @@ static void count_move(struct lines_line *line, unsigned me, const struct lines_
 
 static bool is_move(const struct lines_line *line, unsigned me, bool writes)
 {
-	uint32_t mine = 1u << me;
+	lines_threads mine = bit_of(me);
 
 	if (writes)
 		return (line->holders & ~mine) != 0;
@@ -160,7 +174,7 @@ static void touch_line(uintptr_t number, unsigned me, const struct lines_access 
 		line->holders = 0;
 		line->writer = (uint8_t)(me + 1);
 	}
-	line->holders |= 1u << me;
+	line->holders |= bit_of(me);
 	line->last[me] = *access;
 	atomic_flag_clear_explicit(&line->busy, memory_order_release);
 }

@@ -18,7 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LINES_THREADS_MAX 32u
+/* Two loops of the aio engine and their helpers. */
+#define LINES_THREADS_MAX 128u
 #define LINES_PAIRS_MAX 8u
 #define LINES_LINE_BYTES 64u
 
@@ -36,11 +37,13 @@ struct lines_pair {
 	uint8_t from_thread, to_thread;
 };
 
+typedef unsigned __int128 lines_threads;
+
 struct lines_line {
 	_Atomic uintptr_t number; /* Its address / 64; 0: a free record. */
 	atomic_flag busy;         /* Guards what follows. */
 	uint8_t writer;           /* Thread + 1; 0: nobody wrote it. */
-	uint32_t holders;         /* Bit per thread. */
+	lines_threads holders;    /* Bit per thread. */
 	uint64_t moves;           /* Also those that found no room in `pairs`. */
 	struct lines_pair pairs[LINES_PAIRS_MAX];
 	struct lines_access last[LINES_THREADS_MAX];
