@@ -241,6 +241,16 @@ static void check_lun_sizes(const struct checker *c, const struct conf_lun *lun)
 	}
 }
 
+static void check_lun_cache(const struct checker *c, const struct conf_lun *lun)
+{
+	if (lun->write_cache_by_hosts && !lun->write_cache) {
+		conf_errors_add(c->errors, at(c, lun->line),
+				"lun %u: write-cache is off, so hosts cannot turn it on; leave "
+				"write-cache-by-hosts out",
+				lun->number);
+	}
+}
+
 static void check_luns(const struct checker *c, const struct conf_target *target)
 {
 	for (size_t i = 0; i < target->lun_count; i++) {
@@ -254,6 +264,7 @@ static void check_luns(const struct checker *c, const struct conf_target *target
 		}
 		check_lun_parts(c, lun);
 		check_lun_sizes(c, lun);
+		check_lun_cache(c, lun);
 	}
 }
 

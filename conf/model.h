@@ -112,8 +112,9 @@ struct conf_lun {
 	uint16_t number;
 	enum conf_lun_type type;
 	enum conf_cache cache;
-	uint32_t look_ahead; /* Bytes allocated before a stream of writes; 0: none. */
-	bool write_cache;    /* false: every write is durable before it is answered. */
+	uint32_t look_ahead;       /* Bytes allocated before a stream of writes; 0: none. */
+	bool write_cache;          /* false: every write is durable before it is answered. */
+	bool write_cache_by_hosts; /* Hosts may turn it off and on again. */
 	bool read_only;
 	uint32_t block_size;
 	uint32_t physical_block_size;

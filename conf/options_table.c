@@ -127,6 +127,8 @@ static const struct conf_option lun_options[] = {
 	  .initial = "16M", .min = 0, .max = 16 * MIB },
 	{ .name = "write-cache", .type = CONF_SWITCH, FIELD(struct conf_lun, write_cache),
 	  .initial = "on" },
+	{ .name = "write-cache-by-hosts", .type = CONF_SWITCH,
+	  FIELD(struct conf_lun, write_cache_by_hosts), .initial = "no" },
 	{ .name = "read-only", .type = CONF_SWITCH, FIELD(struct conf_lun, read_only),
 	  .initial = "no" },
 	{ .name = "block-size", .type = CONF_SIZE, FIELD(struct conf_lun, block_size),

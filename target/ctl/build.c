@@ -197,6 +197,7 @@ static int build_lun(const struct conf *conf, struct scsi_target *target,
 		.product = from->product,
 		.revision = from->revision,
 		.state_dir = conf->state_dir,
+		.write_cache_by_hosts = from->write_cache_by_hosts,
 	};
 
 	return scsi_target_add_lu(target, from->number, &lu);

@@ -140,6 +140,7 @@ LOOP_ONLY static uint8_t reset(struct conn *conn, const struct pdu_tmf_request *
 		.cold = request->function == PDU_TMF_TARGET_COLD_RESET,
 	};
 	session->resets++;
+	scsi_target_reset(scsi_nexus_target(session->spec.nexus), lu, conn->loop);
 	loop_round_start(&reset->round, &session->spec.server->group, conn->loop, reset_on_loop,
 			 on_reset_done);
 	return ANSWER_LATER;

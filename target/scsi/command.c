@@ -146,9 +146,13 @@ static bool check_range(struct scsi_cmd *cmd)
 
 static bool check_access(struct scsi_cmd *cmd)
 {
-	if ((cmd->op->flags & OP_WRITES) == 0 || !lun_state(cmd->lu->lun)->read_only)
+	if ((cmd->op->flags & OP_WRITES) == 0)
 		return true;
-	return scsi_cmd_fail(cmd, SENSE_WRITE_PROTECTED);
+	if (lun_state(cmd->lu->lun)->read_only)
+		return scsi_cmd_fail(cmd, SENSE_WRITE_PROTECTED);
+	if (scsi_lu_mode(cmd->lu)->write_protect)
+		return scsi_cmd_fail(cmd, SENSE_SOFTWARE_WRITE_PROTECTED);
+	return true;
 }
 
 static bool refine(struct scsi_cmd *cmd)

@@ -23,11 +23,15 @@ enum {
 	TYPE_T10_VENDOR = 0x01,
 	TYPE_NAA = 0x03,
 	TYPE_RELATIVE_PORT = 0x04,
+	TYPE_PORT_GROUP = 0x05,
 	TYPE_SCSI_NAME = 0x08,
 	OF_LU = 0x00,
 	OF_TARGET_PORT = 0x90,   /* With PIV. */
 	OF_TARGET_DEVICE = 0xA0, /* With PIV. */
 };
+
+/* All target ports are one group: they all lead to the same logical units in the same way. */
+#define TARGET_PORT_GROUP 1u
 
 static void write_header(struct byte_writer *writer, uint8_t byte0, uint8_t byte1, size_t length)
 {
@@ -63,14 +67,21 @@ static void write_lu(struct byte_writer *writer, const struct scsi_lu *lu)
 	byte_writer_bytes(writer, identity->serial, serial_length);
 }
 
+/* A number of the target port that the command came through, SPC-4 7.8.5.7 and 7.8.5.8. */
+static void write_number(struct byte_writer *writer, uint8_t type, uint16_t number)
+{
+	write_header(writer, ISCSI | BINARY, OF_TARGET_PORT | type, 4);
+	byte_writer_be16(writer, 0);
+	byte_writer_be16(writer, number);
+}
+
 void scsi_vpd_designators(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	const struct scsi_nexus *nexus = cmd->nexus;
 
 	write_lu(writer, cmd->lu);
-	write_header(writer, ISCSI | BINARY, OF_TARGET_PORT | TYPE_RELATIVE_PORT, 4);
-	byte_writer_be16(writer, 0);
-	byte_writer_be16(writer, nexus->relative_target_port);
+	write_number(writer, TYPE_RELATIVE_PORT, nexus->relative_target_port);
+	write_number(writer, TYPE_PORT_GROUP, TARGET_PORT_GROUP);
 	write_name(writer, OF_TARGET_PORT, nexus->target_port_name);
 	write_name(writer, OF_TARGET_DEVICE, nexus->target->name);
 }

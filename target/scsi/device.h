@@ -1,12 +1,13 @@
 /*
  * What targets, logical units and nexuses consist of: private to scsi/. Targets and logical units
- * do not change while loops run, so any loop reads them; a nexus is its session's loop's alone.
- * Read next: scsi_target.c, nexus.c.
+ * do not change while loops run, but for what a switch publishes, so any loop reads them; a nexus
+ * is its session's loop's alone. Read next: scsi_target.c, nexus.c.
  */
 #ifndef TARGET_SCSI_DEVICE_H
 #define TARGET_SCSI_DEVICE_H
 
 #include "base/group.h"
+#include "target/scsi/mode.h"
 #include "target/scsi/scsi.h"
 #include "target/scsi/sense.h"
 
@@ -30,9 +31,17 @@ struct scsi_lu {
 	char vendor[SCSI_VENDOR_BYTES];
 	char product[SCSI_PRODUCT_BYTES];
 	char revision[SCSI_REVISION_BYTES];
+	bool write_cache_by_hosts;
 	const char *state_dir;                    /* NULL: nothing is kept. */
 	_Atomic(struct scsi_switches *) switches; /* NULL before the first one. */
+	struct scsi_modes modes;
 };
+
+/* Mode parameters as they now are; good for this turn. */
+static inline const struct scsi_mode *scsi_lu_mode(const struct scsi_lu *lu)
+{
+	return published_load(&lu->modes.now);
+}
 
 struct scsi_target {
 	char name[SCSI_DEVICE_NAME_MAX + 1];

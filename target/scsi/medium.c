@@ -32,6 +32,7 @@ LOOP_ONLY static int admit_piece(struct lun_io *io)
 }
 
 LOOP_ONLY static bool start_transfer(struct scsi_piece *piece, enum lun_op op);
+LOOP_ONLY static bool start_flush(struct scsi_piece *piece);
 
 /* What comes after an I/O that went well. True: another one is under way. */
 LOOP_ONLY static bool go_on(struct scsi_piece *piece)
@@ -39,7 +40,10 @@ LOOP_ONLY static bool go_on(struct scsi_piece *piece)
 	struct scsi_cmd *cmd = piece->cmd;
 	enum lun_op done = piece->io.op;
 
-	if (done == LUN_FLUSH || (done == LUN_WRITE && cmd->reads_back))
+	if (done == LUN_WRITE && scsi_io_is_late(cmd, &piece->io) && !cmd->reads_back)
+		return start_flush(piece);
+	if ((done == LUN_FLUSH && cmd->data == SCSI_DATA_IN_MEDIUM) ||
+	    (done == LUN_WRITE && cmd->reads_back))
 		return start_transfer(piece, LUN_READ);
 	if (done == LUN_READ && cmd->byte_check != 0) {
 		scsi_verify_compare(cmd, piece->offset_bytes, piece->buffer, piece->scratch,
@@ -76,7 +80,7 @@ LOOP_ONLY static bool submit_io(struct scsi_piece *piece)
 static uint32_t transfer_flags(const struct scsi_piece *piece, enum lun_op op)
 {
 	if (op == LUN_WRITE)
-		return piece->cmd->durable ? LUN_IO_DURABLE : 0;
+		return scsi_cmd_is_durable(piece->cmd) ? LUN_IO_DURABLE : 0;
 	return piece->scratch == NULL ? LUN_IO_ZEROES_SUFFICE : 0;
 }
 
@@ -98,10 +102,15 @@ static bool start_transfer(struct scsi_piece *piece, enum lun_op op)
 	return submit_io(piece);
 }
 
-/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. */
-LOOP_ONLY static bool start_flush(struct scsi_piece *piece)
+/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. And a
+ * write that is late, after it. */
+static bool start_flush(struct scsi_piece *piece)
 {
 	piece->io.op = LUN_FLUSH;
+	piece->io.flags = 0;
+	piece->io.offset_bytes = 0;
+	piece->io.length_bytes = 0;
+	piece->io.iov_count = 0;
 	return submit_io(piece);
 }
 

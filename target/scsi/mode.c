@@ -1,196 +1,159 @@
 /*
- * MODE SENSE(6) and (10): SPC-4 6.11, 6.12. A page is a row: its bytes, what MODE SELECT may change
- * in them, and a function for those that depend on the logical unit. Nothing can be changed or
- * saved yet.
+ * Images of mode pages and their publication. Not the commands: mode_sense.c, mode_select.c.
  *
- * Threads: the loop of the command.
+ * Threads: the control thread makes them, loops read them, switches replace them. Read next:
+ * mode_table.c.
  */
-#include <assert.h>
+#include "target/scsi/mode.h"
+
 #include <string.h>
 
-#include "target/scsi/op_table.h"
+#include "base/log.h"
+#include "target/scsi/device.h"
 
-#define PAGE_CONTROL_BYTES_MAX 20u
-#define ALL_PAGES 0x3Fu
-#define ALL_SUBPAGES 0xFFu
+#define D_SENSE 0x04u
+#define SWP 0x08u
+#define WCE 0x04u
+#define SPF 0x40u
 
-enum page_control {
-	PC_CURRENT = 0,
-	PC_CHANGEABLE = 1,
-	PC_DEFAULT = 2,
-	PC_SAVED = 3,
-};
-
-struct mode_page {
-	uint8_t code;
-	uint8_t subpage;
-	uint8_t bytes; /* With the header. */
-	uint8_t values[PAGE_CONTROL_BYTES_MAX];
-	uint8_t changeable[PAGE_CONTROL_BYTES_MAX];
-	/* Bytes that follow the logical unit: current and default values. */
-	void (*follow)(const struct scsi_lu *lu, uint8_t *values);
-};
-
-/* SBC-3 6.4.5. WCE is the truth about the LUN's cache. */
-static void follow_caching(const struct scsi_lu *lu, uint8_t *values)
+bool scsi_mode_can_save(const struct scsi_lu *lu)
 {
-	if (lu->limits->write_cache)
-		values[2] |= 0x04;
+	return lu->state_dir != NULL && lun_identity(lu->lun)->naa[0] != 0;
 }
 
-/* In order of page code: MODE SENSE of all pages answers in that order. */
-static const struct mode_page pages[] = {
-	{
-		.code = 0x08,
-		.bytes = 20,
-		.values = {0x08, 18},
-		.changeable = {0x08, 18},
-		.follow = follow_caching,
-	},
-	{
-		/* Control, SPC-4 7.5.8: a task set per I_T nexus (TST), commands in any order
-		 * (QUEUE ALGORITHM MODIFIER), unlimited busy time. */
-		.code = 0x0A,
-		.bytes = 12,
-		.values = {0x0A, 10, 0x20, 0x10, 0, 0, 0, 0, 0xFF, 0xFF},
-		.changeable = {0x0A, 10},
-	},
-	{
-		/* Informational exceptions, SPC-4 7.5.12: there are none to report (DEXCPT). */
-		.code = 0x1C,
-		.bytes = 12,
-		.values = {0x1C, 10, 0x08},
-		.changeable = {0x1C, 10},
-	},
-};
-
-/* What the two commands differ in. */
-struct mode_form {
-	uint8_t header_bytes;
-	bool has_long_lba;
-};
-
-static bool page_is_asked(const struct mode_page *page, const uint8_t *cdb)
+unsigned scsi_mode_offset(enum scsi_mode_page_index index)
 {
-	uint8_t code = cdb[2] & 0x3F;
+	unsigned offset = 0;
 
-	return (code == page->code || code == ALL_PAGES) &&
-	       (cdb[3] == page->subpage || cdb[3] == ALL_SUBPAGES);
+	for (unsigned i = 0; i < index; i++)
+		offset += scsi_mode_pages[i].bytes;
+	return offset;
 }
 
-static void write_page(const struct scsi_cmd *cmd, const struct mode_page *page,
-		       struct byte_writer *writer)
+static void write_header(const struct scsi_mode_page *page, uint8_t *out)
 {
-	uint8_t values[PAGE_CONTROL_BYTES_MAX];
-	bool changeable = cmd->cdb[2] >> 6 == PC_CHANGEABLE;
+	unsigned header = scsi_mode_header_bytes(page);
 
-	memcpy(values, changeable ? page->changeable : page->values, sizeof(values));
-	if (!changeable && page->follow != NULL)
-		page->follow(cmd->lu, values);
-	byte_writer_bytes(writer, values, page->bytes);
-}
-
-/* SBC-3 6.4.2: of 8 bytes, or of 16 where block numbers need them. */
-static void write_block_descriptor(const struct scsi_lu *lu, bool long_lba,
-				   struct byte_writer *writer)
-{
-	uint64_t count = scsi_lu_block_count(lu);
-
-	if (long_lba) {
-		byte_writer_be64(writer, count);
-		byte_writer_zero(writer, 4);
-		byte_writer_be32(writer, lu->block_bytes);
+	out[0] = page->code;
+	out[1] = (uint8_t)(page->bytes - header);
+	if (page->subpage == 0)
 		return;
+	out[0] |= SPF;
+	out[1] = page->subpage;
+	out[2] = 0;
+	out[3] = (uint8_t)(page->bytes - header);
+}
+
+void scsi_mode_read(const struct scsi_lu *lu, const struct scsi_mode *mode,
+		    enum scsi_mode_page_index index, enum scsi_page_control control, uint8_t *out)
+{
+	const struct scsi_mode_page *page = &scsi_mode_pages[index];
+	const uint8_t *stored = control == MODE_SAVED ? mode->saved : mode->current;
+	uint8_t changeable[SCSI_MODE_PAGE_BYTES_MAX];
+
+	stored += scsi_mode_offset(index);
+	memcpy(out, page->values, page->bytes);
+	memcpy(changeable, page->changeable, page->bytes);
+	if (page->follow != NULL)
+		page->follow(lu, out, changeable);
+	if (control == MODE_CHANGEABLE)
+		memcpy(out, changeable, page->bytes);
+	for (unsigned i = 0; i < page->bytes && control != MODE_CHANGEABLE; i++) {
+		if (control != MODE_DEFAULT)
+			out[i] = (uint8_t)((out[i] & ~changeable[i]) | (stored[i] & changeable[i]));
 	}
-	byte_writer_be32(writer, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX);
-	byte_writer_u8(writer, 0);
-	byte_writer_be24(writer, lu->block_bytes);
+	write_header(page, out);
 }
 
-/* Answers false when no page is what the CDB asks for. */
-static bool write_pages(const struct scsi_cmd *cmd, struct byte_writer *writer)
+/* All pages of one kind, one behind the other. */
+static void read_all(const struct scsi_lu *lu, const struct scsi_mode *mode,
+		     enum scsi_page_control control, uint8_t image[SCSI_MODE_BYTES_MAX])
 {
-	bool any = false;
+	unsigned offset = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		if (!page_is_asked(&pages[i], cmd->cdb))
-			continue;
-		write_page(cmd, &pages[i], writer);
-		any = true;
+	memset(image, 0, SCSI_MODE_BYTES_MAX);
+	for (unsigned i = 0; i < SCSI_MODE_PAGE_COUNT; i++) {
+		scsi_mode_read(lu, mode, i, control, image + offset);
+		offset += scsi_mode_pages[i].bytes;
 	}
-	return any;
 }
 
-/* WP, and DPOFUA: both bits are honoured in every command that has them. */
-static uint8_t device_specific(const struct scsi_lu *lu)
+void scsi_mode_defaults(const struct scsi_lu *lu, uint8_t image[SCSI_MODE_BYTES_MAX])
 {
-	return (uint8_t)(0x10 | (lun_state(lu->lun)->read_only ? 0x80 : 0));
+	static const struct scsi_mode none;
+
+	read_all(lu, &none, MODE_DEFAULT, image);
 }
 
-/* Mode parameter header, SPC-4 7.5.5. MODE DATA LENGTH does not count itself. */
-static void write_header(const struct scsi_cmd *cmd, const struct mode_form *form,
-			 struct byte_writer *writer, size_t rest_bytes, uint8_t descriptor_bytes)
+/* What commands look at, out of the images. */
+static void decode(const struct scsi_lu *lu, struct scsi_mode *mode)
 {
-	uint8_t specific = device_specific(cmd->lu);
+	uint8_t page[SCSI_MODE_PAGE_BYTES_MAX];
 
-	if (form->header_bytes == 4) {
-		byte_writer_u8(writer, (uint8_t)(3 + rest_bytes));
-		byte_writer_u8(writer, 0);
-		byte_writer_u8(writer, specific);
-		byte_writer_u8(writer, descriptor_bytes);
+	scsi_mode_read(lu, mode, MODE_PAGE_CONTROL, MODE_CURRENT, page);
+	mode->descriptor_sense = (page[2] & D_SENSE) != 0;
+	mode->write_protect = (page[4] & SWP) != 0;
+	scsi_mode_read(lu, mode, MODE_PAGE_CACHING, MODE_CURRENT, page);
+	mode->write_through = lu->limits->write_cache && (page[2] & WCE) == 0;
+}
+
+void scsi_mode_publish(struct scsi_lu *lu, const struct scsi_mode *next)
+{
+	struct scsi_modes *modes = &lu->modes;
+	struct scsi_mode *spare = &modes->versions[scsi_lu_mode(lu) == &modes->versions[0]];
+
+	*spare = *next;
+	decode(lu, spare);
+	atomic_store_explicit(&modes->now.current, spare, memory_order_release);
+}
+
+void scsi_mode_init(struct scsi_lu *lu)
+{
+	struct scsi_mode *mode = &lu->modes.versions[0];
+
+	scsi_mode_defaults(lu, mode->saved);
+	if (scsi_mode_can_save(lu))
+		scsi_mode_load(lu, mode->saved);
+	/* Whatever the file says of bits that may not change is left out. */
+	read_all(lu, mode, MODE_SAVED, mode->current);
+	memcpy(mode->saved, mode->current, sizeof(mode->saved));
+	decode(lu, mode);
+	atomic_store_explicit(&lu->modes.now.current, mode, memory_order_release);
+}
+
+/* -- Reset -- */
+
+static enum scsi_switch_step begin_reset(struct scsi_switch *change)
+{
+	struct scsi_mode next = *scsi_lu_mode(change->lu);
+
+	if (memcmp(next.current, next.saved, sizeof(next.current)) == 0)
+		return SCSI_SWITCH_END;
+	memcpy(next.current, next.saved, sizeof(next.current));
+	scsi_mode_publish(change->lu, &next);
+	return SCSI_SWITCH_PUBLISH;
+}
+
+static void on_reset_done(struct scsi_switch *change)
+{
+	atomic_store_explicit(&change->lu->modes.resetting, false, memory_order_release);
+}
+
+/* Nobody is told: whoever hears of a reset takes no parameter for granted. One that has been asked
+ * for and has not ended does for this one, too: a MODE SELECT between them has been aborted. */
+void scsi_mode_reset(struct scsi_lu *lu, struct loop *loop)
+{
+	struct scsi_modes *modes = &lu->modes;
+	const struct scsi_mode *now = scsi_lu_mode(lu);
+
+	if (memcmp(now->current, now->saved, sizeof(now->current)) == 0 ||
+	    atomic_exchange_explicit(&modes->resetting, true, memory_order_acq_rel))
 		return;
-	}
-	byte_writer_be16(writer, (uint16_t)(6 + rest_bytes));
-	byte_writer_u8(writer, 0);
-	byte_writer_u8(writer, specific);
-	byte_writer_u8(writer, descriptor_bytes == 16 ? 1 : 0); /* LONGLBA */
-	byte_writer_u8(writer, 0);
-	byte_writer_be16(writer, descriptor_bytes);
-}
-
-/* A page code that is not there is named in the CDB's byte 2, a subpage in byte 3. */
-static bool fail_page(struct scsi_cmd *cmd)
-{
-	if (cmd->cdb[3] != 0 && cmd->cdb[3] != ALL_SUBPAGES)
-		return scsi_cmd_fail_field(cmd, 3, 7);
-	return scsi_cmd_fail_field(cmd, 2, 5);
-}
-
-static void answer_mode_sense(struct scsi_cmd *cmd, const struct mode_form *form,
-			      struct byte_writer *writer)
-{
-	uint8_t rest[16 + ARRAY_SIZE(pages) * PAGE_CONTROL_BYTES_MAX];
-	struct byte_writer rest_writer = byte_writer_make(rest, sizeof(rest));
-	bool long_lba = form->has_long_lba && (cmd->cdb[1] & 0x10) != 0;
-	uint8_t descriptor_bytes = 0;
-
-	if (cmd->cdb[2] >> 6 == PC_SAVED) {
-		scsi_cmd_fail(cmd, SENSE_SAVING_PARAMETERS_NOT_SUPPORTED);
+	modes->reset = (struct scsi_switch){
+		.lu = lu, .loop = loop, .begin = begin_reset, .done = on_reset_done};
+	if (scsi_switch_start(&modes->reset) == 0)
 		return;
-	}
-	if ((cmd->cdb[1] & 0x08) == 0) { /* DBD */
-		write_block_descriptor(cmd->lu, long_lba, &rest_writer);
-		descriptor_bytes = (uint8_t)rest_writer.wanted;
-	}
-	if (!write_pages(cmd, &rest_writer)) {
-		fail_page(cmd);
-		return;
-	}
-	assert(!byte_writer_overran(&rest_writer));
-	write_header(cmd, form, writer, rest_writer.wanted, descriptor_bytes);
-	byte_writer_bytes(writer, rest, rest_writer.wanted);
-}
-
-void scsi_answer_mode_sense_6(struct scsi_cmd *cmd, struct byte_writer *writer)
-{
-	static const struct mode_form form = {.header_bytes = 4};
-
-	answer_mode_sense(cmd, &form, writer);
-}
-
-void scsi_answer_mode_sense_10(struct scsi_cmd *cmd, struct byte_writer *writer)
-{
-	static const struct mode_form form = {.header_bytes = 8, .has_long_lba = true};
-
-	answer_mode_sense(cmd, &form, writer);
+	log_error("scsi", "%s: memory is short, mode parameters outlive a reset",
+		  lun_name(lu->lun));
+	on_reset_done(&modes->reset);
 }

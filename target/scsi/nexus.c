@@ -105,6 +105,9 @@ enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *
 	 */
 	if (reason == SENSE_POWER_ON) {
 		*pending = 0;
+	} else if (reason == SENSE_REPORTED_LUNS_CHANGED) {
+		/* One list for all logical units, told once (LUICLR). */
+		scsi_nexus_luns_reported(nexus);
 	} else {
 		*pending &= (uint16_t)(*pending - 1u); /* The lowest bit, if there is one. */
 	}

@@ -90,6 +90,12 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0x01, 0xFF, FF2 },
 		.answer = scsi_answer_inquiry,
 	} },
+	[0x15] = { .op = {
+		.name = "MODE SELECT(6)", .opcode = 0x15, .cdb_bytes = 6,
+		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
+		.length = { 4, 1 }, .usage = { 0, 0x13, 0, 0, 0xFF },
+		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
+	} },
 	[0x1A] = { .op = {
 		.name = "MODE SENSE(6)", .opcode = 0x1A, .cdb_bytes = 6,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
@@ -178,6 +184,18 @@ static const struct opcode opcodes[OPCODES] = {
 		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0, 0, 0, 0, 0, 0, FF2 },
 		.execute = scsi_execute_unmap,
+	} },
+	[0x4D] = { .op = {
+		.name = "LOG SENSE", .opcode = 0x4D, .cdb_bytes = 10,
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
+		.usage = { 0, 0, FF2, 0, FF4 },
+		.answer = scsi_answer_log_sense,
+	} },
+	[0x55] = { .op = {
+		.name = "MODE SELECT(10)", .opcode = 0x55, .cdb_bytes = 10,
+		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
+		.length = { 7, 2 }, .usage = { 0, 0x13, 0, 0, 0, 0, 0, FF2 },
+		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
 	} },
 	[0x5A] = { .op = {
 		.name = "MODE SENSE(10)", .opcode = 0x5A, .cdb_bytes = 10,

@@ -89,8 +89,9 @@ static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field fiel
 	return value;
 }
 
-/* The rows' functions: inquiry.c, mode.c, opcodes.c, status.c, steps.c, write_same.c, unmap.c,
- * verify.c, compare_and_write.c, orwrite.c, write_and_verify.c, upkeep.c. */
+/* The rows' functions: inquiry.c, mode_sense.c, mode_select.c, log_sense.c, opcodes.c, status.c,
+ * steps.c, write_same.c, unmap.c, verify.c, compare_and_write.c, orwrite.c, write_and_verify.c,
+ * upkeep.c. */
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -98,6 +99,9 @@ void scsi_answer_read_capacity_10(struct scsi_cmd *cmd, struct byte_writer *writ
 void scsi_answer_read_capacity_16(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_6(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_mode_sense_10(struct scsi_cmd *cmd, struct byte_writer *writer);
+void scsi_answer_log_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
+bool scsi_refine_mode_select(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_mode_select(struct scsi_cmd *cmd);
 void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_task_management(struct scsi_cmd *cmd, struct byte_writer *writer);
 LOOP_ONLY bool scsi_execute_flush(struct scsi_cmd *cmd);

@@ -126,7 +126,7 @@ static void on_released(struct lun_exclusive *range)
 	end_if_idle(rewrite->cmd);
 }
 
-/* -- The two I/Os -- */
+/* -- The two I/Os, and a flush if the write was late -- */
 
 LOOP_ONLY static int admit(struct lun_io *io)
 {
@@ -143,10 +143,11 @@ LOOP_ONLY static bool submit(struct scsi_cmd *cmd, enum lun_op op)
 
 	lun_io_init(io);
 	io->op = op;
-	io->flags = op == LUN_WRITE && cmd->durable ? LUN_IO_DURABLE : 0;
+	io->flags = op == LUN_WRITE && scsi_cmd_is_durable(cmd) ? LUN_IO_DURABLE : 0;
 	io->admit = admit;
 	io->done = on_io_done;
-	fill_io(cmd, io);
+	if (op != LUN_FLUSH)
+		fill_io(cmd, io);
 	res = scsi_cmd_admit(cmd, io);
 	if (res != 0)
 		return scsi_cmd_fail_io(cmd, op, res);
@@ -158,9 +159,11 @@ LOOP_ONLY static bool submit(struct scsi_cmd *cmd, enum lun_op op)
 /* What comes after an I/O that went well. True: another one is under way. */
 LOOP_ONLY static bool go_on(struct scsi_cmd *cmd, enum lun_op done)
 {
-	if (done == LUN_WRITE || scsi_cmd_has_failed(cmd) || !cmd->rewrite->rewrite(cmd))
+	if (scsi_cmd_has_failed(cmd))
 		return false;
-	return submit(cmd, LUN_WRITE);
+	if (done == LUN_WRITE && scsi_io_is_late(cmd, &cmd->io))
+		return submit(cmd, LUN_FLUSH);
+	return done == LUN_READ && cmd->rewrite->rewrite(cmd) && submit(cmd, LUN_WRITE);
 }
 
 static void on_io_done(struct lun_io *io, int res)

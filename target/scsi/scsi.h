@@ -120,6 +120,7 @@ struct scsi_cmd {
 	bool aborted;
 	bool durable;          /* FUA */
 	bool running;          /* `io` is the LUN's. */
+	bool late;             /* WCE was turned off while a step wrote to the cache. */
 	bool reads_back;       /* WRITE AND VERIFY */
 	uint8_t byte_check;    /* VERIFY: BYTCHK */
 	enum lun_op medium_op; /* What execute's steps do. */
@@ -194,6 +195,8 @@ struct scsi_lu_spec {
 	/* Where state that must survive is kept, in files named by the LUN's identity; borrowed,
 	 * outlives the logical unit. NULL: nothing is kept. */
 	const char *state_dir;
+	/* Hosts may turn a write cache that the LUN has off and on again (WCE). */
+	bool write_cache_by_hosts;
 };
 
 /* `group` are the loops of all its nexuses; borrowed, and may be filled in until they run. */
@@ -204,6 +207,12 @@ int MUST_CHECK scsi_target_create(const char *iscsi_name, const struct loop_grou
  * ASCII, -ENOMEM. */
 int MUST_CHECK scsi_target_add_lu(struct scsi_target *target, uint16_t number,
 				  const struct scsi_lu_spec *spec);
+/*
+ * A logical unit, or every one (NULL), was reset (SAM-5 6.3.3): what loops share goes back to where
+ * it began, by switches, soon. Tasks and unit attentions are the transport's.
+ */
+LOOP_ONLY void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *lu,
+				 struct loop *loop);
 /* Free target and logical units (not the LUNs). No nexus may be left. */
 void scsi_target_free(struct scsi_target *target);
 unsigned scsi_target_lu_count(const struct scsi_target *target);

@@ -96,6 +96,7 @@ static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 {
 	lu->lun = spec->lun;
 	lu->state_dir = spec->state_dir;
+	lu->write_cache_by_hosts = spec->write_cache_by_hosts;
 	lu->limits = lun_limits(spec->lun);
 	lu->block_bytes = lu->limits->logical_block_bytes;
 	if (lu->block_bytes == 0)
@@ -138,11 +139,22 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 	lu->number = number;
 	lu->target = target;
 	res = lu_init(lu, spec);
-	if (res == 0)
+	if (res == 0) {
+		scsi_mode_init(lu);
 		res = lu_insert(target, lu);
+	}
 	if (res != 0)
 		free(lu);
 	return res;
+}
+
+void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *lu,
+		       struct loop *loop)
+{
+	for (unsigned i = 0; i < target->lu_count; i++) {
+		if (lu == NULL || lu == target->lus[i])
+			scsi_mode_reset(target->lus[i], loop);
+	}
 }
 
 unsigned scsi_target_lu_count(const struct scsi_target *target)

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/bytes.h"
+#include "target/scsi/device.h"
 
 /* Response codes, SPC-4 4.5.1; deferred errors are never reported. */
 #define FIXED_CURRENT 0x70u
@@ -79,12 +80,19 @@ uint8_t sense_write(uint8_t *out, enum scsi_sense_format format, const struct sc
 	return format == SENSE_FORMAT_FIXED ? write_fixed(out, data) : write_descriptors(out, data);
 }
 
+/* What D_SENSE of the logical unit says; without one it is the format that everybody knows. */
+static enum scsi_sense_format format_of(const struct scsi_cmd *cmd)
+{
+	return cmd->lu != NULL && scsi_lu_mode(cmd->lu)->descriptor_sense ? SENSE_FORMAT_DESCRIPTOR
+									  : SENSE_FORMAT_FIXED;
+}
+
 bool scsi_cmd_fail_with(struct scsi_cmd *cmd, const struct scsi_sense_data *data)
 {
 	if (scsi_cmd_has_failed(cmd))
 		return false;
 	cmd->status = SCSI_CHECK_CONDITION;
-	cmd->sense_bytes = sense_write(cmd->sense, SENSE_FORMAT_FIXED, data);
+	cmd->sense_bytes = sense_write(cmd->sense, format_of(cmd), data);
 	return false;
 }
 
@@ -111,11 +119,16 @@ bool scsi_cmd_fail_field(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit)
 
 bool scsi_cmd_fail_parameter(struct scsi_cmd *cmd, uint16_t byte)
 {
+	return scsi_cmd_fail_parameter_bit(cmd, byte, SENSE_NO_BIT);
+}
+
+bool scsi_cmd_fail_parameter_bit(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit)
+{
 	return scsi_cmd_fail_with(cmd, &(struct scsi_sense_data){
 					       .reason = SENSE_INVALID_FIELD_IN_PARAMETER_LIST,
 					       .has_field = true,
 					       .field_byte = byte,
-					       .field_bit = SENSE_NO_BIT,
+					       .field_bit = bit,
 				       });
 }
 
@@ -133,6 +146,7 @@ static const struct {
 	{-EDQUOT, SENSE_SPACE_ALLOCATION_FAILED},
 	{-EFBIG, SENSE_SPACE_ALLOCATION_FAILED},
 	{-EROFS, SENSE_WRITE_PROTECTED},
+	{-EPERM, SENSE_SOFTWARE_WRITE_PROTECTED},
 	{-ENODEV, SENSE_NOT_READY_MANUAL_INTERVENTION},
 	{-EBUSY, SENSE_NOT_READY_OPERATION_IN_PROGRESS},
 	{-ECANCELED, SENSE_NO_ADDITIONAL_ABORTED},

@@ -38,6 +38,7 @@ enum scsi_sense {
 	SENSE_THRESHOLD_REACHED,
 	SENSE_REPORTED_LUNS_CHANGED,
 	SENSE_WRITE_PROTECTED,
+	SENSE_SOFTWARE_WRITE_PROTECTED,
 	SENSE_SPACE_ALLOCATION_FAILED,
 	SENSE_NO_ADDITIONAL_ABORTED,
 	SENSE_DATA_PHASE_ERROR,
@@ -101,6 +102,8 @@ bool scsi_cmd_fail(struct scsi_cmd *cmd, enum scsi_sense reason);
 bool scsi_cmd_fail_field(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit);
 /* 05/26/00 that points to a byte of the parameter list. */
 bool scsi_cmd_fail_parameter(struct scsi_cmd *cmd, uint16_t byte);
+/* The same, and to a bit of it. */
+bool scsi_cmd_fail_parameter_bit(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit);
 /* What a lun_io's negative errno means to the initiator. */
 bool scsi_cmd_fail_io(struct scsi_cmd *cmd, enum lun_op op, int res);
 

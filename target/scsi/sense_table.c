@@ -55,6 +55,8 @@ const struct scsi_sense_row scsi_sense_table[SENSE_COUNT] = {
 	[SENSE_REPORTED_LUNS_CHANGED] = { SENSE_KEY_UNIT_ATTENTION, 0x3F, 0x0E,
 		"reported LUNs data has changed" },
 	[SENSE_WRITE_PROTECTED] = { SENSE_KEY_DATA_PROTECT, 0x27, 0x00, "write protected" },
+	[SENSE_SOFTWARE_WRITE_PROTECTED] = { SENSE_KEY_DATA_PROTECT, 0x27, 0x02,
+		"logical unit software write protected" },
 	[SENSE_SPACE_ALLOCATION_FAILED] = { SENSE_KEY_DATA_PROTECT, 0x27, 0x07,
 		"space allocation failed write protect" },
 	[SENSE_NO_ADDITIONAL_ABORTED] = { SENSE_KEY_ABORTED_COMMAND, 0x00, 0x00,

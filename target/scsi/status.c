@@ -6,13 +6,15 @@
  */
 #include "target/scsi/op_table.h"
 
-/* An answer cut shorter than this has not told the additional sense code of fixed format. */
+/* An answer cut shorter than this has not told the additional sense code: fixed, descriptors. */
 #define SENSE_TOLD_BYTES 14u
+#define SENSE_TOLD_DESCRIPTOR_BYTES 4u
 
 /* Why a command would fail now. A unit attention is told once, but not lost in too short an answer.
  */
-LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd)
+LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd, bool descriptors)
 {
+	unsigned told = descriptors ? SENSE_TOLD_DESCRIPTOR_BYTES : SENSE_TOLD_BYTES;
 	enum scsi_sense reason;
 
 	if (cmd->lu == NULL)
@@ -20,14 +22,15 @@ LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd)
 	reason = scsi_nexus_pending(cmd->nexus, cmd->lu);
 	if (reason == SENSE_NONE)
 		return scsi_lu_readiness(cmd->lu);
-	return cmd->data_bytes < SENSE_TOLD_BYTES ? reason : scsi_nexus_take(cmd->nexus, cmd->lu);
+	return cmd->data_bytes < told ? reason : scsi_nexus_take(cmd->nexus, cmd->lu);
 }
 
-/* SPC-4 6.39: the status is GOOD, what would be sense data is the answer. */
+/* SPC-4 6.39: the status is GOOD, what would be sense data is the answer. Its format is what the
+ * CDB asks for: D_SENSE speaks of sense data that come with a status. */
 LOOP_ONLY void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	bool descriptors = (cmd->cdb[1] & 0x01) != 0;
-	struct scsi_sense_data data = {.reason = find_reason(cmd)};
+	struct scsi_sense_data data = {.reason = find_reason(cmd, descriptors)};
 	uint8_t sense[SENSE_DESCRIPTOR_MAX];
 	uint8_t length;
 

@@ -20,7 +20,7 @@ bool scsi_cmd_take_scratch(struct scsi_cmd *cmd)
 	return false;
 }
 
-LOOP_ONLY static void give_scratch_back(struct scsi_cmd *cmd)
+void scsi_cmd_give_scratch(struct scsi_cmd *cmd)
 {
 	if (cmd->scratch == NULL)
 		return;
@@ -66,6 +66,8 @@ int scsi_cmd_admit(const struct scsi_cmd *cmd, const struct lun_io *io)
 		return -ENODEV;
 	if (state->read_only && op_changes_medium(io->op))
 		return -EROFS;
+	if (scsi_lu_mode(cmd->lu)->write_protect && op_changes_medium(io->op))
+		return -EPERM;
 	/* The LUN may have shrunk since the CDB was checked. */
 	if (io->op != LUN_FLUSH &&
 	    !checked_range(io->offset_bytes, io->length_bytes, state->size_bytes))
@@ -80,6 +82,16 @@ LOOP_ONLY static int admit_step(struct lun_io *io)
 
 LOOP_ONLY static void on_step_done(struct lun_io *io, int res);
 
+/* The last step, where one before it was late. */
+static bool next_late_flush(struct scsi_cmd *cmd, struct lun_io *io)
+{
+	bool late = cmd->late;
+
+	cmd->late = false;
+	io->op = LUN_FLUSH;
+	return late;
+}
+
 /* True: a step is under way. False: there is none, or the command has failed. */
 LOOP_ONLY static bool submit_next(struct scsi_cmd *cmd)
 {
@@ -91,8 +103,10 @@ LOOP_ONLY static bool submit_next(struct scsi_cmd *cmd)
 	lun_io_init(io);
 	io->admit = admit_step;
 	io->done = on_step_done;
-	if (!cmd->steps->next(cmd, io))
+	if (!cmd->steps->next(cmd, io) && !next_late_flush(cmd, io))
 		return false;
+	if (op_changes_medium(io->op) && scsi_cmd_is_durable(cmd))
+		io->flags |= LUN_IO_DURABLE;
 	res = scsi_cmd_admit(cmd, io);
 	if (res != 0)
 		return scsi_cmd_fail_io(cmd, io->op, res);
@@ -110,10 +124,11 @@ static void on_step_done(struct lun_io *io, int res)
 		scsi_cmd_fail_io(cmd, io->op, res);
 	} else if (cmd->steps->check == NULL || cmd->steps->check(cmd)) {
 		cmd->progress_bytes += io->length_bytes;
+		cmd->late |= op_changes_medium(io->op) && scsi_io_is_late(cmd, io);
 	}
 	if (submit_next(cmd))
 		return;
-	give_scratch_back(cmd);
+	scsi_cmd_give_scratch(cmd);
 	cmd->done(cmd);
 }
 
@@ -122,7 +137,7 @@ bool scsi_steps_start(struct scsi_cmd *cmd, const struct scsi_steps *steps)
 	cmd->steps = steps;
 	if (submit_next(cmd))
 		return false;
-	give_scratch_back(cmd);
+	scsi_cmd_give_scratch(cmd);
 	return true;
 }
 

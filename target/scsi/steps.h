@@ -24,12 +24,27 @@ struct scsi_steps {
 LOOP_ONLY bool scsi_steps_start(struct scsi_cmd *cmd, const struct scsi_steps *steps);
 /* Give the command a scratch buffer. False: none is left, and the command has ended with BUSY. */
 LOOP_ONLY bool scsi_cmd_take_scratch(struct scsi_cmd *cmd);
+/* Give it back, if there is one; scsi_steps do so at their end. */
+LOOP_ONLY void scsi_cmd_give_scratch(struct scsi_cmd *cmd);
 /* Point the io's vector again and again at one buffer of a whole number of blocks, for a length of
  * at most STEP_MOVE_BYTES_MAX. */
 void scsi_io_repeat(struct lun_io *io, uint8_t *buffer, uint64_t length_bytes);
 /* The range of the next step: what is left of `total_bytes` behind the progress, at most `max`. */
 void scsi_io_next_range(const struct scsi_cmd *cmd, struct lun_io *io, uint64_t total_bytes,
 			uint64_t max);
+
+/* Has a write to be durable before it is answered: FUA, or WCE turned off by a host. */
+static inline bool scsi_cmd_is_durable(const struct scsi_cmd *cmd)
+{
+	return cmd->durable || scsi_lu_mode(cmd->lu)->write_through;
+}
+
+/* Was it written to the cache and WCE turned off meanwhile? Then it needs a flush, because whoever
+ * turned it off takes what is answered from now on for durable. */
+static inline bool scsi_io_is_late(const struct scsi_cmd *cmd, const struct lun_io *io)
+{
+	return (io->flags & LUN_IO_DURABLE) == 0 && scsi_lu_mode(cmd->lu)->write_through;
+}
 
 /*
  * May this io go to the medium now? 0 or negative errno: the state of the LUN is looked at again

@@ -22,6 +22,8 @@
 
 static void page_supported(const struct scsi_cmd *cmd, struct byte_writer *writer);
 static void page_serial(const struct scsi_cmd *cmd, struct byte_writer *writer);
+static void page_extended(const struct scsi_cmd *cmd, struct byte_writer *writer);
+static void page_policy(const struct scsi_cmd *cmd, struct byte_writer *writer);
 static void page_limits(const struct scsi_cmd *cmd, struct byte_writer *writer);
 static void page_characteristics(const struct scsi_cmd *cmd, struct byte_writer *writer);
 static void page_provisioning(const struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -35,6 +37,8 @@ static const struct page {
 	{.code = 0x00, .without_lu = true, .write = page_supported},
 	{.code = 0x80, .write = page_serial},
 	{.code = 0x83, .write = scsi_vpd_designators},
+	{.code = 0x86, .write = page_extended},
+	{.code = 0x87, .write = page_policy},
 	{.code = 0xB0, .write = page_limits},
 	{.code = 0xB1, .write = page_characteristics},
 	{.code = 0xB2, .write = page_provisioning},
@@ -58,6 +62,36 @@ static void page_serial(const struct scsi_cmd *cmd, struct byte_writer *writer)
 	const char *serial = lun_identity(cmd->lu->lun)->serial;
 
 	byte_writer_bytes(writer, serial, strlen(serial));
+}
+
+#define SIMPSUP 0x01u
+#define V_SUP 0x01u
+#define LUICLR 0x01u
+#define RTD_SUP 0x08u
+
+/*
+ * SPC-4 7.8.7, and RTD_SUP of SPC-5. Commands with the attributes ORDERED and HEAD OF QUEUE are
+ * done like SIMPLE ones, so those are not announced.
+ */
+static void page_extended(const struct scsi_cmd *cmd, struct byte_writer *writer)
+{
+	byte_writer_u8(writer, 0); /* No microcode, no protection information. */
+	byte_writer_u8(writer, SIMPSUP);
+	byte_writer_u8(writer, cmd->lu->limits->write_cache ? V_SUP : 0);
+	byte_writer_u8(writer, LUICLR);
+	byte_writer_u8(writer, RTD_SUP);
+	byte_writer_zero(writer, 4);
+	byte_writer_u8(writer, SENSE_DESCRIPTOR_MAX);
+	byte_writer_zero(writer, 50);
+}
+
+/* SPC-4 7.8.10: all pages and subpages are shared by all nexuses, and not by logical units. */
+static void page_policy(const struct scsi_cmd *cmd, struct byte_writer *writer)
+{
+	(void)cmd;
+	byte_writer_u8(writer, 0x3F);
+	byte_writer_u8(writer, 0xFF);
+	byte_writer_zero(writer, 2);
 }
 
 /* SBC-3 6.6.4. Zero says "no limit", or for UNMAP "not done". */

@@ -73,6 +73,17 @@ static void shape_cdb(uint8_t *cdb, uint8_t how, uint8_t index)
 		cdb[1] = (uint8_t)((cdb[1] & 0xE0) | op->service_action);
 }
 
+/* A row of the table of sense codes. */
+static bool is_known(uint8_t key, const uint8_t *code)
+{
+	bool known = false;
+
+	for (unsigned i = SENSE_NONE + 1; i < SENSE_COUNT; i++)
+		known |= scsi_sense_table[i].key == key && scsi_sense_table[i].asc == code[0] &&
+			 scsi_sense_table[i].ascq == code[1];
+	return known;
+}
+
 static void check_end(void)
 {
 	const struct scsi_cmd *cmd = &rig.cmd;
@@ -86,11 +97,15 @@ static void check_end(void)
 		check(cmd->sense_bytes == 0);
 		return;
 	}
-	check(cmd->sense_bytes == SCSI_FIXED_SENSE_BYTES && (cmd->sense[0] & 0x7F) == 0x70);
-	for (unsigned i = SENSE_NONE + 1; i < SENSE_COUNT; i++)
-		known |= scsi_sense_table[i].key == cmd->sense[2] &&
-			 scsi_sense_table[i].asc == cmd->sense[12] &&
-			 scsi_sense_table[i].ascq == cmd->sense[13];
+	/* Commands may change D_SENSE. */
+	if ((cmd->sense[0] & 0x7F) == 0x72) {
+		check(cmd->sense_bytes == 8u + cmd->sense[7]);
+		known = is_known(cmd->sense[1], cmd->sense + 2);
+	} else {
+		check(cmd->sense_bytes == SCSI_FIXED_SENSE_BYTES);
+		check((cmd->sense[0] & 0x7F) == 0x70);
+		known = is_known(cmd->sense[2], cmd->sense + 12);
+	}
 	check(known);
 }
 

@@ -284,6 +284,9 @@ static const struct error_case cases[] = {
 	 "f:3: lun 0: size is not a multiple of block-size; round it to one"},
 	{"physical below logical", LUN("block-size = 4K\nphysical-block-size = 512"),
 	 "f:3: lun 0: physical-block-size is below block-size; make them equal"},
+	{"no cache for hosts", LUN("write-cache = off\nwrite-cache-by-hosts = yes"),
+	 "f:3: lun 0: write-cache is off, so hosts cannot turn it on; leave write-cache-by-hosts "
+	 "out"},
 	{"group without portal", TARGET("portal-groups = { 1, 7 }"),
 	 "f:2: portal-groups names tag 7, which no portal has; give a portal tag = 7"},
 	{"open target", "portal \"192.0.2.1\" { }\ntarget \"iqn.2026-11.io.ringsan:a\" { }\n",

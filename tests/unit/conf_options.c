@@ -63,6 +63,7 @@ Test(conf_options, defaults)
 				       "\t\tcache = direct\n"
 				       "\t\tlook-ahead = 16M\n"
 				       "\t\twrite-cache = on\n"
+				       "\t\twrite-cache-by-hosts = off\n"
 				       "\t\tread-only = off\n"
 				       "\t\tblock-size = 512\n"
 				       "\t\tphysical-block-size = 4K\n"

@@ -35,7 +35,7 @@ struct rig {
 
 static inline void fake_run(struct rig *rig)
 {
-	while (fake_message(&rig->loop) || fake_step(&rig->lun))
+	while (fake_message(&rig->loop) || fake_call(&rig->loop) || fake_step(&rig->lun))
 		continue;
 }
 
@@ -285,6 +285,7 @@ static inline uint32_t rig_sense(const struct rig *rig)
 #define INFORMATION_UNIT 0x050E03u
 #define NO_SAVING 0x053900u
 #define WRITE_PROTECTED 0x072700u
+#define SOFTWARE_WRITE_PROTECTED 0x072702u
 #define NO_SPACE 0x072707u
 #define NOT_READY 0x020403u
 #define IN_PROGRESS 0x020407u

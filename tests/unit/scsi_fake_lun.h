@@ -21,6 +21,7 @@ struct loop {
 	bool taken[FAKE_BUFFERS];
 	struct loop_msg *first_msg;
 	struct loop_msg **last_msg;
+	struct list_node calls; /* loop_call: what may block, done when a test lets it. */
 };
 
 struct lun {
@@ -49,6 +50,7 @@ struct lun {
 static inline void fake_loop_init(struct loop *loop)
 {
 	*loop = (struct loop){.last_msg = &loop->first_msg};
+	list_init(&loop->calls);
 	loop->buffers = aligned_alloc(4096, FAKE_BUFFERS * LOOP_BUFFER_BYTES);
 	assert(loop->buffers != NULL);
 }
@@ -87,6 +89,13 @@ void loop_post(struct loop *to, struct loop_msg *msg, loop_msg_fn *fn)
 	msg->fn = fn;
 	*to->last_msg = msg;
 	to->last_msg = &msg->next;
+}
+
+void loop_call(struct loop *loop, struct loop_op *op, loop_call_fn *call, loop_done_fn *done)
+{
+	op->call = call;
+	op->done = done;
+	list_append(&loop->calls, &op->link);
 }
 
 unsigned loop_index(const struct loop *loop)
@@ -264,8 +273,8 @@ void lun_exclusive_release(struct lun_exclusive *exclusive)
 void lun_io_submit_exclusive(struct lun_exclusive *exclusive, struct lun_io *io)
 {
 	assert(exclusive->stage == FAKE_HELD && !atomic_load(&exclusive->canceled));
-	assert(io->offset_bytes >= exclusive->begin);
-	assert(io->offset_bytes + io->length_bytes <= exclusive->end);
+	assert(io->op == LUN_FLUSH || (io->offset_bytes >= exclusive->begin &&
+				       io->offset_bytes + io->length_bytes <= exclusive->end));
 	lun_io_submit(exclusive->lun, exclusive->loop, io);
 	io->exclusive = exclusive;
 	exclusive->io_count++;
@@ -348,6 +357,19 @@ static inline bool fake_message(struct loop *loop)
 	if (loop->first_msg == NULL)
 		loop->last_msg = &loop->first_msg;
 	msg->fn(msg);
+	return true;
+}
+
+static inline bool fake_call(struct loop *loop)
+{
+	struct list_node *node = list_first(&loop->calls);
+	struct loop_op *op;
+
+	if (node == NULL)
+		return false;
+	op = CONTAINER_OF(node, struct loop_op, link);
+	list_remove(node);
+	op->done(op, op->call(op));
 	return true;
 }
 

@@ -79,7 +79,8 @@ Test(scsi_inquiry, no_logical_unit)
 
 Test(scsi_inquiry, page_00)
 {
-	static const uint8_t golden[] = {0, 0x00, 0, 6, 0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2};
+	static const uint8_t golden[] = {0,    0x00, 0,    8,    0x00, 0x80,
+					 0x83, 0x86, 0x87, 0xB0, 0xB1, 0xB2};
 
 	rig_init(&rig);
 	expect_at_every_length(true, 0x00, golden, sizeof(golden));
@@ -97,10 +98,11 @@ Test(scsi_inquiry, page_80)
 
 /* clang-format off */
 static const uint8_t page_83[] = {
-	0, 0x83, 0, 20 + 20 + 8 + 44 + 32,
+	0, 0x83, 0, 20 + 20 + 8 + 8 + 44 + 32,
 	0x01, 0x03, 0, 16, NAA,
 	0x02, 0x01, 0, 16, 'R', 'I', 'N', 'G', 'S', 'A', 'N', ' ', '1', '2', '3', '4', 'A', 'B', 'C', 'D',
 	0x51, 0x94, 0, 4, 0, 0, 0, 1,
+	0x51, 0x95, 0, 4, 0, 0, 0, 1,
 	0x53, 0x98, 0, 40, 'i', 'q', 'n', '.', '2', '0', '2', '6', '-', '1', '1', '.', 'i', 'o', '.',
 		'r', 'i', 'n', 'g', 's', 'a', 'n', ':', 'f', 'a', 'k', 'e', ',', 't', ',', '0', 'x',
 		'0', '0', '0', '1', 0, 0, 0, 0,
@@ -138,7 +140,7 @@ Test(scsi_inquiry, page_83_with_long_names)
 		if ((rig.buffer[at + 1] & 0x0F) == 8)
 			cr_expect(rig.buffer[at + 3] % 4 == 0 &&
 				  rig.buffer[at + 3 + rig.buffer[at + 3]] == 0);
-	cr_expect(at == rig.cmd.data_bytes && count == 5);
+	cr_expect(at == rig.cmd.data_bytes && count == 6);
 	rig_clear(&rig);
 }
 
@@ -152,6 +154,27 @@ Test(scsi_inquiry, page_83_without_identity)
 	cr_expect(rig_sense(&rig) == 0 && rig.buffer[5] == 0x94);
 	inquire(true, 0x80, 255);
 	cr_expect(rig_sense(&rig) == 0 && rig.cmd.data_bytes == 4);
+	rig_clear(&rig);
+}
+
+Test(scsi_inquiry, page_86)
+{
+	uint8_t golden[64] = {0, 0x86, 0, 60, 0, 0x01, 0x01, 0x01, 0x08, [13] = 28};
+
+	rig_init(&rig);
+	expect_at_every_length(true, 0x86, golden, sizeof(golden));
+	rig.lun.limits.write_cache = false;
+	golden[6] = 0; /* V_SUP */
+	expect_at_every_length(true, 0x86, golden, sizeof(golden));
+	rig_clear(&rig);
+}
+
+Test(scsi_inquiry, page_87)
+{
+	static const uint8_t golden[] = {0, 0x87, 0, 4, 0x3F, 0xFF, 0, 0};
+
+	rig_init(&rig);
+	expect_at_every_length(true, 0x87, golden, sizeof(golden));
 	rig_clear(&rig);
 }
 
@@ -214,7 +237,7 @@ Test(scsi_inquiry, page_b2)
 
 Test(scsi_inquiry, every_other_page_is_refused)
 {
-	static const uint8_t there[] = {0x00, 0x80, 0x83, 0xB0, 0xB1, 0xB2};
+	static const uint8_t there[] = {0x00, 0x80, 0x83, 0x86, 0x87, 0xB0, 0xB1, 0xB2};
 
 	rig_init(&rig);
 	for (unsigned page = 0; page < 256; page++) {

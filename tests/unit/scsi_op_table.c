@@ -51,7 +51,7 @@ Test(scsi_op_table, rows_are_what_they_say)
 		cr_expect((op->answer != NULL) == (op->data == SCSI_DATA_IN_PARAM), "%s", op->name);
 		cr_expect((op->lba.bytes == 0) || (op->flags & OP_MEDIUM) != 0, "%s", op->name);
 	}
-	cr_expect(count_rows() >= 37);
+	cr_expect(count_rows() >= 40);
 }
 
 Test(scsi_op_table, every_reserved_bit_is_refused_and_pointed_to)

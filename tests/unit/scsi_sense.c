@@ -100,6 +100,7 @@ Test(scsi_sense, results_of_io)
 		{-EDQUOT, NO_SPACE, NO_SPACE},
 		{-EFBIG, NO_SPACE, NO_SPACE},
 		{-EROFS, WRITE_PROTECTED, WRITE_PROTECTED},
+		{-EPERM, SOFTWARE_WRITE_PROTECTED, SOFTWARE_WRITE_PROTECTED},
 		{-ENODEV, NOT_READY, NOT_READY},
 		{-EBUSY, IN_PROGRESS, IN_PROGRESS},
 		{-ECANCELED, 0x0B0000, 0x0B0000},
@@ -190,7 +191,8 @@ static void meet_attentions(void)
 
 Test(scsi_sense, every_row_is_met)
 {
-	static const int results[] = {-EIO, -ENOSPC, -EROFS, -ENODEV, -EBUSY, -ECANCELED, -EINVAL};
+	static const int results[] = {-EIO,    -ENOSPC, -EROFS,     -EPERM,
+				      -ENODEV, -EBUSY,  -ECANCELED, -EINVAL};
 
 	rig_init(&rig);
 	rig_do(&rig, CDB(0x03, 0, 0, 0, 18), NULL, 0);

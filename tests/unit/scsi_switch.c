@@ -36,6 +36,18 @@ bool lun_is_overrun(const struct lun *lun UNUSED)
 	return false;
 }
 
+const struct lun_identity *lun_identity(const struct lun *lun UNUSED)
+{
+	static const struct lun_identity identity;
+
+	return &identity;
+}
+
+const char *lun_name(const struct lun *lun UNUSED)
+{
+	return "none";
+}
+
 struct world {
 	struct loop_group group;
 	struct scsi_target *target;
