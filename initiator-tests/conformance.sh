@@ -7,16 +7,28 @@
 expected=initiator-tests/expected/iscsi-test-cu.txt
 test_seconds_max=20
 configure <<C
-target "$iqn" { lun 0 { image = "$dir/a.img" size = 1G } }
+target "$iqn" {
+	lun 0 { image = "$dir/a.img" size = 1G }
+	lun 1 { image = "$dir/b.img" read-only = yes }
+}
 C
+truncate -s 1G "$dir/b.img"
 start_or_end
+
+# The LUN for a test: most want to write.
+lun_of() {
+	case $1 in
+	ReadOnly.*) echo 1 ;;
+	*) echo 0 ;;
+	esac
+}
 
 # outcome TEST: pass, fail, skip, hang, or error where it did not run to its end. A skip counts if it
 # stands between the test's name and its result: set-up and clean-up look for reservations and say
 # "[SKIPPED]", too, where there are none.
 outcome() {
 	local log=$dir/$1.log status=0
-	timeout -k 2 "$test_seconds_max" iscsi-test-cu -d -S -v --test="ALL.$1" "$(url)" \
+	timeout -k 2 "$test_seconds_max" iscsi-test-cu -d -S -v --test="ALL.$1" "$(url "$(lun_of "$1")")" \
 		>"$log" 2>&1 </dev/null || status=$?
 	if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
 		echo hang

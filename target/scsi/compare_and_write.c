@@ -15,13 +15,18 @@
 
 bool scsi_refine_compare_and_write(struct scsi_cmd *cmd)
 {
-	/* NUMBER OF LOGICAL BLOCKS 0 compares and writes nothing, and is no error. */
+	bool announces = cmd->expected_bytes != SCSI_EXPECTED_UNKNOWN;
+
+	/* 0 blocks compare and write nothing, and are no error; but data for them are: somebody
+	 * meant 256, which the field cannot say. */
+	if (cmd->block_count == 0 && announces && cmd->expected_bytes > 0)
+		return scsi_cmd_fail_field(cmd, cmd->op->length.at, 7);
 	if (cmd->block_count == 0)
 		return true;
 	scsi_rewrite_reserve(cmd, 2 * cmd->data_bytes);
 	/* Half a comparison must not end in GOOD, and data left over say that host and we do not
 	 * mean the same command. */
-	if (cmd->expected_bytes != SCSI_EXPECTED_UNKNOWN && cmd->expected_bytes != cmd->data_bytes)
+	if (announces && cmd->expected_bytes != cmd->data_bytes)
 		return scsi_cmd_fail(cmd, SENSE_INVALID_FIELD_IN_INFORMATION_UNIT);
 	return true;
 }

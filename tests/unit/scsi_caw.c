@@ -211,6 +211,9 @@ Test(scsi_caw, announced_data)
 	cr_expect(rig.cmd.reserve_bytes <= LOOP_BUFFER_BYTES);
 	rig.expected_bytes = 0;
 	cr_expect(prepare(0, 0, 0));
+	rig.expected_bytes = 512 * 512;
+	cr_expect(!prepare(0, 0, 0) && rig_sense(&rig) == INVALID_FIELD);
+	cr_expect(rig_field(&rig) == 0xD07);
 	rig_clear(&rig);
 }
 
