@@ -43,7 +43,8 @@ def vital_product_data(session, lun):
     listed = list(pages[4:])
     equal("page 00 is sorted", sorted(listed), listed)
     equal("page 00 counts", len(listed), int.from_bytes(pages[2:4], "big"))
-    check("pages that hosts ask for", {0, 0x80, 0x83, 0xB0, 0xB1, 0xB2} <= set(listed), listed)
+    check("pages that hosts ask for", {0, 0x80, 0x83, 0x86, 0x87, 0xB0, 0xB1, 0xB2} <= set(listed),
+          listed)
     for page in listed:
         data = session.inquiry(lun, page)
         equal(f"page {page:02x} says its code", page, data[1])
@@ -103,7 +104,7 @@ def modes(session):
         while at + 1 < len(data):
             pages[data[at] & 0x3F] = data[at:at + 2 + data[at + 1]]
             at += 2 + data[at + 1]
-        check(f"{name}: pages 08, 0A, 1C", {8, 0x0A, 0x1C} <= set(pages), sorted(pages))
+        check(f"{name}: pages 01, 08, 0A, 1C", {1, 8, 0x0A, 0x1C} <= set(pages), sorted(pages))
         equal(f"{name}: write cache on", 4, pages.get(8, b"\0\0\0")[2] & 4)
         equal(f"{name}: cut to 4 bytes", data[:4], bytes(mode_sense(session, 0, 0x3F, 4, ten).data))
     off = bytes(mode_sense(session, 2, 8).data)
