@@ -37,7 +37,7 @@ struct scsi_lu {
 	struct scsi_modes modes;
 };
 
-/* Mode parameters as they now are; good for this turn. */
+/* Mode parameters as they now are: good for this turn, though not in force for all of it. */
 static inline const struct scsi_mode *scsi_lu_mode(const struct scsi_lu *lu)
 {
 	return published_load(&lu->modes.now);

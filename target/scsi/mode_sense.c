@@ -28,10 +28,10 @@ static bool page_is_asked(const struct scsi_mode_page *page, const uint8_t *cdb)
 }
 
 /* Answers false when no page is what the CDB asks for. */
-static bool write_pages(const struct scsi_cmd *cmd, struct byte_writer *writer)
+static bool write_pages(const struct scsi_cmd *cmd, const struct scsi_mode *mode,
+			struct byte_writer *writer)
 {
 	uint8_t ps = scsi_mode_can_save(cmd->lu) ? PS : 0;
-	const struct scsi_mode *mode = scsi_lu_mode(cmd->lu);
 	uint8_t bytes[SCSI_MODE_PAGE_BYTES_MAX];
 	bool any = false;
 
@@ -64,19 +64,17 @@ static void write_block_descriptor(const struct scsi_lu *lu, bool long_lba,
 }
 
 /* DPO and FUA are honoured in every command that has them. */
-static uint8_t device_specific(const struct scsi_lu *lu)
+static uint8_t device_specific(const struct scsi_lu *lu, const struct scsi_mode *mode)
 {
-	bool protected = lun_state(lu->lun)->read_only || scsi_lu_mode(lu)->write_protect;
+	bool protected = lun_state(lu->lun)->read_only || mode->write_protect;
 
 	return (uint8_t)(DPOFUA | (protected ? WP : 0));
 }
 
 /* Mode parameter header, SPC-4 7.5.5. MODE DATA LENGTH does not count itself. */
-static void write_header(const struct scsi_cmd *cmd, bool is_long, struct byte_writer *writer,
+static void write_header(bool is_long, uint8_t specific, struct byte_writer *writer,
 			 size_t rest_bytes, uint8_t descriptor_bytes)
 {
-	uint8_t specific = device_specific(cmd->lu);
-
 	if (!is_long) {
 		byte_writer_u8(writer, (uint8_t)(3 + rest_bytes));
 		byte_writer_u8(writer, 0);
@@ -102,6 +100,8 @@ static bool fail_page(struct scsi_cmd *cmd)
 
 static void answer_mode_sense(struct scsi_cmd *cmd, bool is_long, struct byte_writer *writer)
 {
+	/* Loaded once: header and pages are of one moment. */
+	const struct scsi_mode *mode = scsi_lu_mode(cmd->lu);
 	uint8_t rest[16 + SCSI_MODE_BYTES_MAX];
 	struct byte_writer rest_writer = byte_writer_make(rest, sizeof(rest));
 	bool long_lba = is_long && (cmd->cdb[1] & LLBAA) != 0;
@@ -115,12 +115,13 @@ static void answer_mode_sense(struct scsi_cmd *cmd, bool is_long, struct byte_wr
 		write_block_descriptor(cmd->lu, long_lba, &rest_writer);
 		descriptor_bytes = (uint8_t)rest_writer.wanted;
 	}
-	if (!write_pages(cmd, &rest_writer)) {
+	if (!write_pages(cmd, mode, &rest_writer)) {
 		fail_page(cmd);
 		return;
 	}
 	assert(!byte_writer_overran(&rest_writer));
-	write_header(cmd, is_long, writer, rest_writer.wanted, descriptor_bytes);
+	write_header(is_long, device_specific(cmd->lu, mode), writer, rest_writer.wanted,
+		     descriptor_bytes);
 	byte_writer_bytes(writer, rest, rest_writer.wanted);
 }
 
