@@ -216,6 +216,25 @@ LOOP_ONLY void lun_io_submit(struct lun *lun, struct loop *loop, struct lun_io *
  * answered at once. done still runs, later. Idle and ending ios are left alone.
  */
 LOOP_ONLY void lun_io_abandon(struct lun_io *io);
+
+/* Somebody who waits for orphans; the caller's until done has run. */
+struct lun_orphan_wait {
+	void (*done)(struct lun_orphan_wait *wait);
+	/* Private to lun/. */
+	struct loop *loop;
+	struct list_node link;
+	struct loop_msg msg;
+	uint64_t ticket; /* Orphans with an earlier one are waited for. */
+	unsigned left;
+};
+
+/*
+ * done runs later, on `loop`, when every write that now is an orphan has ended: nothing of what was
+ * abandoned before, on whatever loop, changes the image any more. I/O that began since is not
+ * waited for and does not wait.
+ */
+LOOP_ONLY void lun_wait_for_orphans(struct lun *lun, struct loop *loop,
+				    struct lun_orphan_wait *wait);
 /* I/Os of this LUN that this loop has submitted and not got back. */
 LOOP_ONLY uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop);
 

@@ -87,6 +87,8 @@ struct ranges {
 	unsigned orphans;          /* In the account. */
 	unsigned unlisted_orphans; /* Of them, writes that found no entry; the LUN is closed
 				      meanwhile. */
+	unsigned orphan_writes;    /* Of them, all writes. */
+	struct list_node waits;    /* lun_orphan_wait.link */
 	struct list_node queue;    /* lun_exclusive.link of those not in the set yet. */
 	uint32_t slots_used;
 	struct lun_exclusive *slots[LUN_EXCLUSIVES_MAX]; /* Those in the set; read by lanes. */

@@ -237,12 +237,12 @@ static void orphans_judge_overrun(struct ranges *ranges)
 
 static void orphan_publish_locked(struct lun *lun, struct lun_io *io)
 {
-	struct range_entry entry = {
-		.range = lun_io_range(io),
-		.ticket = ranges_take_ticket(lun),
-		.kind = RANGE_ORPHAN,
-	};
+	struct range_entry entry = {.range = lun_io_range(io), .kind = RANGE_ORPHAN};
 
+	/* From when on it is an orphan, also where it finds no entry. */
+	io->ticket = ranges_take_ticket(lun);
+	entry.ticket = io->ticket;
+	lun->ranges.orphan_writes++;
 	if (ranges_append_locked(lun, entry, io->loop)) {
 		io->orphan_ticket = entry.ticket;
 	} else {
@@ -260,11 +260,47 @@ void ranges_add_orphan(struct lun *lun, struct lun_io *io)
 	pthread_mutex_unlock(&lun->mutex);
 }
 
+static void on_waited(struct loop_msg *msg)
+{
+	struct lun_orphan_wait *wait = CONTAINER_OF(msg, struct lun_orphan_wait, msg);
+
+	wait->done(wait);
+}
+
+void lun_wait_for_orphans(struct lun *lun, struct loop *loop, struct lun_orphan_wait *wait)
+{
+	list_init(&wait->link);
+	wait->loop = loop;
+	pthread_mutex_lock(&lun->mutex);
+	wait->ticket = ranges_take_ticket(lun);
+	wait->left = lun->ranges.orphan_writes;
+	if (wait->left > 0)
+		list_append(&lun->ranges.waits, &wait->link);
+	else
+		loop_post(loop, &wait->msg, on_waited);
+	pthread_mutex_unlock(&lun->mutex);
+}
+
+static void orphan_tell_waits_locked(struct ranges *ranges, const struct lun_io *io)
+{
+	ranges->orphan_writes--;
+	LIST_FOREACH (node, &ranges->waits) {
+		struct lun_orphan_wait *wait = CONTAINER_OF(node, struct lun_orphan_wait, link);
+
+		if (io->ticket > wait->ticket || --wait->left > 0)
+			continue;
+		list_remove(node);
+		loop_post(wait->loop, &wait->msg, on_waited);
+	}
+}
+
 void ranges_end_orphan(struct lun *lun, struct lun_io *io)
 {
 	pthread_mutex_lock(&lun->mutex);
 	assert(lun->ranges.orphans > 0);
 	lun->ranges.orphans--;
+	if (lun_op_writes(io->op))
+		orphan_tell_waits_locked(&lun->ranges, io);
 	if (io->orphan_ticket) {
 		ranges_end_locked(lun, io->orphan_ticket, io->loop);
 	} else if (lun_op_writes(io->op)) {
@@ -288,6 +324,7 @@ int ranges_init(struct lun *lun)
 	ranges->sets = sets;
 	atomic_store_explicit(&ranges->next_ticket, 1, memory_order_relaxed);
 	list_init(&ranges->queue);
+	list_init(&ranges->waits);
 	ranges->free_count = LUN_SETS;
 	return 0;
 }

@@ -257,11 +257,27 @@ static int build_luns(const struct conf *conf, const struct conf_target *from,
 	return res;
 }
 
+/* Target ports are the portal groups that lead to the target. */
+static int build_ports(const struct conf *conf, const struct conf_target *from,
+		       struct scsi_target *scsi)
+{
+	int res = 0;
+
+	for (size_t i = 0; res == 0 && i < from->portal_groups.count; i++)
+		res = scsi_target_add_port(scsi, from->portal_groups.items[i]);
+	for (size_t i = 0; res == 0 && from->portal_groups.count == 0 && i < conf->portal_count;
+	     i++)
+		res = scsi_target_add_port(scsi, conf->portals[i].tag);
+	return res;
+}
+
 static int build_target(struct runtime *runtime, const struct conf_target *from,
 			struct iscsi_target *to, struct conf_errors *errors)
 {
 	int res = scsi_target_create(from->name, &runtime->server.group, &to->scsi);
 
+	if (res == 0)
+		res = build_ports(runtime->conf, from, to->scsi);
 	if (res != 0)
 		return res;
 	to->name = from->name;
@@ -334,7 +350,12 @@ static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 				 runtime->luns + count);
 		count += conf->targets[i].lun_count;
 	}
-	return res == 0 ? lun_check_identities(runtime->luns, runtime->lun_count) : res;
+	if (res == 0)
+		res = lun_check_identities(runtime->luns, runtime->lun_count);
+	/* By identity, so after those that are not to be trusted have lost theirs. */
+	for (size_t i = 0; res == 0 && i < conf->target_count; i++)
+		res = scsi_target_restore(runtime->targets[i].scsi);
+	return res;
 }
 
 /* -- All of it -- */

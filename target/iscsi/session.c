@@ -15,6 +15,7 @@
 #include "base/aligned.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
+#include "target/iscsi/tmf.h"
 
 static void copy_names(struct session *session, const struct session_spec *spec)
 {
@@ -72,8 +73,10 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	for (unsigned i = 0; i < SESSION_TAG_BUCKETS; i++)
 		list_init(&session->by_tag[i]);
 	list_append(&home->sessions, &session->link);
-	if (session->spec.nexus != NULL)
+	if (session->spec.nexus != NULL) {
+		scsi_nexus_on_abort(session->spec.nexus, session_on_preempted, session);
 		scsi_nexus_attach(session->spec.nexus, home->loop);
+	}
 	conn_start(&session->conn);
 }
 

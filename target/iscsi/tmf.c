@@ -60,6 +60,29 @@ LOOP_ONLY static uint8_t no_reassign(struct conn *conn UNUSED,
 	return PDU_TMF_REASSIGN_NOT_SUPPORTED;
 }
 
+/* -- for the device server: PREEMPT AND ABORT -- */
+
+struct preempted {
+	const struct scsi_lu *lu;
+	const struct scsi_cmd *but;
+};
+
+static bool is_preempted(const struct task *task, const void *arg)
+{
+	const struct preempted *preempted = arg;
+
+	return &task->cmd != preempted->but &&
+	       find_lu(task->session, task->request.lun) == preempted->lu;
+}
+
+unsigned session_on_preempted(void *arg, const struct scsi_lu *lu, const struct scsi_cmd *but)
+{
+	const struct preempted preempted = {lu, but};
+
+	loop_role_assume();
+	return session_abort_tasks(arg, is_preempted, &preempted);
+}
+
 /* -- resets: every session of every loop -- */
 
 static bool is_of_lu(const struct task *task, const void *arg)
@@ -89,6 +112,7 @@ LOOP_ONLY static bool reset_on_loop(struct loop_round *round, struct loop *loop)
 		if (session->spec.target != reset->target)
 			continue;
 		session_abort_tasks(session, is_of_lu, reset);
+		scsi_nexus_reset(session->spec.nexus, reset->lu);
 		if (session != reset->session)
 			raise(session, reset);
 		if (reset->cold && session != reset->session)

@@ -26,4 +26,7 @@ struct tmf_reset {
 	bool cold; /* Sessions end too (RFC 7143 11.5.1). */
 };
 
+/* scsi_nexus_abort_fn of a session, which is `arg`. */
+unsigned session_on_preempted(void *arg, const struct scsi_lu *lu, const struct scsi_cmd *but);
+
 #endif

@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "target/scsi/device.h"
 #include "target/scsi/op_table.h"
+#include "target/scsi/reservation.h"
 #include "target/scsi/rewrite.h"
 
 void scsi_cmd_init(struct scsi_cmd *cmd)
@@ -34,6 +35,15 @@ static bool check_lu(struct scsi_cmd *cmd)
 	if (cmd->lu != NULL || (cmd->op != NULL && scsi_op_supported(cmd->op, NULL)))
 		return true;
 	return scsi_cmd_fail(cmd, SENSE_LOGICAL_UNIT_NOT_SUPPORTED);
+}
+
+/* Before unit attentions: SAM-5 5.3.3, RESERVATION CONFLICT takes precedence. */
+LOOP_ONLY static bool check_reservation(struct scsi_cmd *cmd)
+{
+	if (cmd->lu == NULL || cmd->op == NULL || !scsi_reservation_conflicts(cmd))
+		return true;
+	scsi_cmd_set_status(cmd, SCSI_RESERVATION_CONFLICT);
+	return false;
 }
 
 LOOP_ONLY static bool check_unit_attention(struct scsi_cmd *cmd)
@@ -185,7 +195,8 @@ bool scsi_cmd_prepare(struct scsi_cmd *cmd)
 	if (scsi_lun_number(cmd->lun_field, &number))
 		cmd->lu = scsi_target_find_lu(cmd->nexus->target, number);
 	cmd->op = scsi_op_find(cmd->cdb);
-	if (check_lu(cmd) && check_unit_attention(cmd) && check_known(cmd) && checks_pass(cmd))
+	if (check_lu(cmd) && check_reservation(cmd) && check_unit_attention(cmd) &&
+	    check_known(cmd) && checks_pass(cmd))
 		return true;
 	cmd->data = SCSI_DATA_NONE;
 	cmd->data_bytes = 0;

@@ -8,6 +8,7 @@
 
 #include "base/group.h"
 #include "target/scsi/mode.h"
+#include "target/scsi/pr_state.h"
 #include "target/scsi/scsi.h"
 #include "target/scsi/sense.h"
 
@@ -18,7 +19,8 @@
 #define SCSI_DEVICE_NAME_MAX 223u
 #define SCSI_PORT_NAME_MAX (SCSI_DEVICE_NAME_MAX + 17u)
 
-struct scsi_switches; /* switch.c */
+struct scsi_switches;     /* switch.c */
+struct scsi_reservations; /* reservation.c */
 
 struct scsi_lu {
 	struct scsi_target *target;
@@ -32,8 +34,9 @@ struct scsi_lu {
 	char product[SCSI_PRODUCT_BYTES];
 	char revision[SCSI_REVISION_BYTES];
 	bool write_cache_by_hosts;
-	const char *state_dir;                    /* NULL: nothing is kept. */
-	_Atomic(struct scsi_switches *) switches; /* NULL before the first one. */
+	const char *state_dir;                            /* NULL: nothing is kept. */
+	_Atomic(struct scsi_switches *) switches;         /* NULL before the first one. */
+	_Atomic(struct scsi_reservations *) reservations; /* NULL before the first one. */
 	struct scsi_modes modes;
 };
 
@@ -48,6 +51,9 @@ struct scsi_target {
 	unsigned lu_count;
 	struct scsi_lu **lus; /* By number. */
 	const struct loop_group *group;
+	unsigned port_count;
+	uint16_t ports[SCSI_TARGET_PORTS_MAX]; /* Relative target port identifiers. */
+	atomic_bool reserves; /* Some logical unit has reservations; never false again. */
 	struct list_node nexuses[LOOPS_MAX]; /* Those attached, by loop; each list is its loop's. */
 };
 
@@ -57,16 +63,35 @@ void scsi_switches_free(struct scsi_switches *switches);
 struct scsi_nexus {
 	struct list_node link; /* target->nexuses[] of its loop, while attached. */
 	struct scsi_target *target;
+	uint64_t id; /* No other nexus ever has it. */
 	uint16_t relative_target_port;
-	char initiator_port_name[SCSI_PORT_NAME_MAX + 1];
 	char target_port_name[SCSI_PORT_NAME_MAX + 1];
+	struct pr_nexus name;       /* Whose registrations are its own. */
+	scsi_nexus_abort_fn *abort; /* NULL: there is nothing to abort. */
+	void *abort_arg;
+	bool reserves; /* RESERVE(6) or (10) has been granted to it. */
 	/*
-	 * Pending unit attentions, one bit each of enum scsi_ua, by slot: two bytes for each
-	 * logical unit, which is what lets 1,000 sessions see 8,000 logical units each.
+	 * By slot, what depends on the logical unit: pending unit attentions, one bit each of enum
+	 * scsi_ua, and in the two highest bits enum scsi_guard: what a reservation keeps it from.
+	 * Two bytes, which is what lets 1,000 sessions see 8,000 logical units each, and one load
+	 * for both questions on the way of a command.
 	 */
 	unsigned slot_count;
 	uint16_t pending[];
 };
+
+#define SCSI_GUARD_SHIFT 14u
+#define SCSI_UA_MASK ((1u << SCSI_GUARD_SHIFT) - 1u)
+
+/* What reservations keep the nexus from doing on that logical unit. */
+static inline enum scsi_guard scsi_nexus_guard(const struct scsi_nexus *nexus,
+					       const struct scsi_lu *lu)
+{
+	return (enum scsi_guard)(nexus->pending[lu->slot] >> SCSI_GUARD_SHIFT);
+}
+
+LOOP_ONLY void scsi_nexus_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu,
+				    enum scsi_guard guard);
 
 /* The identification of answers for a LUN number that has no logical unit. */
 extern const struct scsi_lu scsi_no_lu;

@@ -10,8 +10,10 @@
 
 #include "base/aligned.h"
 #include "target/scsi/device.h"
+#include "target/scsi/reservation.h"
 
-static_assert(SCSI_UA_COUNT <= 16, "the pending unit attentions of a logical unit are two bytes");
+static_assert(SCSI_UA_COUNT <= SCSI_GUARD_SHIFT && SCSI_GUARD_COUNT <= 1 << (16 - SCSI_GUARD_SHIFT),
+	      "what a nexus knows of a logical unit is two bytes");
 
 #define UA_BIT(ua) ((uint16_t)(1u << (ua)))
 
@@ -31,6 +33,7 @@ static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 
 int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out)
 {
+	static _Atomic uint64_t ids = 1;
 	unsigned slots = spec->target->lu_count;
 	/* `pending` is written while other nexuses' are read on other loops. */
 	struct scsi_nexus *nexus =
@@ -39,10 +42,12 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 	if (nexus == NULL)
 		return -ENOMEM;
 	nexus->target = spec->target;
+	nexus->id = atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
 	nexus->relative_target_port = spec->relative_target_port;
 	nexus->slot_count = slots;
-	(void)snprintf(nexus->initiator_port_name, sizeof(nexus->initiator_port_name), "%s",
-		       spec->initiator_port_name);
+	pr_nexus_set(&nexus->name, spec->initiator_port_name,
+		     strnlen(spec->initiator_port_name, PR_NAME_BYTES_MAX),
+		     spec->relative_target_port);
 	(void)snprintf(nexus->target_port_name, sizeof(nexus->target_port_name), "%s,t,0x%04x",
 		       spec->target->name, spec->portal_group_tag);
 	list_init(&nexus->link);
@@ -57,14 +62,30 @@ void scsi_nexus_free(struct scsi_nexus *nexus)
 	aligned_free(nexus);
 }
 
+void scsi_nexus_on_abort(struct scsi_nexus *nexus, scsi_nexus_abort_fn *abort, void *arg)
+{
+	nexus->abort = abort;
+	nexus->abort_arg = arg;
+}
+
 void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop)
 {
 	list_append(&nexus->target->nexuses[loop_index(loop)], &nexus->link);
+	scsi_reservations_attach(nexus);
 }
 
 void scsi_nexus_detach(struct scsi_nexus *nexus)
 {
+	/* SPC-2 7.21: what RESERVE reserved ends with the nexus. */
+	scsi_nexus_reset(nexus, NULL);
 	list_remove(&nexus->link);
+}
+
+void scsi_nexus_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_guard guard)
+{
+	uint16_t *pending = &nexus->pending[lu->slot];
+
+	*pending = (uint16_t)((*pending & SCSI_UA_MASK) | (unsigned)guard << SCSI_GUARD_SHIFT);
 }
 
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus)
@@ -90,7 +111,7 @@ enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus, const struct 
 	unsigned pending;
 
 	assert(lu->slot < nexus->slot_count);
-	pending = nexus->pending[lu->slot];
+	pending = nexus->pending[lu->slot] & SCSI_UA_MASK;
 	return pending == 0 ? SENSE_NONE : ua_sense[__builtin_ctz(pending)];
 }
 
@@ -104,12 +125,12 @@ enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *
 	 * with it: libvirt and VirtualBox repeat their first command for 29h/00h only.
 	 */
 	if (reason == SENSE_POWER_ON) {
-		*pending = 0;
+		*pending &= (uint16_t)~SCSI_UA_MASK;
 	} else if (reason == SENSE_REPORTED_LUNS_CHANGED) {
 		/* One list for all logical units, told once (LUICLR). */
 		scsi_nexus_luns_reported(nexus);
-	} else {
-		*pending &= (uint16_t)(*pending - 1u); /* The lowest bit, if there is one. */
+	} else if (reason != SENSE_NONE) {
+		*pending &= (uint16_t)(*pending - 1u); /* The lowest bit. */
 	}
 	return reason;
 }

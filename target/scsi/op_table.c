@@ -33,14 +33,14 @@ struct opcode {
 
 static const struct scsi_op maintenance_in[ACTIONS] = {
 	[0x0C] = {
-		.name = "REPORT SUPPORTED OPERATION CODES", .opcode = 0xA3, .service_action = 0x0C,
+		.name = "REPORT SUPPORTED OPERATION CODES", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3, .service_action = 0x0C,
 		.cdb_bytes = 12, .flags = OP_SERVICE_ACTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, ACTION, 0x87, 0xFF, FF2, FF4 },
 		.answer = scsi_answer_opcodes,
 	},
 	[0x0D] = {
-		.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", .opcode = 0xA3,
+		.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3,
 		.service_action = 0x0D, .cdb_bytes = 12, .flags = OP_SERVICE_ACTION,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, ACTION, 0x80, 0, 0, 0, FF4 },
@@ -50,7 +50,7 @@ static const struct scsi_op maintenance_in[ACTIONS] = {
 
 static const struct scsi_op service_action_in_16[ACTIONS] = {
 	[0x10] = {
-		.name = "READ CAPACITY(16)", .opcode = 0x9E, .service_action = 0x10,
+		.name = "READ CAPACITY(16)", .passes = PASS_ALL, .opcode = 0x9E, .service_action = 0x10,
 		.cdb_bytes = 16, .flags = OP_SERVICE_ACTION | OP_MEDIUM, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 10, 4 },
 		.usage = { 0, ACTION, 0, 0, 0, 0, 0, 0, 0, 0, FF4 },
@@ -58,19 +58,55 @@ static const struct scsi_op service_action_in_16[ACTIONS] = {
 	},
 };
 
+/* RESERVE and RELEASE judge persistent reservations themselves, and PERSISTENT RESERVE OUT its own
+ * conflicts (SPC-4 table 66); RESERVE keeps even its own nexus from them. */
+#define PR_IN(name_, action_)                                                                      \
+	[action_] = {                                                                              \
+		.name = name_, .opcode = 0x5E, .service_action = action_, .cdb_bytes = 10,         \
+		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT,                             \
+		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },  \
+		.usage = { 0, ACTION, 0, 0, 0, 0, 0, FF2 }, .execute = scsi_execute_pr_in,         \
+	}
+#define PR_OUT(name_, action_)                                                                     \
+	[action_] = {                                                                              \
+		.name = name_, .opcode = 0x5F, .service_action = action_, .cdb_bytes = 10,         \
+		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT,                             \
+		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,                 \
+		.length = { 5, 4 }, .usage = { 0, ACTION, 0xFF, 0, 0, FF4 },                       \
+		.refine = scsi_refine_pr_out, .execute = scsi_execute_pr_out,                      \
+	}
+
+static const struct scsi_op persistent_reserve_in[ACTIONS] = {
+	PR_IN("READ KEYS", 0x00),
+	PR_IN("READ RESERVATION", 0x01),
+	PR_IN("REPORT CAPABILITIES", 0x02),
+	PR_IN("READ FULL STATUS", 0x03),
+};
+
+static const struct scsi_op persistent_reserve_out[ACTIONS] = {
+	PR_OUT("REGISTER", 0x00),
+	PR_OUT("RESERVE", 0x01),
+	PR_OUT("RELEASE", 0x02),
+	PR_OUT("CLEAR", 0x03),
+	PR_OUT("PREEMPT", 0x04),
+	PR_OUT("PREEMPT AND ABORT", 0x05),
+	PR_OUT("REGISTER AND IGNORE EXISTING KEY", 0x06),
+	PR_OUT("REGISTER AND MOVE", 0x07),
+};
+
 static const struct opcode opcodes[OPCODES] = {
 	[0x00] = { .op = {
-		.name = "TEST UNIT READY", .opcode = 0x00, .cdb_bytes = 6, .flags = OP_MEDIUM,
+		.name = "TEST UNIT READY", .passes = PASS_PERSISTENT, .opcode = 0x00, .cdb_bytes = 6, .flags = OP_MEDIUM,
 	} },
 	[0x03] = { .op = {
-		.name = "REQUEST SENSE", .opcode = 0x03, .cdb_bytes = 6,
+		.name = "REQUEST SENSE", .passes = PASS_ALL, .opcode = 0x03, .cdb_bytes = 6,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
 		.usage = { 0, 0x01, 0, 0, 0xFF },
 		.answer = scsi_answer_request_sense,
 	} },
 	[0x08] = { .op = {
-		.name = "READ(6)", .opcode = 0x08, .cdb_bytes = 6, .flags = OP_MEDIUM,
+		.name = "READ(6)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x08, .cdb_bytes = 6, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS_6,
 		.lba = { 1, 3 }, .length = { 4, 1 },
 		.timeouts = TIMEOUTS_TRANSFER,
@@ -84,7 +120,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0x1F, FF2, 0xFF },
 	} },
 	[0x12] = { .op = {
-		.name = "INQUIRY", .opcode = 0x12, .cdb_bytes = 6,
+		.name = "INQUIRY", .passes = PASS_ALL, .opcode = 0x12, .cdb_bytes = 6,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 3, 2 },
 		.usage = { 0, 0x01, 0xFF, FF2 },
@@ -96,30 +132,40 @@ static const struct opcode opcodes[OPCODES] = {
 		.length = { 4, 1 }, .usage = { 0, 0x13, 0, 0, 0xFF },
 		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
 	} },
+	[0x16] = { .op = {
+		.name = "RESERVE(6)", .opcode = 0x16, .cdb_bytes = 6, .passes = PASS_ALL,
+		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_reserve,
+	} },
+	[0x17] = { .op = {
+		.name = "RELEASE(6)", .opcode = 0x17, .cdb_bytes = 6, .passes = PASS_ALL,
+		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_release,
+	} },
 	[0x1A] = { .op = {
-		.name = "MODE SENSE(6)", .opcode = 0x1A, .cdb_bytes = 6,
+		.name = "MODE SENSE(6)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x1A, .cdb_bytes = 6,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
 		.usage = { 0, 0x08, FF2, 0xFF },
 		.answer = scsi_answer_mode_sense_6,
 	} },
 	[0x1B] = { .op = {
 		/* LOEJ is for media that can be ejected, POWER CONDITION for units that have some. */
-		.name = "START STOP UNIT", .opcode = 0x1B, .cdb_bytes = 6, .flags = OP_MEDIUM,
+		.name = "START STOP UNIT", .passes = PASS_ALL,
+		.passes_mask = 0xF1, .passes_value = 0x01, .opcode = 0x1B, .cdb_bytes = 6, .flags = OP_MEDIUM,
 		.timeouts = TIMEOUTS_RANGE,
 		.usage = { 0, 0x01, 0, 0, 0x05 },
 		.execute = scsi_execute_start_stop,
 	} },
 	[0x1E] = { .op = {
-		.name = "PREVENT ALLOW MEDIUM REMOVAL", .opcode = 0x1E, .cdb_bytes = 6,
+		.name = "PREVENT ALLOW MEDIUM REMOVAL", .passes = PASS_ALL,
+		.passes_mask = 0x03, .opcode = 0x1E, .cdb_bytes = 6,
 		.usage = { 0, 0, 0, 0, 0x01 },
 	} },
 	[0x25] = { .op = {
-		.name = "READ CAPACITY(10)", .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.name = "READ CAPACITY(10)", .passes = PASS_ALL, .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_PARAM, .fixed_bytes = 8,
 		.answer = scsi_answer_read_capacity_10,
 	} },
 	[0x28] = { .op = {
-		.name = "READ(10)", .opcode = 0x28, .cdb_bytes = 10, .flags = FLAGS_READ,
+		.name = "READ(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x28, .cdb_bytes = 10, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
 		.timeouts = TIMEOUTS_TRANSFER,
@@ -141,7 +187,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.refine = scsi_refine_write_and_verify,
 	} },
 	[0x2F] = { .op = {
-		.name = "VERIFY(10)", .opcode = 0x2F, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.name = "VERIFY(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x2F, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 7, 2 },
 		.timeouts = TIMEOUTS_RANGE,
@@ -151,7 +197,7 @@ static const struct opcode opcodes[OPCODES] = {
 	[0x34] = { .op = {
 		/* GOOD says that not all of the blocks fit into a cache: there is none of ours.
 		 * Groups are accepted where they have no effect either. */
-		.name = "PRE-FETCH(10)", .opcode = 0x34, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.name = "PRE-FETCH(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x34, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
 		.usage = { 0, 0x02, FF4, GROUP, FF2 },
 	} },
@@ -164,7 +210,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.execute = scsi_execute_flush,
 	} },
 	[0x37] = { .op = {
-		.name = "READ DEFECT DATA(10)", .opcode = 0x37, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.name = "READ DEFECT DATA(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x37, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
 		.usage = { 0, 0, 0x1F, 0, 0, 0, 0, FF2 },
 		.answer = scsi_answer_defects_10,
@@ -186,7 +232,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.execute = scsi_execute_unmap,
 	} },
 	[0x4D] = { .op = {
-		.name = "LOG SENSE", .opcode = 0x4D, .cdb_bytes = 10,
+		.name = "LOG SENSE", .passes = PASS_ALL, .opcode = 0x4D, .cdb_bytes = 10,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
 		.usage = { 0, 0, FF2, 0, FF4 },
 		.answer = scsi_answer_log_sense,
@@ -197,14 +243,24 @@ static const struct opcode opcodes[OPCODES] = {
 		.length = { 7, 2 }, .usage = { 0, 0x13, 0, 0, 0, 0, 0, FF2 },
 		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
 	} },
+	[0x56] = { .op = {
+		.name = "RESERVE(10)", .opcode = 0x56, .cdb_bytes = 10, .passes = PASS_ALL,
+		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_reserve,
+	} },
+	[0x57] = { .op = {
+		.name = "RELEASE(10)", .opcode = 0x57, .cdb_bytes = 10, .passes = PASS_ALL,
+		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_release,
+	} },
 	[0x5A] = { .op = {
-		.name = "MODE SENSE(10)", .opcode = 0x5A, .cdb_bytes = 10,
+		.name = "MODE SENSE(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x5A, .cdb_bytes = 10,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
 		.usage = { 0, 0x18, FF2, 0, 0, 0, FF2 },
 		.answer = scsi_answer_mode_sense_10,
 	} },
+	[0x5E] = { .actions = persistent_reserve_in },
+	[0x5F] = { .actions = persistent_reserve_out },
 	[0x88] = { .op = {
-		.name = "READ(16)", .opcode = 0x88, .cdb_bytes = 16, .flags = FLAGS_READ,
+		.name = "READ(16)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x88, .cdb_bytes = 16, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
 		.timeouts = TIMEOUTS_TRANSFER,
@@ -240,7 +296,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.refine = scsi_refine_write_and_verify,
 	} },
 	[0x8F] = { .op = {
-		.name = "VERIFY(16)", .opcode = 0x8F, .cdb_bytes = 16, .flags = OP_MEDIUM,
+		.name = "VERIFY(16)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x8F, .cdb_bytes = 16, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 8 }, .length = { 10, 4 },
 		.timeouts = TIMEOUTS_RANGE,
@@ -248,7 +304,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
 	} },
 	[0x90] = { .op = {
-		.name = "PRE-FETCH(16)", .opcode = 0x90, .cdb_bytes = 16, .flags = OP_MEDIUM,
+		.name = "PRE-FETCH(16)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x90, .cdb_bytes = 16, .flags = OP_MEDIUM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
 		.usage = { 0, 0x02, FF8, FF4, GROUP },
 	} },
@@ -270,7 +326,7 @@ static const struct opcode opcodes[OPCODES] = {
 	} },
 	[0x9E] = { .actions = service_action_in_16 },
 	[0xA0] = { .op = {
-		.name = "REPORT LUNS", .opcode = 0xA0, .cdb_bytes = 12,
+		.name = "REPORT LUNS", .passes = PASS_ALL, .opcode = 0xA0, .cdb_bytes = 12,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, 0, 0xFF, 0, 0, 0, FF4 },
@@ -278,7 +334,7 @@ static const struct opcode opcodes[OPCODES] = {
 	} },
 	[0xA3] = { .actions = maintenance_in },
 	[0xA8] = { .op = {
-		.name = "READ(12)", .opcode = 0xA8, .cdb_bytes = 12, .flags = FLAGS_READ,
+		.name = "READ(12)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA8, .cdb_bytes = 12, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 6, 4 },
 		.timeouts = TIMEOUTS_TRANSFER,
@@ -300,7 +356,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.refine = scsi_refine_write_and_verify,
 	} },
 	[0xAF] = { .op = {
-		.name = "VERIFY(12)", .opcode = 0xAF, .cdb_bytes = 12, .flags = OP_MEDIUM,
+		.name = "VERIFY(12)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xAF, .cdb_bytes = 12, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_OUT_MEDIUM, .length_rule = LENGTH_BLOCKS,
 		.lba = { 2, 4 }, .length = { 6, 4 },
 		.timeouts = TIMEOUTS_RANGE,
@@ -308,7 +364,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.refine = scsi_refine_verify, .execute = scsi_execute_verify,
 	} },
 	[0xB7] = { .op = {
-		.name = "READ DEFECT DATA(12)", .opcode = 0xB7, .cdb_bytes = 12, .flags = OP_MEDIUM,
+		.name = "READ DEFECT DATA(12)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xB7, .cdb_bytes = 12, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, 0x1F, FF4, FF4 },
 		.answer = scsi_answer_defects_12,

@@ -35,6 +35,19 @@ enum scsi_timeouts {
 	TIMEOUTS_RANGE, /* As long as the range is, or what a cache holds. */
 };
 
+/*
+ * Which reservations of other nexuses a command may pass, a bit for each of enum scsi_guard: the
+ * tables of SPC-4 5.13.1 and SBC-3 4.17, and for RESERVE(6) and (10) those of SPC-2 5.5.1 and SBC.
+ * What a row does not say conflicts.
+ */
+enum {
+	PASS_WRITE_EXCLUSIVE = 1 << SCSI_GUARD_WRITE_EXCLUSIVE,
+	PASS_EXCLUSIVE_ACCESS = 1 << SCSI_GUARD_EXCLUSIVE_ACCESS,
+	PASS_RESERVED = 1 << SCSI_GUARD_RESERVED,
+	PASS_PERSISTENT = PASS_WRITE_EXCLUSIVE | PASS_EXCLUSIVE_ACCESS,
+	PASS_ALL = PASS_PERSISTENT | PASS_RESERVED,
+};
+
 /* A big-endian field of a CDB: `bytes` 0 means there is none. */
 struct scsi_field {
 	uint8_t at;
@@ -47,6 +60,10 @@ struct scsi_op {
 	uint8_t service_action;
 	uint8_t cdb_bytes;
 	uint8_t flags;
+	/* PASS_*; where the mask is not 0, for CDBs whose byte 4 has those bits like that only. */
+	uint8_t passes;
+	uint8_t passes_mask;
+	uint8_t passes_value;
 	/* How data move when there are any. */
 	enum scsi_data data;
 	enum scsi_length length_rule;
@@ -108,6 +125,11 @@ LOOP_ONLY bool scsi_execute_flush(struct scsi_cmd *cmd);
 bool scsi_refine_write_same(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_write_same(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_unmap(struct scsi_cmd *cmd);
+bool scsi_refine_pr_out(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_pr_in(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_pr_out(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_reserve(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_release(struct scsi_cmd *cmd);
 bool scsi_refine_verify(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_verify(struct scsi_cmd *cmd);
 bool scsi_refine_compare_and_write(struct scsi_cmd *cmd);

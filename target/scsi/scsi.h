@@ -20,6 +20,7 @@
 
 #include "base/loop.h"
 #include "lun/lun.h"
+#include "target/scsi/switch.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +45,8 @@ struct scsi_rewrite; /* rewrite.h */
  * and less than LUN_IOV_MAX buffers more. */
 #define SCSI_GATHER_MAX (2u * 255u * 4096u)
 #define SCSI_RESERVE_MAX (SCSI_GATHER_MAX + 4096u + LUN_IOV_MAX * LOOP_BUFFER_BYTES)
+/* Target ports of a target: portal groups. */
+#define SCSI_TARGET_PORTS_MAX 64u
 /* A target has at most this many logical units, so that REPORT LUNS fits SCSI_PARAM_MAX. */
 #define SCSI_TARGET_LUS_MAX ((SCSI_PARAM_MAX - 8u) / 8u)
 /* scsi_cmd.expected_bytes of a transport that cannot tell. */
@@ -137,7 +140,12 @@ struct scsi_cmd {
 	/* From here on nothing is cleared for a new command: each is filled in before it is read.
 	 */
 	uint8_t sense[SCSI_FIXED_SENSE_BYTES + 14]; /* Fixed, or descriptor with information. */
-	struct lun_io io;                           /* For commands that scsi_cmd_execute runs. */
+	union {
+		struct lun_io io; /* For commands that scsi_cmd_execute runs. */
+		/* For those that change what loops share, and what may follow. */
+		struct scsi_switch change;
+		struct lun_orphan_wait orphans;
+	};
 };
 
 /* One stretch of a MEDIUM command's data: at most LOOP_BUFFER_BYTES, a multiple of the logical
@@ -213,6 +221,15 @@ int MUST_CHECK scsi_target_add_lu(struct scsi_target *target, uint16_t number,
  */
 LOOP_ONLY void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *lu,
 				 struct loop *loop);
+/* Tell it of a target port, for registrations at all ports. -E2BIG. Told twice, it knows it once.
+ */
+int MUST_CHECK scsi_target_add_port(struct scsi_target *target, uint16_t relative_target_port);
+/*
+ * Load what must survive (reservations) of all logical units, from their state_dir. One whose file
+ * is damaged is taken offline, loudly: without its reservations hosts could destroy each other's
+ * data. After lun_check_identities; it blocks. -ENOMEM.
+ */
+int MUST_CHECK scsi_target_restore(struct scsi_target *target);
 /* Free target and logical units (not the LUNs). No nexus may be left. */
 void scsi_target_free(struct scsi_target *target);
 unsigned scsi_target_lu_count(const struct scsi_target *target);
@@ -235,6 +252,17 @@ struct scsi_nexus_spec {
  * one unit attention, 29h/00h. -ENOMEM. */
 int MUST_CHECK scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out);
 void scsi_nexus_free(struct scsi_nexus *nexus);
+/*
+ * What the transport does for PREEMPT AND ABORT: abort all commands of the nexus for that logical
+ * unit but one (NULL: all), as by ABORT TASK SET. Answers how many there were. The nexus's loop.
+ */
+typedef unsigned scsi_nexus_abort_fn(void *arg, const struct scsi_lu *lu,
+				     const struct scsi_cmd *but);
+/* Before it is attached. Without it nothing is aborted. */
+void scsi_nexus_on_abort(struct scsi_nexus *nexus, scsi_nexus_abort_fn *abort, void *arg);
+/* A logical unit, or every one (NULL), was reset: what the nexus holds by RESERVE(6) or (10) is
+ * free. Persistent reservations stay. The nexus's loop. */
+LOOP_ONLY void scsi_nexus_reset(struct scsi_nexus *nexus, const struct scsi_lu *lu);
 /* From now on it hears of what happens to its target (unit attentions): its session's loop, which
  * is `loop`. What happened before is covered by 29h/00h. */
 LOOP_ONLY void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "target/scsi/device.h"
+#include "target/scsi/reservation.h"
 
 #define DEFAULT_VENDOR "RINGSAN"
 #define DEFAULT_PRODUCT "THIN DISK"
@@ -49,6 +50,7 @@ void scsi_target_free(struct scsi_target *target)
 		return;
 	for (unsigned i = 0; i < target->lu_count; i++) {
 		scsi_switches_free(target->lus[i]->switches);
+		scsi_reservations_free(target->lus[i]->reservations);
 		free(target->lus[i]);
 	}
 	free(target->lus);
@@ -155,6 +157,18 @@ void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *l
 		if (lu == NULL || lu == target->lus[i])
 			scsi_mode_reset(target->lus[i], loop);
 	}
+}
+
+int scsi_target_add_port(struct scsi_target *target, uint16_t relative_target_port)
+{
+	for (unsigned i = 0; i < target->port_count; i++) {
+		if (target->ports[i] == relative_target_port)
+			return 0;
+	}
+	if (target->port_count == SCSI_TARGET_PORTS_MAX)
+		return -E2BIG;
+	target->ports[target->port_count++] = relative_target_port;
+	return 0;
 }
 
 unsigned scsi_target_lu_count(const struct scsi_target *target)

@@ -164,13 +164,19 @@ static enum scsi_sense io_reason(enum lun_op op, int res)
 	return SENSE_INTERNAL_TARGET_FAILURE;
 }
 
+static bool fail_without_sense(struct scsi_cmd *cmd, enum scsi_status status)
+{
+	if (!scsi_cmd_has_failed(cmd))
+		scsi_cmd_set_status(cmd, status);
+	return false;
+}
+
 bool scsi_cmd_fail_io(struct scsi_cmd *cmd, enum lun_op op, int res)
 {
 	assert(res < 0);
-	if (res == -ENOMEM || res == -EAGAIN) {
-		if (!scsi_cmd_has_failed(cmd))
-			scsi_cmd_set_status(cmd, SCSI_BUSY);
-		return false;
-	}
+	if (res == -ENOMEM || res == -EAGAIN)
+		return fail_without_sense(cmd, SCSI_BUSY);
+	if (res == -EACCES)
+		return fail_without_sense(cmd, SCSI_RESERVATION_CONFLICT);
 	return scsi_cmd_fail(cmd, io_reason(op, res));
 }

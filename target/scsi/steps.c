@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/checked.h"
+#include "target/scsi/reservation.h"
 
 bool scsi_cmd_take_scratch(struct scsi_cmd *cmd)
 {
@@ -62,6 +63,8 @@ int scsi_cmd_admit(const struct scsi_cmd *cmd, const struct lun_io *io)
 
 	if (cmd->aborted)
 		return -ECANCELED;
+	if (scsi_reservation_conflicts(cmd))
+		return -EACCES;
 	if (!state->online)
 		return -ENODEV;
 	if (state->read_only && op_changes_medium(io->op))

@@ -49,7 +49,7 @@ static inline bool scsi_io_is_late(const struct scsi_cmd *cmd, const struct lun_
 /*
  * May this io go to the medium now? 0 or negative errno: the state of the LUN is looked at again
  * when the io is submitted and, by the admit callbacks, in the very turn in which the image gets
- * it. Reservations will be asked here.
+ * it. -EACCES: a reservation forbids it.
  */
 LOOP_ONLY int scsi_cmd_admit(const struct scsi_cmd *cmd, const struct lun_io *io);
 

@@ -14,8 +14,10 @@
 #ifndef TARGET_SCSI_SWITCH_H
 #define TARGET_SCSI_SWITCH_H
 
-#include "target/scsi/scsi.h"
+#include "base/loop.h"
 
+struct scsi_lu;
+struct scsi_nexus;
 struct scsi_switch;
 
 /* What `begin` has made of it. */

@@ -294,6 +294,7 @@ static inline uint32_t rig_sense(const struct rig *rig)
 #define MISCOMPARE 0x0E1D00u
 #define POWER_ON 0x062900u
 #define BUSY_STATUS (0xFF000000u | SCSI_BUSY)
+#define CONFLICT (0xFF000000u | SCSI_RESERVATION_CONFLICT)
 
 /* The field pointer of INVALID_FIELD: byte << 8 | bit. */
 static inline unsigned rig_field(const struct rig *rig)

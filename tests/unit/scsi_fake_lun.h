@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ struct lun {
 	uint64_t longest_bytes[LUN_OP_COUNT];
 	unsigned durable_count;
 	unsigned abandoned_count;
+	struct lun_orphan_wait *wait; /* For the orphans in the queue. */
 	/* The I/O of this op after so many others fails with res. */
 	enum lun_op fail_op;
 	unsigned fail_after;
@@ -152,6 +154,40 @@ const struct lun_limits *lun_limits(const struct lun *lun)
 const struct lun_state *lun_state(const struct lun *lun)
 {
 	return &lun->state;
+}
+
+void lun_set_offline(struct lun *lun, const char *reason)
+{
+	lun->state.online = false;
+	snprintf(lun->state.offline_reason, sizeof(lun->state.offline_reason), "%s", reason);
+}
+
+static inline void fake_on_waited(struct loop_msg *msg)
+{
+	struct lun_orphan_wait *wait = CONTAINER_OF(msg, struct lun_orphan_wait, msg);
+
+	wait->done(wait);
+}
+
+static inline void fake_check_wait(struct lun *lun)
+{
+	struct lun_orphan_wait *wait = lun->wait;
+
+	LIST_FOREACH (node, &lun->queue) {
+		if (CONTAINER_OF(node, struct lun_io, link)->stage == LUN_IO_ORPHANED)
+			return;
+	}
+	lun->wait = NULL;
+	if (wait != NULL)
+		loop_post(wait->loop, &wait->msg, fake_on_waited);
+}
+
+void lun_wait_for_orphans(struct lun *lun, struct loop *loop, struct lun_orphan_wait *wait)
+{
+	assert(lun->wait == NULL);
+	lun->wait = wait;
+	wait->loop = loop;
+	fake_check_wait(lun);
 }
 
 bool lun_is_overrun(const struct lun *lun)
@@ -344,6 +380,7 @@ static inline bool fake_step(struct lun *lun)
 	fake_leave_exclusive(io);
 	io->stage = LUN_IO_IDLE;
 	io->done(io, res);
+	fake_check_wait(lun);
 	return true;
 }
 

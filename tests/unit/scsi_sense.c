@@ -180,6 +180,31 @@ static void meet_illegal_requests(void)
 	rig.lun_number = 0;
 }
 
+static void meet_reservations(void)
+{
+	/* More initiator ports than there can be, in TransportIDs of 24 bytes. */
+	static uint8_t ports[28 + 1100 * 24] = {[15] = 'k', [20] = 0x08};
+	uint8_t list[24] = {[15] = 'k'};
+
+	put_be32(ports + 24, sizeof(ports) - 28);
+	for (unsigned i = 0; i < 1100; i++) {
+		uint8_t *id = ports + 28 + (size_t)i * 24;
+
+		id[0] = 0x45;
+		id[3] = 20;
+		snprintf((char *)id + 4, 20, "i,i,0x%012x", i);
+	}
+	rig_do(&rig, CDB(0x5F, 0, 0, 0, 0, 0, 0, sizeof(ports) >> 8, sizeof(ports) & 0xFF), ports,
+	       sizeof(ports));
+	meet_last();
+	rig_do(&rig, CDB(0x5F, 0, [8] = 24), list, 24);
+	put_be64(list, 'k');
+	rig_do(&rig, CDB(0x5F, 1, 1, [8] = 24), list, 24);
+	rig_do(&rig, CDB(0x5F, 2, 3, [8] = 24), list, 24);
+	meet_last();
+	rig_do(&rig, CDB(0x5F, 3, 0, [8] = 24), list, 24);
+}
+
 static void meet_attentions(void)
 {
 	for (unsigned ua = 0; ua < SCSI_UA_COUNT; ua++) {
@@ -198,6 +223,7 @@ Test(scsi_sense, every_row_is_met)
 	rig_do(&rig, CDB(0x03, 0, 0, 0, 18), NULL, 0);
 	meet(rig.buffer[2], rig.buffer[12], rig.buffer[13]);
 	meet_illegal_requests();
+	meet_reservations();
 	meet_attentions();
 	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
 		meet_io(LUN_READ, results[i]);
