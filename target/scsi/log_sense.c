@@ -19,7 +19,6 @@ static const struct page {
 	uint8_t code;
 	uint8_t subpage;
 	uint16_t parameter_max; /* The largest parameter code. */
-	bool thin;              /* Only of a thin logical unit. */
 	/* What follows the header: parameters from the one that the CDB points to. */
 	void (*write)(const struct scsi_cmd *cmd, struct byte_writer *writer);
 } pages[] = {
@@ -27,18 +26,12 @@ static const struct page {
 	{.code = 0x00, .subpage = 0xFF, .write = page_subpages},
 };
 
-static bool page_is_there(const struct scsi_cmd *cmd, const struct page *page)
-{
-	return !page->thin || cmd->lu->limits->thin;
-}
-
 /* SPC-4 7.3.17: page codes, each once. */
 static void page_supported(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
+	(void)cmd;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		bool again = i > 0 && pages[i].code == pages[i - 1].code;
-
-		if (page_is_there(cmd, &pages[i]) && !again)
+		if (i == 0 || pages[i].code != pages[i - 1].code)
 			byte_writer_u8(writer, pages[i].code);
 	}
 }
@@ -46,9 +39,8 @@ static void page_supported(const struct scsi_cmd *cmd, struct byte_writer *write
 /* SPC-4 7.3.18 */
 static void page_subpages(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
+	(void)cmd;
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		if (!page_is_there(cmd, &pages[i]))
-			continue;
 		byte_writer_u8(writer, pages[i].code);
 		byte_writer_u8(writer, pages[i].subpage);
 	}
@@ -57,8 +49,7 @@ static void page_subpages(const struct scsi_cmd *cmd, struct byte_writer *writer
 static const struct page *find_page(const struct scsi_cmd *cmd)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		if (pages[i].code == (cmd->cdb[2] & 0x3F) && pages[i].subpage == cmd->cdb[3] &&
-		    page_is_there(cmd, &pages[i]))
+		if (pages[i].code == (cmd->cdb[2] & 0x3F) && pages[i].subpage == cmd->cdb[3])
 			return &pages[i];
 	}
 	return NULL;

@@ -6,6 +6,7 @@
  */
 #include "target/scsi/mode.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -111,6 +112,7 @@ void scsi_mode_init(struct scsi_lu *lu)
 {
 	struct scsi_mode *mode = &lu->modes.versions[0];
 
+	assert(scsi_mode_offset(SCSI_MODE_PAGE_COUNT) <= SCSI_MODE_BYTES_MAX);
 	scsi_mode_defaults(lu, mode->saved);
 	if (scsi_mode_can_save(lu))
 		scsi_mode_load(lu, mode->saved);

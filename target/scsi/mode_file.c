@@ -14,6 +14,7 @@
  */
 #include "target/scsi/mode.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,11 @@
 
 #define HEADER_BYTES (sizeof("1 naa=") + 2 * (size_t)LUN_NAA_BYTES + 1)
 #define PREFIX_CHARS 6u /* "0a.01 " */
+
+/* The header, and of each page its codes, its digits and the end of its line. */
+static_assert(HEADER_BYTES + SCSI_MODE_PAGE_COUNT * (PREFIX_CHARS + 1) + 2 * SCSI_MODE_BYTES_MAX <
+		      SCSI_MODE_TEXT_MAX,
+	      "all pages fit the text");
 
 static void print_hex(const uint8_t *bytes, unsigned count, char *out)
 {
