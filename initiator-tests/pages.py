@@ -65,7 +65,7 @@ def limits(session, lun):
         ("transfer", 8, 4), ("unmap blocks", 20, 4), ("unmap descriptors", 24, 4),
         ("granularity", 28, 4), ("alignment", 32, 4), ("write same", 36, 8))}
     equal("WSNZ", 1, page[4] & 1)
-    equal("no COMPARE AND WRITE is claimed", 0, page[5])
+    equal("COMPARE AND WRITE of up to 255 blocks", 255, page[5])
     check("maximum transfer", number["transfer"] == 0 or number["transfer"] >= 8192, number)
     check("maximum UNMAP", number["unmap blocks"] >= 8388608, number)
     check("UNMAP descriptors", number["unmap descriptors"] >= 256, number)
