@@ -84,6 +84,15 @@ static bool is_known(uint8_t key, const uint8_t *code)
 	return known;
 }
 
+/* One host alone hears RESERVATION CONFLICT of these only: a key that is not its own, and the two
+ * kinds of reservations, which exclude each other. */
+static bool is_of_reservations(uint8_t opcode)
+{
+	static const uint8_t opcodes[] = {0x16, 0x17, 0x56, 0x57, 0x5E, 0x5F};
+
+	return memchr(opcodes, opcode, sizeof(opcodes)) != NULL;
+}
+
 static void check_end(void)
 {
 	const struct scsi_cmd *cmd = &rig.cmd;
@@ -91,8 +100,7 @@ static void check_end(void)
 
 	check(cmd->status == SCSI_GOOD || cmd->status == SCSI_CHECK_CONDITION ||
 	      cmd->status == SCSI_BUSY || (cmd->status == SCSI_TASK_ABORTED && cmd->aborted) ||
-	      /* One host alone hears it of a key that is not its own. */
-	      (cmd->status == SCSI_RESERVATION_CONFLICT && cmd->cdb[0] == 0x5F));
+	      (cmd->status == SCSI_RESERVATION_CONFLICT && is_of_reservations(cmd->cdb[0])));
 	check(fake_buffers_taken(&rig.loop) == 0 && list_is_empty(&cmd->pieces));
 	check(cmd->rewrite == NULL && list_is_empty(&rig.lun.exclusives));
 	if (cmd->status != SCSI_CHECK_CONDITION) {
