@@ -1,7 +1,7 @@
 /*
- * Calls that no I/O may make: asking for memory, taking a lock, formatting text. They are counted
- * by standing in front of the C library's functions, so that libraries' calls count, too. The same
- * place remembers who asked for which memory, to give the lines a name.
+ * Calls that no I/O may make: asking for memory, taking a lock, formatting text, starting a thread.
+ * They are counted by standing in front of the C library's functions, so that libraries' calls
+ * count, too. The same place remembers who asked for which memory, to give the lines a name.
  *
  * Any thread. Nothing here may call what it counts. Read next: report.c.
  */
@@ -27,6 +27,9 @@ struct call_counts {
 };
 
 static struct call_counts counts[LINES_CALL_COUNT];
+
+/* Inside pthread_create: the memory of a thread is part of its start, which is counted. */
+static _Thread_local bool is_starting_thread;
 
 /* The newest, if the memory was asked for again; the oldest are written over. */
 static struct lines_block blocks[BLOCKS_MAX];
@@ -95,7 +98,8 @@ static void *note_block(void *block, size_t bytes, uintptr_t pc)
 {
 	unsigned place = atomic_fetch_add(&block_count, 1) % BLOCKS_MAX;
 
-	count_call(LINES_CALL_ALLOCATE, pc);
+	if (!is_starting_thread)
+		count_call(LINES_CALL_ALLOCATE, pc);
 	if (block != NULL) {
 		blocks[place] = (struct lines_block){
 			.begin = (uintptr_t)block,
@@ -155,7 +159,7 @@ int posix_memalign(void **out, size_t align, size_t bytes)
 
 void free(void *block)
 {
-	if (block != NULL)
+	if (block != NULL && !is_starting_thread)
 		count_call(LINES_CALL_ALLOCATE, CALLER);
 	__libc_free(block);
 }
@@ -191,6 +195,21 @@ LOCK(pthread_mutex_lock, pthread_mutex_t)
 LOCK(pthread_mutex_trylock, pthread_mutex_t)
 LOCK(pthread_rwlock_rdlock, pthread_rwlock_t)
 LOCK(pthread_rwlock_wrlock, pthread_rwlock_t)
+
+/* -- Threads -- */
+
+int pthread_create(pthread_t *out, const pthread_attr_t *attributes, void *(*run)(void *),
+		   void *arg)
+{
+	int res;
+
+	count_call(LINES_CALL_THREAD, CALLER);
+	is_starting_thread = true;
+	res = REAL(pthread_create, pthread_t *, const pthread_attr_t *, void *(*)(void *),
+		   void *)(out, attributes, run, arg);
+	is_starting_thread = false;
+	return res;
+}
 
 /* -- Text -- */
 

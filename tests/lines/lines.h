@@ -54,6 +54,7 @@ enum lines_call {
 	LINES_CALL_ALLOCATE,
 	LINES_CALL_LOCK,
 	LINES_CALL_FORMAT,
+	LINES_CALL_THREAD, /* With the memory that its start asks for. */
 	LINES_CALL_COUNT
 };
 

@@ -1,7 +1,7 @@
 /*
  * What the count has to find, planted: two threads take turns, and do in each turn what the first
  * argument says. Instrumented as the product is. The report goes to the file of the second
- * argument.
+ * argument, how many turns each takes may be said by the third.
  *
  * The turns are passed on through pipes, which only the kernel writes, so the threads share nothing
  * but what is planted. Read next: selftest.sh.
@@ -15,7 +15,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define TURNS 1000u
+/* Of each thread. */
+#define TURNS 1000ul
+#define THREADS_STARTED 32u
 
 /* One of a thread's own, a line apart; and what they share. */
 static struct padded {
@@ -95,6 +97,25 @@ static void plant_format(unsigned me)
 	own[me].count += (unsigned char)line[0];
 }
 
+static void *run_nothing(void *arg)
+{
+	return arg;
+}
+
+/* As a loop starts helper threads when it first needs them: not for each I/O. */
+static void plant_thread(unsigned me)
+{
+	static unsigned started;
+	pthread_t thread;
+
+	if (me == 1 || started == THREADS_STARTED)
+		return;
+	if (pthread_create(&thread, NULL, run_nothing, NULL) != 0)
+		abort();
+	(void)pthread_detach(thread);
+	started++;
+}
+
 static const struct plant {
 	const char *name;
 	plant_fn *run;
@@ -108,9 +129,11 @@ static const struct plant {
 	{"allocation", plant_allocation},
 	{"lock", plant_lock},
 	{"format", plant_format},
+	{"thread", plant_thread},
 };
 
 static plant_fn *planted;
+static unsigned long turns = TURNS;
 
 /* Wait for the other's byte, and send one. */
 static void pass_turn(unsigned me)
@@ -130,7 +153,7 @@ static void *take_turns(void *arg)
 	unsigned me = arg != NULL;
 
 	(void)prctl(PR_SET_NAME, me == 0 ? "loop0" : "loop1");
-	for (unsigned i = 0; i < TURNS; i++)
+	for (unsigned long i = 0; i < turns; i++)
 		pass_turn(me);
 	return NULL;
 }
@@ -148,7 +171,9 @@ int main(int argc, char **argv)
 {
 	pthread_t threads[2];
 
-	planted = argc == 3 ? plant_of(argv[1]) : NULL;
+	planted = argc >= 3 ? plant_of(argv[1]) : NULL;
+	if (argc > 3)
+		turns = strtoul(argv[3], NULL, 10);
 	if (planted == NULL || pipe(pipes[0]) != 0 || pipe(pipes[1]) != 0)
 		return 2;
 	if (pthread_create(&threads[0], NULL, take_turns, NULL) != 0 ||

@@ -24,6 +24,7 @@ static const char *const call_names[LINES_CALL_COUNT] = {
 	[LINES_CALL_ALLOCATE] = "allocate",
 	[LINES_CALL_LOCK] = "lock",
 	[LINES_CALL_FORMAT] = "format",
+	[LINES_CALL_THREAD] = "thread",
 };
 
 /* An address of code or static data. */

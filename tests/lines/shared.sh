@@ -45,8 +45,8 @@ observe() {
 	wait "$load" && wait_for_report "$dir/report.$window"
 }
 
-# measure NAME LUN LIMITS OPTIONS...: one case. A busy machine may leave a loop without a CPU for a while: where too
-# little was seen, it is looked at for longer.
+# measure NAME LUN LIMITS OPTIONS...: one case. A busy machine may leave a loop without a CPU for a while, and a disk may
+# be slow: where too little was seen, it is looked at for longer.
 measure() {
 	local name="$1 (engine $RINGSAN_ENGINE)" lun=$2 limits=$3 output status=2 ms
 	shift 3
@@ -58,7 +58,7 @@ measure() {
 		fi
 		status=0
 		# shellcheck disable=SC2086 # Words on purpose.
-		output=$(python3 tests/lines/judge.py "$dir/report.$window" ${limits% skip}) || status=$?
+		output=$(python3 tests/lines/judge.py "$dir/report.$window" --seconds=$((ms / 1000 + 1)) ${limits% skip}) || status=$?
 		[ "$status" -eq 2 ] || break
 	done
 	[ "$status" -eq 0 ] && [ -z "${LINES_SHOW-}" ] || printf '%s\n' "$output"
