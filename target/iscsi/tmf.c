@@ -26,13 +26,22 @@ static struct scsi_lu *find_lu(const struct session *session, uint64_t lun)
 	return scsi_target_find_lu(scsi_nexus_target(session->spec.nexus), number);
 }
 
+/* A logical unit has a number in each addressing method, and whichever a host uses names it. */
+static bool is_same_lun(const struct session *session, uint64_t one, uint64_t other)
+{
+	const struct scsi_lu *lu = find_lu(session, one);
+
+	return one == other || (lu != NULL && lu == find_lu(session, other));
+}
+
 /* -- functions inside the session -- */
 
 LOOP_ONLY static uint8_t abort_task(struct conn *conn, const struct pdu_tmf_request *request)
 {
 	struct task *task = task_find(conn->session, request->referenced_task_tag);
 
-	if (task == NULL || task->request.lun != request->lun || task->stage == TASK_RESPONDING)
+	if (task == NULL || !is_same_lun(conn->session, task->request.lun, request->lun) ||
+	    task->stage == TASK_RESPONDING)
 		return PDU_TMF_TASK_DOES_NOT_EXIST;
 	task_abort(task);
 	return PDU_TMF_FUNCTION_COMPLETE;
@@ -40,17 +49,19 @@ LOOP_ONLY static uint8_t abort_task(struct conn *conn, const struct pdu_tmf_requ
 
 static bool is_on_lun(const struct task *task, const void *arg)
 {
-	const uint64_t *lun = arg;
+	const struct scsi_lu *lu = arg;
 
-	return task->request.lun == *lun;
+	return find_lu(task->session, task->request.lun) == lu;
 }
 
 /* The task set is per nexus (TST = 001b), so clearing it and aborting one's own are the same. */
 LOOP_ONLY static uint8_t abort_task_set(struct conn *conn, const struct pdu_tmf_request *request)
 {
-	if (find_lu(conn->session, request->lun) == NULL)
+	const struct scsi_lu *lu = find_lu(conn->session, request->lun);
+
+	if (lu == NULL)
 		return PDU_TMF_LUN_DOES_NOT_EXIST;
-	session_abort_tasks(conn->session, is_on_lun, &request->lun);
+	session_abort_tasks(conn->session, is_on_lun, lu);
 	return PDU_TMF_FUNCTION_COMPLETE;
 }
 

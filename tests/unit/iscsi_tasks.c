@@ -270,6 +270,29 @@ Test(tasks, tag_in_use_is_rejected)
 	end();
 }
 
+/* Who asks in one form of the number ends what was asked for in the other. */
+Test(tasks, both_forms_of_a_number)
+{
+	const uint64_t flat = UINT64_C(0x4000) << 48, flat_1 = UINT64_C(0x4001) << 48;
+
+	begin("fault", 128);
+	rig_faults(&rig, "stick all\n");
+	uint32_t itt = peer_start_read(&peer, 0, 4096);
+
+	cr_assert_eq(manage(PDU_TMF_ABORT_TASK, flat_1, itt), PDU_TMF_TASK_DOES_NOT_EXIST);
+	cr_assert_eq(manage(PDU_TMF_ABORT_TASK, flat, itt), PDU_TMF_FUNCTION_COMPLETE);
+	for (int i = 0; i < 2; i++) {
+		itt = peer_start_read(&peer, i == 0 ? flat : 0, 4096);
+		cr_assert_eq(manage(PDU_TMF_ABORT_TASK_SET, i == 0 ? 0 : flat, 0),
+			     PDU_TMF_FUNCTION_COMPLETE);
+		cr_assert_eq(manage(PDU_TMF_ABORT_TASK, 0, itt), PDU_TMF_TASK_DOES_NOT_EXIST);
+	}
+	cr_assert_eq(manage(PDU_TMF_ABORT_TASK_SET, UINT64_C(0xC101) << 48, 0),
+		     PDU_TMF_LUN_DOES_NOT_EXIST);
+	peer_read_is_good(&peer, flat_1);
+	end();
+}
+
 Test(tasks, immediate_commands_are_few)
 {
 	struct pdu_reject reject;
