@@ -23,15 +23,16 @@ bool scsi_execute_start_stop(struct scsi_cmd *cmd)
 	return scsi_execute_flush(cmd);
 }
 
-/* DEFECT LIST FORMAT, SBC-3 6.2: what an empty list can be called. */
-#define FORMATS ((1u << 0) | (1u << 1) | (1u << 3) | (1u << 4) | (1u << 5))
+/* DEFECT LIST FORMAT, SBC-3 6.2: an empty list can be called any of 000b to 101b; the vendor's own
+ * format, 110b, does not exist here. */
+#define FORMATS 6u
 
 /* REQ_PLIST, REQ_GLIST and the format stand in one byte of either CDB, and again in the answer,
  * where they say that these lists follow: both are empty. */
 static bool take_format(struct scsi_cmd *cmd, unsigned at, uint8_t *lists)
 {
 	*lists = cmd->cdb[at] & 0x1F;
-	if ((FORMATS & 1u << (*lists & 0x07)) != 0)
+	if ((*lists & 0x07) < FORMATS)
 		return true;
 	return scsi_cmd_fail_field(cmd, (uint16_t)at, 2);
 }
