@@ -37,10 +37,20 @@ static bool check_lu(struct scsi_cmd *cmd)
 	return scsi_cmd_fail(cmd, SENSE_LOGICAL_UNIT_NOT_SUPPORTED);
 }
 
-/* Before unit attentions: SAM-5 5.3.3, RESERVATION CONFLICT takes precedence. */
+/* A power on or a reset is what the nexus has to hear of first. */
+LOOP_ONLY static bool hears_of_reset(const struct scsi_cmd *cmd)
+{
+	enum scsi_sense pending = scsi_nexus_pending(cmd->nexus, cmd->lu);
+
+	return (cmd->op->flags & OP_PASSES_ATTENTION) == 0 &&
+	       (pending == SENSE_POWER_ON || pending == SENSE_BUS_DEVICE_RESET);
+}
+
+/* SAM-5 5.3.3: RESERVATION CONFLICT comes before unit attentions, but behind those of 29h. */
 LOOP_ONLY static bool check_reservation(struct scsi_cmd *cmd)
 {
-	if (cmd->lu == NULL || cmd->op == NULL || !scsi_reservation_conflicts(cmd))
+	if (cmd->lu == NULL || cmd->op == NULL || !scsi_reservation_conflicts(cmd) ||
+	    hears_of_reset(cmd))
 		return true;
 	scsi_cmd_set_status(cmd, SCSI_RESERVATION_CONFLICT);
 	return false;

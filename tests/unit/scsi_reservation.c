@@ -384,6 +384,33 @@ Test(reservation, reserve_of_those_whom_a_persistent_reservation_includes)
 }
 
 /* REGISTER for all target ports is for those that the target has. */
+/* SAM-5 5.3.3: of power on and resets a host hears in spite of a reservation, of all else after it.
+ */
+Test(reservation, conflicts_and_unit_attentions)
+{
+	const struct scsi_lu *lu;
+
+	hosts_init(NULL);
+	lu = scsi_target_find_lu(hosts.rig.target, 0);
+	EXPECT("REGISTER", host_pr_out(0, REGISTER, 0, 0, 'a', 0), 0);
+	EXPECT("RESERVE", host_pr_out(0, RESERVE, 3, 'a', 0, 0), 0);
+	host_log_out(1);
+	host_log_in(1);
+	EXPECT("power on", host_write(1), POWER_ON);
+	EXPECT("conflict", host_write(1), CONFLICT);
+	for (unsigned ua = SCSI_UA_BUS_DEVICE_RESET; ua < SCSI_UA_COUNT; ua++) {
+		bool reset = ua == SCSI_UA_BUS_DEVICE_RESET;
+		uint32_t first;
+
+		scsi_nexus_raise(hosts.nexus[1], lu, (enum scsi_ua)ua);
+		first = host_read(1);
+		EXPECT("reset, else conflict", first, reset ? 0x062903 : CONFLICT);
+		EXPECT("conflict", host_read(1), CONFLICT);
+		cr_expect((host_attention(1) == 0) == reset, "%u", ua);
+	}
+	hosts_clear();
+}
+
 Test(reservation, all_target_ports)
 {
 	hosts_init(NULL);
