@@ -86,6 +86,72 @@ TEST_ON_ENGINES(orphan, a_waiting_io_that_is_abandoned_ends_at_once)
 	rig_close(&rig, lun);
 }
 
+/* -- Waiting for orphans: lun_wait_for_orphans -- */
+
+struct waiting {
+	struct lun_orphan_wait wait;
+	struct lun *lun;
+	struct loop *loop;
+	atomic_bool over;
+};
+
+static void on_over(struct lun_orphan_wait *wait)
+{
+	struct waiting *waiting = CONTAINER_OF(wait, struct waiting, wait);
+
+	cr_assert(loop_is_current(waiting->loop));
+	atomic_store(&waiting->over, true);
+}
+
+static void call_orphan_wait(void *arg)
+{
+	struct waiting *waiting = arg;
+
+	loop_role_assume();
+	waiting->wait.done = on_over;
+	lun_wait_for_orphans(waiting->lun, waiting->loop, &waiting->wait);
+	cr_assert(!atomic_load(&waiting->over), "never inside the call");
+}
+
+static void begin_wait(struct waiting *waiting, struct rig *rig, struct lun *lun, unsigned loop)
+{
+	*waiting = (struct waiting){.lun = lun, .loop = rig->group.loops[loop]};
+	rig_call(waiting->loop, call_orphan_wait, waiting);
+	rig_settle(rig);
+}
+
+TEST_ON_ENGINES(orphan, those_of_any_loop_are_waited_for_and_later_ones_are_not)
+{
+	struct rig rig;
+	struct lun *lun = held_lun(&rig, engine);
+	struct tio *first = begin(&rig, lun, 0, LUN_WRITE, 10, 4);
+	struct tio *second = begin(&rig, lun, 1, LUN_UNMAP, 20, 4);
+	struct tio *read = begin(&rig, lun, 1, LUN_READ, 30, 4);
+	struct tio *other = begin(&rig, lun, 1, LUN_WRITE, 40, 4);
+	struct waiting waiting[3];
+
+	tio_abandon(first);
+	tio_abandon(second);
+	tio_abandon(read);
+	begin_wait(&waiting[0], &rig, lun, 0);
+	tio_abandon(other);
+	begin_wait(&waiting[1], &rig, lun, 1);
+	end(first, -EIO);
+	rig_settle(&rig);
+	cr_assert(!atomic_load(&waiting[0].over));
+	end(second, 0);
+	rig_settle(&rig);
+	cr_assert(atomic_load(&waiting[0].over), "neither for the read nor for a later orphan");
+	cr_assert(!atomic_load(&waiting[1].over));
+	end(other, 0);
+	rig_settle(&rig);
+	cr_assert(atomic_load(&waiting[1].over));
+	begin_wait(&waiting[2], &rig, lun, 0);
+	cr_assert(atomic_load(&waiting[2].over), "at once where there is none");
+	end(read, 0);
+	rig_close(&rig, lun);
+}
+
 /* As many orphans as the account holds, then one more, then all end in order. */
 TEST_ON_ENGINES(orphan, a_full_account_closes_the_lun_until_there_is_room)
 {
