@@ -223,10 +223,19 @@ static bool answer(struct scsi_cmd *cmd)
 	return true;
 }
 
+/* A host that was fenced while its data were on their way changes nothing any more. */
+LOOP_ONLY static bool may_still_pass(struct scsi_cmd *cmd)
+{
+	if (cmd->lu == NULL || !scsi_reservation_conflicts(cmd))
+		return true;
+	scsi_cmd_set_status(cmd, SCSI_RESERVATION_CONFLICT);
+	return false;
+}
+
 bool scsi_cmd_execute(struct scsi_cmd *cmd)
 {
 	assert(!cmd->running && list_is_empty(&cmd->pieces));
-	if (cmd->aborted || scsi_cmd_has_failed(cmd))
+	if (cmd->aborted || scsi_cmd_has_failed(cmd) || !may_still_pass(cmd))
 		return true;
 	if (cmd->op->answer != NULL)
 		return answer(cmd);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "lun/files.h"
 #include "target/scsi/mode_list.h"
+#include "target/scsi/reservation.h"
 #include "target/scsi/steps.h"
 
 #define SP 0x01u
@@ -123,6 +124,14 @@ LOOP_ONLY static enum scsi_switch_step start_saving(struct mode_select *select)
 	return SCSI_SWITCH_LATER;
 }
 
+/* Reservations change by switches, too, so what is asked here holds until it is published. */
+LOOP_ONLY static bool may_go_on(struct scsi_cmd *cmd)
+{
+	if (!cmd->aborted && scsi_reservation_conflicts(cmd))
+		scsi_cmd_set_status(cmd, SCSI_RESERVATION_CONFLICT);
+	return !cmd->aborted && !scsi_cmd_has_failed(cmd);
+}
+
 static enum scsi_switch_step begin(struct scsi_switch *change)
 {
 	struct mode_select *select = select_of(change);
@@ -130,7 +139,7 @@ static enum scsi_switch_step begin(struct scsi_switch *change)
 	const struct scsi_mode *now = scsi_lu_mode(change->lu);
 
 	loop_role_assume();
-	if (cmd->aborted || !make_next(cmd, &select->next))
+	if (!may_go_on(cmd) || !make_next(cmd, &select->next))
 		return SCSI_SWITCH_END;
 	/* Saved again even if nothing differs: a host that asks wants to know that it is there. */
 	if ((cmd->cdb[1] & SP) != 0)

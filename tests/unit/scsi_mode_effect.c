@@ -213,6 +213,32 @@ Test(scsi_mode_effect, late_writes_are_flushed)
 	expect_late_flush((uint8_t[SCSI_CDB_MAX]){0x93, 0x01, [13] = 1}, false);
 }
 
+/* A MODE SELECT that waited for its data, and another host's RESERVE(6) came first. */
+Test(scsi_mode_effect, reserved_before_the_data)
+{
+	struct scsi_nexus *mine;
+	struct scsi_cmd select;
+
+	set_up();
+	mine = rig.nexus;
+	cr_assert(rig_prepare(&rig, CDB(0x15, PF, 0, 0, CONTROL_BYTES)));
+	select = rig.cmd;
+	rig.nexus = other;
+	rig_do(&rig, CDB(0x16), NULL, 0);
+	cr_assert(rig.cmd.status == SCSI_GOOD);
+	rig.nexus = mine;
+	rig.cmd = select;
+	list_init(&rig.cmd.pieces);
+	rig.done_count = 0;
+	rig_execute(&rig, CONTROL_LIST(0x22, 0x08), CONTROL_BYTES);
+	cr_expect(rig.cmd.status == SCSI_RESERVATION_CONFLICT);
+	cr_expect(!scsi_lu_mode(rig.target->lus[0])->write_protect);
+	rig.nexus = other;
+	rig_do(&rig, CDB(0x17), NULL, 0);
+	rig.nexus = mine;
+	tear_down();
+}
+
 /* Without anything to flush. */
 Test(scsi_mode_effect, offline_and_read_only)
 {
