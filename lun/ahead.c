@@ -299,6 +299,11 @@ LOOP_ONLY static void ahead_allocate(struct lun_ahead *ahead, struct stream *str
 
 	if (range.begin == range.end || !ahead_may_run(ahead))
 		return;
+	if (lun_pool_is_guarded(lane->lun->pool)) {
+		ahead_pause_allocating(ahead, -ENOSPC);
+		ahead_look_for_work(ahead);
+		return;
+	}
 	ahead->io = (struct lun_io){
 		.op = LUN_ALLOCATE,
 		.flags = owns_space(stream) ? IMAGE_ADJOINING : 0,

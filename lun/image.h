@@ -46,6 +46,9 @@ enum {
 	IMAGE_WORD_END,
 };
 #define IMAGE_ADJOINING (1u << 31)
+/* WRITE, ZERO: the pool is guarded (space.h). What would need space that the image does not have
+ * ends with -ENOSPC. Types that take no space, and those that cannot tell, may ignore it. */
+#define IMAGE_NO_NEW_SPACE (1u << 30)
 
 extern const struct image_ops image_raw_ops;
 extern const struct image_ops image_null_ops;

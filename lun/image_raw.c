@@ -1,7 +1,8 @@
 /*
  * The raw image: a sparse file or a block device, byte for byte what hosts see. Here are the queue
  * for workers, UNMAP and ZERO. Not here: transfers (raw_transfer.c), allocation ahead of writes
- * (raw_ahead.c), opening it (raw_open.c) and flushing it (raw_flush.c). Its owner is nobody: every
+ * (raw_ahead.c), writes to a pool that is nearly full (raw_space.c), opening it (raw_open.c) and
+ * flushing it (raw_flush.c). Its owner is nobody: every
  * loop reads and writes it, and what must not overlap has been kept apart above (io.c).
  *
  * What needs a worker of the kernel goes through the lane's queue, which takes no more of them than
@@ -200,6 +201,11 @@ static void (*const start_punted[])(struct image *, struct lun_io *) = {
 	[LUN_ALLOCATE] = raw_start_allocate, [LUN_RELEASE] = raw_start_release,
 };
 
+void raw_start_punted(struct image *image, struct lun_io *io)
+{
+	start_punted[io->op](image, io);
+}
+
 static void raw_pump(struct image *image, struct loop *loop)
 {
 	struct raw_lane *lane = &image->lanes[loop_index(loop)];
@@ -211,7 +217,11 @@ static void raw_pump(struct image *image, struct loop *loop)
 		list_remove(node);
 		lane->running++;
 		io->image_word[RAW_WORD_PUNTED] = 1;
-		start_punted[io->op](image, io);
+		if (io->flags & IMAGE_NO_NEW_SPACE) {
+			raw_start_look(image, io);
+		} else {
+			raw_start_punted(image, io);
+		}
 	}
 }
 
@@ -245,7 +255,11 @@ static void raw_submit(struct image *image, struct lun_io *io)
 	loop_role_assume();
 	io->image = image;
 	io->image_word[RAW_WORD_PUNTED] = 0;
-	submit[io->op](image, io);
+	if (io->op == LUN_WRITE && (io->flags & IMAGE_NO_NEW_SPACE)) {
+		raw_punt(image, io);
+	} else {
+		submit[io->op](image, io);
+	}
 }
 
 static int raw_fd(const struct image *image)

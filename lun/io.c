@@ -129,6 +129,7 @@ LOOP_ONLY static void io_hand_down(struct lun_lane *lane, struct lun_io *io)
 {
 	bool is_write = io->op == LUN_WRITE;
 
+	space_mark(io);
 	io_set_stage(io, LUN_IO_SUBMITTED);
 	list_append(lun_op_writes(io->op) ? &lane->writes : &lane->others, &io->link);
 	lane->in_flight++;
@@ -347,6 +348,7 @@ void image_io_done(struct lun_io *io, int res)
 	assert(loop_is_current(io->loop));
 	res = io_judge(io, res);
 	lane_forget(lane, io);
+	space_note_end(io, res);
 	if (res == -ENOSPC && io->op == LUN_WRITE)
 		ahead_note_full(lane);
 	io_done(io, res);

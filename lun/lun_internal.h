@@ -14,6 +14,7 @@
 #include "base/group.h"
 #include "lun/image.h"
 #include "lun/lun.h"
+#include "lun/space.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -172,6 +173,8 @@ struct lun {
 	struct lun_ahead *aheads; /* All lanes'; NULL: no look-ahead. Mapped, touched when used. */
 	uint32_t look_ahead_bytes;
 	uint32_t ahead_rest_ms;
+	struct lun_pool *pool;       /* NULL: none. Set before the loops run. */
+	_Atomic uint64_t used_bytes; /* As of the last look. */
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;
@@ -286,6 +289,13 @@ int MUST_CHECK identity_load(const struct identity_place *place, struct lun_reco
 /* Durable when it returns. */
 int MUST_CHECK identity_save(const struct identity_place *place, const struct lun_record *record,
 			     char *why);
+
+/* -- space.c -- */
+
+/* On its way to the image: say whether it may take new space. */
+LOOP_ONLY void space_mark(struct lun_io *io);
+/* It has ended: tell who watches the pool, where that is news. */
+LOOP_ONLY void space_note_end(const struct lun_io *io, int res);
 
 /* -- ahead.c -- */
 

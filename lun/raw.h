@@ -71,6 +71,8 @@ LOOP_ONLY void raw_give_worker_back(struct image *image, struct lun_io *io);
 LOOP_ONLY void raw_finish(struct image *image, struct lun_io *io, int res);
 /* The same inside submit. */
 LOOP_ONLY void raw_finish_later(struct image *image, struct lun_io *io, int res);
+/* What a worker was granted for. */
+LOOP_ONLY void raw_start_punted(struct image *image, struct lun_io *io);
 
 /* -- raw_transfer.c -- */
 
@@ -86,6 +88,12 @@ LOOP_ONLY void raw_start_allocate(struct image *image, struct lun_io *io);
 LOOP_ONLY void raw_start_release(struct image *image, struct lun_io *io);
 /* LUN_RELEASE where no I/O is under way any more; blocks. Control thread. */
 int raw_release_now(struct image *image, uint64_t offset_bytes, uint64_t length_bytes);
+
+/* -- raw_space.c -- */
+
+/* By a worker that was granted: of an io with IMAGE_NO_NEW_SPACE, see whether it needs any, and
+ * start it. */
+LOOP_ONLY void raw_start_look(struct image *image, struct lun_io *io);
 
 /* -- raw_open.c -- */
 
