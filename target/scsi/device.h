@@ -37,6 +37,7 @@ struct scsi_lu {
 	const char *state_dir;                            /* NULL: nothing is kept. */
 	_Atomic(struct scsi_switches *) switches;         /* NULL before the first one. */
 	_Atomic(struct scsi_reservations *) reservations; /* NULL before the first one. */
+	bool reservations_lost; /* Their file cannot be read. Set before the loops run. */
 	struct scsi_modes modes;
 };
 

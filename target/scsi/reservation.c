@@ -82,10 +82,20 @@ static void on_done(struct scsi_switch *change)
 	lun_wait_for_orphans(cmd->lu->lun, cmd->loop, &cmd->orphans);
 }
 
+/* Nobody knows what was reserved, so nothing is told or changed, and the damaged file stays as it
+ * is: a new one in its place would let hosts in at the next start. */
+static bool fail_if_lost(struct scsi_cmd *cmd)
+{
+	return cmd->lu->reservations_lost &&
+	       !scsi_cmd_fail(cmd, SENSE_NOT_READY_MANUAL_INTERVENTION);
+}
+
 /* Begin the command's switch; answers as scsi_cmd_execute does. */
 LOOP_ONLY static bool start(struct scsi_cmd *cmd,
 			    enum scsi_switch_step (*begin)(struct scsi_switch *change))
 {
+	if (fail_if_lost(cmd))
+		return true;
 	cmd->change = (struct scsi_switch){
 		.lu = cmd->lu, .loop = cmd->loop, .begin = begin, .each = tell, .done = on_done};
 	if (scsi_reservations_of(cmd->lu) != NULL && scsi_switch_start(&cmd->change) == 0)
@@ -133,7 +143,25 @@ static int save(struct loop_op *op)
 	const struct scsi_reservations *reservations =
 		CONTAINER_OF(op, struct scsi_reservations, saving);
 
-	return scsi_reservations_save(reservations->lu, reservations->text);
+	static struct log_limit limit = LOG_LIMIT(5, 10000);
+	int res = scsi_reservations_save(reservations->lu, reservations->text);
+
+	/* The new file may stand there already and only its folder be out of order: a change that
+	 * was refused must not be in force after a restart. */
+	if (res != 0 && scsi_reservations_save(reservations->lu, reservations->undo) != 0) {
+		log_limited(&limit, LOG_LEVEL_ERROR, "scsi",
+			    "%s: its file of reservations may hold the change that was refused",
+			    lun_name(reservations->lu->lun));
+	}
+	return res;
+}
+
+static void free_texts(struct scsi_reservations *reservations)
+{
+	free(reservations->text);
+	free(reservations->undo);
+	reservations->text = NULL;
+	reservations->undo = NULL;
 }
 
 /* A change that cannot be kept is none: a fence that a restart removes is worse than no fence. */
@@ -144,8 +172,7 @@ static void on_saved(struct loop_op *op, int res)
 	struct scsi_switch *change = reservations->change;
 
 	loop_role_assume();
-	free(reservations->text);
-	reservations->text = NULL;
+	free_texts(reservations);
 	if (res == 0) {
 		scsi_switch_go_on(change, publish(reservations));
 		return;
@@ -171,7 +198,9 @@ LOOP_ONLY static enum scsi_switch_step keep(struct scsi_reservations *reservatio
 		return SCSI_SWITCH_END;
 	}
 	reservations->text = scsi_reservations_print(lu, reservations->next);
-	if (reservations->text == NULL) {
+	reservations->undo = scsi_reservations_print(lu, reservations_now(reservations));
+	if (reservations->text == NULL || reservations->undo == NULL) {
+		free_texts(reservations);
 		scsi_cmd_set_status(cmd, SCSI_BUSY);
 		return SCSI_SWITCH_END;
 	}
@@ -260,7 +289,8 @@ bool scsi_execute_pr_in(struct scsi_cmd *cmd)
 {
 	if (reservations_find(cmd->lu) != NULL)
 		return start(cmd, begin_in);
-	answer(cmd, &no_state);
+	if (!fail_if_lost(cmd))
+		answer(cmd, &no_state);
 	return true;
 }
 

@@ -53,6 +53,7 @@ void scsi_reservations_free(struct scsi_reservations *reservations)
 	free(reservations->versions[0].registrants);
 	free(reservations->versions[1].registrants);
 	free(reservations->text);
+	free(reservations->undo);
 	aligned_free(reservations);
 }
 

@@ -29,6 +29,7 @@ struct scsi_reservations {
 	struct loop_op saving;
 	struct scsi_switch *change; /* For which it is saved. */
 	char *text;
+	char *undo; /* The text of `before`, should `text` not become durable. */
 };
 
 /* The logical unit's, or NULL. */

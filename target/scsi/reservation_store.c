@@ -148,6 +148,7 @@ static int load(struct scsi_lu *lu, char *text, size_t room)
 	(void)snprintf(why, sizeof(why), "its reservations cannot be read (%s); see the log",
 		       res == -EINVAL ? "damaged" : files_error(res));
 	lun_set_offline(lu->lun, why);
+	lu->reservations_lost = true;
 	return 0;
 }
 
