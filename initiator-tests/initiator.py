@@ -68,7 +68,10 @@ class Task:
 
 
 def lun_bytes(lun):
-    """A single-level LUN: peripheral addressing below 256, flat space above (SAM-5 4.7)."""
+    """A single-level LUN: peripheral addressing below 256, flat space above (SAM-5 4.7); bytes are a
+    LUN field as it is."""
+    if isinstance(lun, bytes):
+        return lun
     return struct.pack(">H6x", lun if lun < 256 else 0x4000 | lun)
 
 

@@ -13,16 +13,16 @@
 #include "target/scsi/reservation.h"
 
 #define DEFAULT_VENDOR "RINGSAN"
-#define DEFAULT_PRODUCT "THIN DISK"
-#define DEFAULT_REVISION "1"
+#define DEFAULT_PRODUCT "VIRTUAL-DISK"
+#define DEFAULT_REVISION "0001"
 /* The block size of a LUN that is offline and of which nothing is known. */
 #define DEFAULT_BLOCK_BYTES 512u
 
 const struct scsi_lu scsi_no_lu = {
 	.block_bytes = DEFAULT_BLOCK_BYTES,
 	.vendor = DEFAULT_VENDOR " ",
-	.product = DEFAULT_PRODUCT "       ",
-	.revision = DEFAULT_REVISION "   ",
+	.product = DEFAULT_PRODUCT "    ",
+	.revision = DEFAULT_REVISION,
 };
 
 int scsi_target_create(const char *iscsi_name, const struct loop_group *group,

@@ -35,8 +35,8 @@ static void expect_at_every_length(bool evpd, uint8_t page, const uint8_t *golde
 static const uint8_t standard[96] = {
 	0x00,        0x00, 0x06, 0x12, 91,   0x00, 0x10, 0x02, /* header */
 	'R',         'I',  'N',  'G',  'S',  'A',  'N',  ' ',  /* vendor */
-	'T',         'H',  'I',  'N',  ' ',  'D',  'I',  'S',  'K', ' ',
-	' ',         ' ',  ' ',  ' ',  ' ',  ' ',  '1',  ' ',  ' ', ' ', /* revision */
+	'V',         'I',  'R',  'T',  'U',  'A',  'L',  '-',  'D', 'I',
+	'S',         'K',  ' ',  ' ',  ' ',  ' ',  '0',  '0',  '0', '1', /* revision */
 	[58] = 0x00, 0xA0, 0x04, 0x60, 0x04, 0xC0, 0x09, 0x60,           /* versions */
 };
 
