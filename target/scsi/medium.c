@@ -6,6 +6,7 @@
  * Threads: the loop of the command. Read next: steps.h, verify.h.
  */
 #include <assert.h>
+#include <errno.h>
 
 #include "target/scsi/steps.h"
 #include "target/scsi/verify.h"
@@ -42,7 +43,7 @@ LOOP_ONLY static bool go_on(struct scsi_piece *piece)
 
 	if (done == LUN_WRITE && scsi_io_is_late(cmd, &piece->io) && !cmd->reads_back)
 		return start_flush(piece);
-	if ((done == LUN_FLUSH && cmd->data == SCSI_DATA_IN_MEDIUM) ||
+	if ((done == LUN_FLUSH && (cmd->op->flags & OP_WRITES) == 0) ||
 	    (done == LUN_WRITE && cmd->reads_back))
 		return start_transfer(piece, LUN_READ);
 	if (done == LUN_READ && cmd->byte_check != 0) {
@@ -76,6 +77,16 @@ LOOP_ONLY static bool submit_io(struct scsi_piece *piece)
 	return true;
 }
 
+/* Nothing more is to be done for it. Where a difference was found, one at a lower offset is still
+ * looked for: the lowest is told. */
+static bool is_over(const struct scsi_piece *piece)
+{
+	const struct scsi_cmd *cmd = piece->cmd;
+
+	return scsi_cmd_has_failed(cmd) &&
+	       (cmd->miscompare_bytes == UINT64_MAX || piece->offset_bytes > cmd->miscompare_bytes);
+}
+
 /* What is compared is wanted in memory. */
 static uint32_t transfer_flags(const struct scsi_piece *piece, enum lun_op op)
 {
@@ -90,7 +101,7 @@ static bool start_transfer(struct scsi_piece *piece, enum lun_op op)
 	struct lun_io *io = &piece->io;
 	bool checks = op == LUN_READ && piece->scratch != NULL;
 
-	if (scsi_cmd_has_failed(cmd))
+	if (is_over(piece))
 		return false;
 	io->op = op;
 	io->flags = transfer_flags(piece, op);
@@ -102,8 +113,7 @@ static bool start_transfer(struct scsi_piece *piece, enum lun_op op)
 	return submit_io(piece);
 }
 
-/* FUA of a read, SBC-3 5.9: what a volatile cache holds goes to the medium before it is read. And a
- * write that is late, after it. */
+/* Before what is to be read from the medium, and after a write that is late. */
 static bool start_flush(struct scsi_piece *piece)
 {
 	piece->io.op = LUN_FLUSH;
@@ -118,17 +128,14 @@ LOOP_ONLY static bool start_piece(struct scsi_piece *piece)
 {
 	struct scsi_cmd *cmd = piece->cmd;
 
-	if (scsi_cmd_has_failed(cmd))
+	if (is_over(piece))
 		return false;
 	if (cmd->byte_check != 0 || cmd->reads_back) {
 		piece->scratch = loop_buffer_acquire(cmd->loop);
-		if (piece->scratch == NULL) {
-			scsi_cmd_set_status(cmd, SCSI_BUSY);
-			return false;
-		}
+		if (piece->scratch == NULL)
+			return scsi_cmd_fail_io(cmd, LUN_READ, -ENOMEM);
 	}
-	if (cmd->data == SCSI_DATA_IN_MEDIUM && cmd->durable && cmd->lu->limits->write_cache &&
-	    !lun_state(cmd->lu->lun)->read_only)
+	if (scsi_cmd_flushes_first(cmd))
 		return start_flush(piece);
 	return start_transfer(piece, (cmd->op->flags & OP_WRITES) != 0 ? LUN_WRITE : LUN_READ);
 }

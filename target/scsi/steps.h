@@ -6,6 +6,7 @@
 #ifndef TARGET_SCSI_STEPS_H
 #define TARGET_SCSI_STEPS_H
 
+#include "target/scsi/device.h"
 #include "target/scsi/op_table.h"
 
 /* The most that one step deallocates or zeroes: it moves no data, but the kernel may be long. */
@@ -44,6 +45,14 @@ static inline bool scsi_cmd_is_durable(const struct scsi_cmd *cmd)
 static inline bool scsi_io_is_late(const struct scsi_cmd *cmd, const struct lun_io *io)
 {
 	return (io->flags & LUN_IO_DURABLE) == 0 && scsi_lu_mode(cmd->lu)->write_through;
+}
+
+/* What a volatile cache holds goes to the medium before it is read: FUA of a read (SBC-3 5.9) and
+ * VERIFY, which looks at the medium (SBC-4: as by SYNCHRONIZE CACHE). */
+static inline bool scsi_cmd_flushes_first(const struct scsi_cmd *cmd)
+{
+	return cmd->durable && (cmd->op->flags & OP_WRITES) == 0 && cmd->lu->limits->write_cache &&
+	       !lun_state(cmd->lu->lun)->read_only;
 }
 
 /*

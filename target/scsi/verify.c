@@ -1,6 +1,7 @@
 /*
  * VERIFY(10), (12), (16): SBC-3 5.30. BYTCHK 00b reads the blocks and drops them, 01b compares them
  * with as many blocks of the initiator (pieces, medium.c), 11b with one block that stands for all.
+ * All look at the medium, so a volatile cache is flushed first.
  *
  * Threads: the loop of the command. Read next: steps.c.
  */
@@ -27,6 +28,7 @@ static bool expects_enough(const struct scsi_cmd *cmd)
 bool scsi_refine_verify(struct scsi_cmd *cmd)
 {
 	cmd->byte_check = cmd->cdb[1] >> 1 & 0x3;
+	cmd->durable = true;
 	if (cmd->byte_check == BYTCHK_NONE) {
 		cmd->data = SCSI_DATA_NONE;
 	} else if (cmd->byte_check == BYTCHK_ONE) {
@@ -77,9 +79,11 @@ static bool next_read(struct scsi_cmd *cmd, struct lun_io *io)
 {
 	uint64_t total = cmd->block_count * cmd->lu->block_bytes;
 
+	io->op = cmd->step++ == 0 && scsi_cmd_flushes_first(cmd) ? LUN_FLUSH : LUN_READ;
+	if (io->op == LUN_FLUSH)
+		return true;
 	if (cmd->progress_bytes == total)
 		return false;
-	io->op = LUN_READ;
 	scsi_io_next_range(cmd, io, total,
 			   cmd->byte_check == BYTCHK_NONE ? STEP_MOVE_BYTES_MAX
 							  : LOOP_BUFFER_BYTES);
@@ -89,7 +93,8 @@ static bool next_read(struct scsi_cmd *cmd, struct lun_io *io)
 
 static bool check_read(struct scsi_cmd *cmd)
 {
-	return scsi_verify_compare(cmd, cmd->progress_bytes, cmd->buffer, cmd->scratch,
+	return cmd->io.op != LUN_READ ||
+	       scsi_verify_compare(cmd, cmd->progress_bytes, cmd->buffer, cmd->scratch,
 				   (uint32_t)cmd->io.length_bytes);
 }
 

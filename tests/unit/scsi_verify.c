@@ -69,6 +69,35 @@ Test(scsi_verify, reserved_byte_check)
 	rig_clear(&rig);
 }
 
+/* A volatile cache goes to the medium before that is looked at, whatever is compared. */
+Test(scsi_verify, flushes_first)
+{
+	static const uint8_t byte_checks[] = {READ_ONLY, COMPARE_ALL, COMPARE_ONE};
+
+	rig_init(&rig);
+	memset(data, 0, 512);
+	for (unsigned i = 0; i < sizeof(byte_checks); i++) {
+		verify_16(byte_checks[i], 1, 1, 512);
+		cr_expect(rig_sense(&rig) == 0);
+		cr_expect(rig.lun.count[LUN_FLUSH] == i + 1 && rig.lun.count[LUN_READ] == i + 1);
+	}
+	rig.lun.fail_op = LUN_FLUSH;
+	rig.lun.fail_res = -EIO;
+	for (unsigned i = 0; i < sizeof(byte_checks); i++) {
+		rig.lun.fail_after = 0;
+		verify_16(byte_checks[i], 1, 1, 512);
+		cr_expect(rig_sense(&rig) == WRITE_ERROR && rig.lun.count[LUN_READ] == 3);
+	}
+	rig.lun.state.read_only = true;
+	verify_16(READ_ONLY, 1, 1, 512);
+	rig.lun.state.read_only = false;
+	rig.lun.limits.write_cache = false;
+	verify_16(READ_ONLY, 1, 1, 512);
+	cr_expect(rig_sense(&rig) == 0);
+	cr_expect(rig.lun.count[LUN_FLUSH] == 6 && rig.lun.count[LUN_READ] == 5);
+	rig_clear(&rig);
+}
+
 Test(scsi_verify, no_buffer_left)
 {
 	void *taken[FAKE_BUFFERS];
@@ -113,6 +142,7 @@ Test(scsi_verify, lowest_of_several_differences)
 	struct rig_piece pieces[2];
 
 	rig_init(&rig);
+	rig.lun.limits.write_cache = false;
 	memset(data, 0, sizeof(data));
 	data[5] = 1;
 	data[LOOP_BUFFER_BYTES + 9] = 1;
@@ -128,12 +158,44 @@ Test(scsi_verify, lowest_of_several_differences)
 	rig_clear(&rig);
 }
 
+/* Also where the one behind was found before this one has been read, or begun at all. */
+static void one_behind_is_found_first(unsigned steps_before_the_other)
+{
+	struct rig_piece pieces[2];
+
+	rig_init(&rig);
+	memset(data, 0, sizeof(data));
+	data[5] = 1;
+	data[LOOP_BUFFER_BYTES + 9] = 1;
+	cr_assert(rig_prepare(&rig, CDB(0x2F, COMPARE_ALL, [7] = 1)));
+	rig_submit(&rig, &pieces[0], LOOP_BUFFER_BYTES, LOOP_BUFFER_BYTES,
+		   data + LOOP_BUFFER_BYTES);
+	for (unsigned i = 0; i < steps_before_the_other; i++)
+		cr_assert(fake_step(&rig.lun));
+	rig_submit(&rig, &pieces[1], 0, LOOP_BUFFER_BYTES, data);
+	while (pieces[0].done_count == 0)
+		cr_assert(fake_step(&rig.lun));
+	expect_miscompare(LOOP_BUFFER_BYTES + 9);
+	fake_run(&rig);
+	expect_miscompare(5);
+	cr_expect(pieces[1].done_count == 1 && !pieces[1].piece.ok);
+	rig_clear(&rig);
+}
+
+Test(scsi_verify, one_behind_is_found_first)
+{
+	/* A flush and a read each. */
+	for (unsigned steps = 0; steps <= 2; steps++)
+		one_behind_is_found_first(steps);
+}
+
 /* A failure of another kind that came first is not replaced. */
 Test(scsi_verify, difference_after_a_read_error)
 {
 	struct rig_piece pieces[2];
 
 	rig_init(&rig);
+	rig.lun.limits.write_cache = false;
 	memset(data, 0xFF, sizeof(data));
 	rig.lun.fail_op = LUN_READ;
 	rig.lun.fail_res = -EIO;
@@ -186,6 +248,7 @@ Test(scsi_verify, announced_data)
 Test(scsi_verify, abort)
 {
 	rig_init(&rig);
+	rig.lun.limits.write_cache = false;
 	cr_assert(rig_prepare(&rig, CDB(0x2F, READ_ONLY, [7] = 0x0F)));
 	cr_assert(!scsi_cmd_execute(&rig.cmd));
 	scsi_cmd_abort(&rig.cmd);
