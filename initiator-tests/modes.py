@@ -76,8 +76,8 @@ def resets(one, other, lun):
     set_control(one, lun, SWP)
     other.clear_unit_attention(lun)
     equal("LOGICAL UNIT RESET", 0, one.task_management(LOGICAL_UNIT_RESET, lun))
-    equal("others are told of the reset alone", "06/29/03",
-          other.command(lun, bytes(6)).sense_code)
+    for host, name in ((other, "others are"), (one, "who asked for it is")):
+        equal(f"{name} told of the reset alone", "06/29/03", host.command(lun, bytes(6)).sense_code)
     # The way back is a switch: it comes soon after the answer, and never waits for it.
     for _ in range(200):
         task = other.write(lun, 0, bytes(512))

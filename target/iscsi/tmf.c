@@ -104,7 +104,8 @@ static bool is_of_lu(const struct task *task, const void *arg)
 	       find_lu(task->session, task->request.lun) == reset->lu;
 }
 
-/* SAM-5 6.3.3: everybody but who asked for it learns of the reset by a unit attention. */
+/* SAM-5 6.3.3: a unit attention for every I_T nexus, that of who asked for the reset as well: Linux
+ * expects it, and libiscsi's MultipathIO.Reset counts it. */
 LOOP_ONLY static void raise(struct session *session, const struct tmf_reset *reset)
 {
 	if (reset->lu != NULL)
@@ -124,8 +125,7 @@ LOOP_ONLY static bool reset_on_loop(struct loop_round *round, struct loop *loop)
 			continue;
 		session_abort_tasks(session, is_of_lu, reset);
 		scsi_nexus_reset(session->spec.nexus, reset->lu);
-		if (session != reset->session)
-			raise(session, reset);
+		raise(session, reset);
 		if (reset->cold && session != reset->session)
 			conn_close(&session->conn, "target cold reset");
 	}

@@ -276,6 +276,7 @@ Test(session, stuck_lun_leaves_the_other_ping_and_task_management_alive)
 		     PDU_TMF_LUN_DOES_NOT_EXIST);
 	read_is_good(RIG_LUN_1);
 	faults("");
+	cr_assert_eq(peer_finish_read(&peer, start_read(0), NULL).asc, 0x2903);
 	read_is_good(0);
 	end();
 }
@@ -304,6 +305,9 @@ Test(session, reset_reaches_the_other_loops_session)
 	cr_assert_eq(result.asc, 0x2903);
 	result = peer_finish_read(&other, peer_command(&other, &command), got);
 	cr_assert_eq(result.status, SCSI_GOOD);
+	result = peer_finish_read(&peer, start_read(0), got);
+	cr_assert_eq(result.asc, 0x2903, "and so does that of who asked for it");
+	read_is_good(0);
 	peer_end(&other);
 	end();
 }
