@@ -97,6 +97,12 @@ $(foreach t,$(TOPICS),$(eval $(call topic_rule,$(t))))
 $(O)/initiator-tests/%: $(O)/initiator-tests/%.o
 	$(CC) $(LDFLAGS) $^ -liscsi -o $@
 
+# Loaded into the conformance suite, which is not ours.
+CONFORMANCE_PRELOAD := $(O)/initiator-tests/conformance_preload
+$(CONFORMANCE_PRELOAD).o: CFLAGS += -fPIC
+$(CONFORMANCE_PRELOAD).so: $(CONFORMANCE_PRELOAD).o
+	$(CC) -shared $(LDFLAGS) $^ -o $@
+
 # The limit that `make bench` compares with is one program.
 ECHO := $(O)/initiator-tests/bench/echo
 $(ECHO): $(patsubst %.c,$(O)/%.o,$(wildcard initiator-tests/bench/*.c))
@@ -111,7 +117,8 @@ objects: $(OBJECTS)
 unit-programs: $(call programs_in,tests/unit)
 stress-programs: $(call programs_in,tests/stress)
 fuzz-programs: $(call programs_in,tests/fuzz)
-initiator-programs: $(call programs_in,initiator-tests) $(ECHO)
+initiator-programs: $(filter-out $(CONFORMANCE_PRELOAD),$(call programs_in,initiator-tests)) \
+	$(CONFORMANCE_PRELOAD).so $(ECHO)
 
 .PHONY: packages-build packages-check packages-bench run bench
 packages-build packages-check packages-bench:
