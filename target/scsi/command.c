@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "target/scsi/device.h"
 #include "target/scsi/op_table.h"
+#include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 #include "target/scsi/rewrite.h"
 
@@ -79,6 +80,9 @@ static bool check_supported(struct scsi_cmd *cmd)
 {
 	if (cmd->lu == NULL || scsi_op_supported(cmd->op, cmd->lu))
 		return true;
+	/* As of a service action that no logical unit has. */
+	if ((cmd->op->flags & OP_SERVICE_ACTION) != 0)
+		return scsi_cmd_fail_field(cmd, 1, 4);
 	return scsi_cmd_fail(cmd, SENSE_INVALID_COMMAND_OPERATION_CODE);
 }
 
@@ -106,6 +110,14 @@ static bool check_usage(struct scsi_cmd *cmd)
 		}
 	}
 	return true;
+}
+
+/* What the state of the target port group still serves, SPC-4 5.15.2.4. */
+static bool check_target_port(struct scsi_cmd *cmd)
+{
+	if (cmd->lu == NULL || scsi_access_serves(cmd))
+		return true;
+	return scsi_cmd_fail(cmd, scsi_access_reason(cmd->nexus));
 }
 
 static bool check_ready(struct scsi_cmd *cmd)
@@ -194,8 +206,9 @@ static bool refine(struct scsi_cmd *cmd)
  */
 static bool checks_pass(struct scsi_cmd *cmd)
 {
-	return check_ready(cmd) && check_access(cmd) && check_supported(cmd) && check_usage(cmd) &&
-	       decode(cmd) && check_range(cmd) && refine(cmd);
+	return check_target_port(cmd) && check_ready(cmd) && check_access(cmd) &&
+	       check_supported(cmd) && check_usage(cmd) && decode(cmd) && check_range(cmd) &&
+	       refine(cmd);
 }
 
 bool scsi_cmd_prepare(struct scsi_cmd *cmd)
@@ -223,11 +236,12 @@ static bool answer(struct scsi_cmd *cmd)
 	return true;
 }
 
-/* A host that was fenced while its data were on their way changes nothing any more. */
+/* A host that was fenced while its data were on their way changes nothing any more, nor does one
+ * through a port that has been closed. */
 LOOP_ONLY static bool may_still_pass(struct scsi_cmd *cmd)
 {
 	if (cmd->lu == NULL || !scsi_reservation_conflicts(cmd))
-		return true;
+		return check_target_port(cmd);
 	scsi_cmd_set_status(cmd, SCSI_RESERVATION_CONFLICT);
 	return false;
 }

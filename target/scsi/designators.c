@@ -30,9 +30,6 @@ enum {
 	OF_TARGET_DEVICE = 0xA0, /* With PIV. */
 };
 
-/* All target ports are one group: they all lead to the same logical units in the same way. */
-#define TARGET_PORT_GROUP 1u
-
 static void write_header(struct byte_writer *writer, uint8_t byte0, uint8_t byte1, size_t length)
 {
 	byte_writer_u8(writer, byte0);
@@ -81,7 +78,8 @@ void scsi_vpd_designators(const struct scsi_cmd *cmd, struct byte_writer *writer
 
 	write_lu(writer, cmd->lu);
 	write_number(writer, TYPE_RELATIVE_PORT, nexus->relative_target_port);
-	write_number(writer, TYPE_PORT_GROUP, TARGET_PORT_GROUP);
+	/* A group has one port, and its number. */
+	write_number(writer, TYPE_PORT_GROUP, nexus->relative_target_port);
 	write_name(writer, OF_TARGET_PORT, nexus->target_port_name);
 	write_name(writer, OF_TARGET_DEVICE, nexus->target->name);
 }

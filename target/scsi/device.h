@@ -7,6 +7,7 @@
 #define TARGET_SCSI_DEVICE_H
 
 #include "base/group.h"
+#include "target/scsi/alua.h"
 #include "target/scsi/mode.h"
 #include "target/scsi/pr_state.h"
 #include "target/scsi/scsi.h"
@@ -47,18 +48,40 @@ static inline const struct scsi_mode *scsi_lu_mode(const struct scsi_lu *lu)
 	return published_load(&lu->modes.now);
 }
 
+/* Of all target port groups, by their place in scsi_target.ports: published, one turn's use. Atomic
+ * for those who look without being a loop (scsi_target_group). */
+struct scsi_access_states {
+	struct scsi_group_state {
+		_Atomic uint8_t access; /* enum scsi_access_state */
+		_Atomic uint8_t cause;  /* enum scsi_access_cause */
+	} groups[SCSI_TARGET_PORTS_MAX];
+};
+
+struct scsi_alua {
+	struct scsi_access_spec spec;
+	bool preferred[SCSI_TARGET_PORTS_MAX];
+	struct published now;
+	/* A switch has gone round before the next one begins, so two are enough. */
+	struct scsi_access_states versions[2];
+};
+
 struct scsi_target {
 	char name[SCSI_DEVICE_NAME_MAX + 1];
 	unsigned lu_count;
 	struct scsi_lu **lus; /* By number. */
 	const struct loop_group *group;
 	unsigned port_count;
-	uint16_t ports[SCSI_TARGET_PORTS_MAX]; /* Relative target port identifiers. */
+	/* Relative target port identifiers, which are target port groups, too. */
+	uint16_t ports[SCSI_TARGET_PORTS_MAX];
+	struct scsi_alua alua;
+	_Atomic(struct scsi_switches *)
+		switches;     /* Of all the target; NULL before the first one. */
 	atomic_bool reserves; /* Some logical unit has reservations; never false again. */
 	struct list_node nexuses[LOOPS_MAX]; /* Those attached, by loop; each list is its loop's. */
 };
 
-/* Free the queue of switches of a logical unit; NULL is allowed. switch.c */
+/* Free the queue of switches of a logical unit or target; NULL is allowed. The loops have ended.
+ * switch.c */
 void scsi_switches_free(struct scsi_switches *switches);
 
 struct scsi_nexus {
@@ -66,6 +89,8 @@ struct scsi_nexus {
 	struct scsi_target *target;
 	uint64_t id; /* No other nexus ever has it. */
 	uint16_t relative_target_port;
+	uint8_t group;  /* Its place in target->ports, or SCSI_NO_GROUP. */
+	uint8_t access; /* enum scsi_access_state of the group, as the nexus has been told. */
 	char target_port_name[SCSI_PORT_NAME_MAX + 1];
 	struct pr_nexus name;       /* Whose registrations are its own. */
 	scsi_nexus_abort_fn *abort; /* NULL: there is nothing to abort. */
@@ -80,6 +105,9 @@ struct scsi_nexus {
 	unsigned slot_count;
 	uint16_t pending[];
 };
+
+/* Of a nexus through no port that the target knows: always active/optimized. */
+#define SCSI_NO_GROUP UINT8_MAX
 
 #define SCSI_GUARD_SHIFT 14u
 #define SCSI_UA_MASK ((1u << SCSI_GUARD_SHIFT) - 1u)

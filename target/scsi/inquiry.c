@@ -4,6 +4,7 @@
  * Threads: the loop of the command.
  */
 #include "target/scsi/op_table.h"
+#include "target/scsi/port_groups.h"
 #include "target/scsi/vpd.h"
 
 #define STANDARD_BYTES 96u
@@ -21,22 +22,27 @@ static const uint16_t versions[] = {
 	0x0960, /* iSCSI */
 };
 
-uint8_t scsi_peripheral(const struct scsi_lu *lu)
+uint8_t scsi_peripheral(const struct scsi_cmd *cmd)
 {
 	/* Not capable of having a logical unit here, of no known type: SPC-4 6.6.2. */
-	return lu != NULL ? 0x00 : 0x7F;
+	if (cmd->lu == NULL)
+		return 0x7F;
+	/* One that is not accessible through this port now: SPC-4 5.15.2.4.5. */
+	return scsi_access_is_remote(cmd->nexus) ? 0x20 : 0x00;
 }
 
 static void answer_standard(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	const struct scsi_lu *lu = cmd->lu != NULL ? cmd->lu : &scsi_no_lu;
+	uint8_t tpgs = cmd->lu != NULL ? scsi_alua_support(lu->target) : 0;
 
-	byte_writer_u8(writer, scsi_peripheral(cmd->lu));
+	byte_writer_u8(writer, scsi_peripheral(cmd));
 	byte_writer_u8(writer, 0);
 	byte_writer_u8(writer, SPC_4);
 	byte_writer_u8(writer, HISUP | RESPONSE_FORMAT);
 	byte_writer_u8(writer, STANDARD_BYTES - 5);
-	byte_writer_u8(writer, 0); /* No TPGS, no third-party copy, no protection. */
+	/* No third-party copy, no protection. */
+	byte_writer_u8(writer, (uint8_t)(tpgs << 4));
 	byte_writer_u8(writer, MULTIP);
 	byte_writer_u8(writer, CMDQUE);
 	byte_writer_bytes(writer, lu->vendor, sizeof(lu->vendor));

@@ -10,6 +10,7 @@
 
 #include "base/aligned.h"
 #include "target/scsi/device.h"
+#include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 
 static_assert(SCSI_UA_COUNT <= SCSI_GUARD_SHIFT && SCSI_GUARD_COUNT <= 1 << (16 - SCSI_GUARD_SHIFT),
@@ -44,6 +45,7 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 	nexus->target = spec->target;
 	nexus->id = atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed);
 	nexus->relative_target_port = spec->relative_target_port;
+	nexus->group = scsi_alua_find(spec->target, spec->portal_group_tag);
 	nexus->slot_count = slots;
 	pr_nexus_set(&nexus->name, spec->initiator_port_name,
 		     strnlen(spec->initiator_port_name, PR_NAME_BYTES_MAX),
@@ -71,6 +73,7 @@ void scsi_nexus_on_abort(struct scsi_nexus *nexus, scsi_nexus_abort_fn *abort, v
 void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop)
 {
 	list_append(&nexus->target->nexuses[loop_index(loop)], &nexus->link);
+	scsi_alua_attach(nexus);
 	scsi_reservations_attach(nexus);
 }
 

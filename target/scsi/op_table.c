@@ -9,6 +9,8 @@
 
 #include <assert.h>
 
+#include "target/scsi/port_groups.h"
+
 #define OPCODES 256u
 #define ACTIONS 32u
 
@@ -32,15 +34,22 @@ struct opcode {
 #define FLAGS_WRITE (OP_MEDIUM | OP_WRITES | OP_FUA)
 
 static const struct scsi_op maintenance_in[ACTIONS] = {
+	[0x0A] = {
+		.name = "REPORT TARGET PORT GROUPS", .passes = PASS_ALL, .served = SERVED_ALWAYS, .opcode = 0xA3, .service_action = 0x0A,
+		.cdb_bytes = 12, .flags = OP_SERVICE_ACTION | OP_PORT_GROUPS, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
+		.usage = { 0, 0xFF, 0, 0, 0, 0, FF4 },
+		.answer = scsi_answer_port_groups,
+	},
 	[0x0C] = {
-		.name = "REPORT SUPPORTED OPERATION CODES", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3, .service_action = 0x0C,
+		.name = "REPORT SUPPORTED OPERATION CODES", .served = SERVED_STANDBY, .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3, .service_action = 0x0C,
 		.cdb_bytes = 12, .flags = OP_SERVICE_ACTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, ACTION, 0x87, 0xFF, FF2, FF4 },
 		.answer = scsi_answer_opcodes,
 	},
 	[0x0D] = {
-		.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3,
+		.name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", .served = SERVED_STANDBY, .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA3,
 		.service_action = 0x0D, .cdb_bytes = 12, .flags = OP_SERVICE_ACTION,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, ACTION, 0x80, 0, 0, 0, FF4 },
@@ -48,9 +57,19 @@ static const struct scsi_op maintenance_in[ACTIONS] = {
 	},
 };
 
+static const struct scsi_op maintenance_out[ACTIONS] = {
+	[0x0A] = {
+		.name = "SET TARGET PORT GROUPS", .served = SERVED_STANDBY | SERVED_UNAVAILABLE, .opcode = 0xA4, .service_action = 0x0A,
+		.cdb_bytes = 12, .flags = OP_SERVICE_ACTION | OP_PORT_GROUPS | OP_SETS_PORT_GROUPS,
+		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST, .length = { 6, 4 },
+		.usage = { 0, ACTION, 0, 0, 0, 0, FF4 },
+		.refine = scsi_refine_set_port_groups, .execute = scsi_execute_set_port_groups,
+	},
+};
+
 static const struct scsi_op service_action_in_16[ACTIONS] = {
 	[0x10] = {
-		.name = "READ CAPACITY(16)", .passes = PASS_ALL, .opcode = 0x9E, .service_action = 0x10,
+		.name = "READ CAPACITY(16)", .served = SERVED_STANDBY, .passes = PASS_ALL, .opcode = 0x9E, .service_action = 0x10,
 		.cdb_bytes = 16, .flags = OP_SERVICE_ACTION | OP_MEDIUM, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 10, 4 },
 		.usage = { 0, ACTION, 0, 0, 0, 0, 0, 0, 0, 0, FF4 },
@@ -63,14 +82,14 @@ static const struct scsi_op service_action_in_16[ACTIONS] = {
 #define PR_IN(name_, action_)                                                                      \
 	[action_] = {                                                                              \
 		.name = name_, .opcode = 0x5E, .service_action = action_, .cdb_bytes = 10,         \
-		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT,                             \
+		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT, .served = SERVED_STANDBY,   \
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },  \
 		.usage = { 0, ACTION, 0, 0, 0, 0, 0, FF2 }, .execute = scsi_execute_pr_in,         \
 	}
 #define PR_OUT(name_, action_)                                                                     \
 	[action_] = {                                                                              \
 		.name = name_, .opcode = 0x5F, .service_action = action_, .cdb_bytes = 10,         \
-		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT,                             \
+		.flags = OP_SERVICE_ACTION, .passes = PASS_PERSISTENT, .served = SERVED_STANDBY,   \
 		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,                 \
 		.length = { 5, 4 }, .usage = { 0, ACTION, 0xFF, 0, 0, FF4 },                       \
 		.refine = scsi_refine_pr_out, .execute = scsi_execute_pr_out,                      \
@@ -99,7 +118,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.name = "TEST UNIT READY", .passes = PASS_PERSISTENT, .opcode = 0x00, .cdb_bytes = 6, .flags = OP_MEDIUM,
 	} },
 	[0x03] = { .op = {
-		.name = "REQUEST SENSE", .passes = PASS_ALL, .opcode = 0x03, .cdb_bytes = 6,
+		.name = "REQUEST SENSE", .served = SERVED_ALWAYS, .passes = PASS_ALL, .opcode = 0x03, .cdb_bytes = 6,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
 		.usage = { 0, 0x01, 0, 0, 0xFF },
@@ -120,14 +139,14 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0x1F, FF2, 0xFF },
 	} },
 	[0x12] = { .op = {
-		.name = "INQUIRY", .passes = PASS_ALL, .opcode = 0x12, .cdb_bytes = 6,
+		.name = "INQUIRY", .served = SERVED_ALWAYS, .passes = PASS_ALL, .opcode = 0x12, .cdb_bytes = 6,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 3, 2 },
 		.usage = { 0, 0x01, 0xFF, FF2 },
 		.answer = scsi_answer_inquiry,
 	} },
 	[0x15] = { .op = {
-		.name = "MODE SELECT(6)", .opcode = 0x15, .cdb_bytes = 6,
+		.name = "MODE SELECT(6)", .served = SERVED_STANDBY, .opcode = 0x15, .cdb_bytes = 6,
 		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
 		.length = { 4, 1 }, .usage = { 0, 0x13, 0, 0, 0xFF },
 		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
@@ -141,7 +160,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_release,
 	} },
 	[0x1A] = { .op = {
-		.name = "MODE SENSE(6)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x1A, .cdb_bytes = 6,
+		.name = "MODE SENSE(6)", .served = SERVED_STANDBY, .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x1A, .cdb_bytes = 6,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 4, 1 },
 		.usage = { 0, 0x08, FF2, 0xFF },
 		.answer = scsi_answer_mode_sense_6,
@@ -160,7 +179,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0, 0, 0, 0x01 },
 	} },
 	[0x25] = { .op = {
-		.name = "READ CAPACITY(10)", .passes = PASS_ALL, .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
+		.name = "READ CAPACITY(10)", .served = SERVED_STANDBY, .passes = PASS_ALL, .opcode = 0x25, .cdb_bytes = 10, .flags = OP_MEDIUM,
 		.data = SCSI_DATA_IN_PARAM, .fixed_bytes = 8,
 		.answer = scsi_answer_read_capacity_10,
 	} },
@@ -232,13 +251,13 @@ static const struct opcode opcodes[OPCODES] = {
 		.execute = scsi_execute_unmap,
 	} },
 	[0x4D] = { .op = {
-		.name = "LOG SENSE", .passes = PASS_ALL, .opcode = 0x4D, .cdb_bytes = 10,
+		.name = "LOG SENSE", .served = SERVED_STANDBY, .passes = PASS_ALL, .opcode = 0x4D, .cdb_bytes = 10,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
 		.usage = { 0, 0, FF2, 0, FF4 },
 		.answer = scsi_answer_log_sense,
 	} },
 	[0x55] = { .op = {
-		.name = "MODE SELECT(10)", .opcode = 0x55, .cdb_bytes = 10,
+		.name = "MODE SELECT(10)", .served = SERVED_STANDBY, .opcode = 0x55, .cdb_bytes = 10,
 		.data = SCSI_DATA_OUT_PARAM, .length_rule = LENGTH_PARAMETER_LIST,
 		.length = { 7, 2 }, .usage = { 0, 0x13, 0, 0, 0, 0, 0, FF2 },
 		.refine = scsi_refine_mode_select, .execute = scsi_execute_mode_select,
@@ -252,7 +271,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.usage = { 0, 0, 0xFF }, .execute = scsi_execute_release,
 	} },
 	[0x5A] = { .op = {
-		.name = "MODE SENSE(10)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x5A, .cdb_bytes = 10,
+		.name = "MODE SENSE(10)", .served = SERVED_STANDBY, .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x5A, .cdb_bytes = 10,
 		.data = SCSI_DATA_IN_PARAM, .length_rule = LENGTH_ALLOCATION, .length = { 7, 2 },
 		.usage = { 0, 0x18, FF2, 0, 0, 0, FF2 },
 		.answer = scsi_answer_mode_sense_10,
@@ -326,13 +345,14 @@ static const struct opcode opcodes[OPCODES] = {
 	} },
 	[0x9E] = { .actions = service_action_in_16 },
 	[0xA0] = { .op = {
-		.name = "REPORT LUNS", .passes = PASS_ALL, .opcode = 0xA0, .cdb_bytes = 12,
+		.name = "REPORT LUNS", .served = SERVED_ALWAYS, .passes = PASS_ALL, .opcode = 0xA0, .cdb_bytes = 12,
 		.flags = OP_NO_LU | OP_PASSES_ATTENTION, .data = SCSI_DATA_IN_PARAM,
 		.length_rule = LENGTH_ALLOCATION, .length = { 6, 4 },
 		.usage = { 0, 0, 0xFF, 0, 0, 0, FF4 },
 		.answer = scsi_answer_report_luns,
 	} },
 	[0xA3] = { .actions = maintenance_in },
+	[0xA4] = { .actions = maintenance_out },
 	[0xA8] = { .op = {
 		.name = "READ(12)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0xA8, .cdb_bytes = 12, .flags = FLAGS_READ,
 		.data = SCSI_DATA_IN_MEDIUM, .length_rule = LENGTH_BLOCKS,
@@ -416,6 +436,10 @@ bool scsi_op_supported(const struct scsi_op *op, const struct scsi_lu *lu)
 {
 	if (lu == NULL)
 		return (op->flags & OP_NO_LU) != 0;
+	if ((op->flags & OP_PORT_GROUPS) != 0 && scsi_alua_support(lu->target) == 0)
+		return false;
+	if ((op->flags & OP_SETS_PORT_GROUPS) != 0 && !lu->target->alua.spec.by_hosts)
+		return false;
 	return (op->flags & OP_THIN) == 0 || lu->limits->thin;
 }
 

@@ -26,6 +26,20 @@ enum {
 	OP_THIN = 1 << 4,             /* Only where the LUN is thinly provisioned. */
 	OP_FUA = 1 << 5,              /* Byte 1 bit 3 is FUA. */
 	OP_SERVICE_ACTION = 1 << 6,
+	OP_PORT_GROUPS = 1 << 7,      /* Only where INQUIRY announces access states (TPGS). */
+	OP_SETS_PORT_GROUPS = 1 << 8, /* Only where hosts may change them. */
+};
+
+/*
+ * In which access states of the target port a command is served that is not so in all (SPC-4
+ * 5.15.2.4.4 to 5.15.2.4.7, 5.15.2.5). In the two active states every command is.
+ */
+enum {
+	SERVED_STANDBY = 1 << 0,
+	SERVED_UNAVAILABLE = 1 << 1,
+	SERVED_OFFLINE = 1 << 2,
+	SERVED_TRANSITION = 1 << 3,
+	SERVED_ALWAYS = SERVED_STANDBY | SERVED_UNAVAILABLE | SERVED_OFFLINE | SERVED_TRANSITION,
 };
 
 /* How long a command takes on a sound unit that has nothing else to do; opcodes.c has the times. */
@@ -59,7 +73,8 @@ struct scsi_op {
 	uint8_t opcode;
 	uint8_t service_action;
 	uint8_t cdb_bytes;
-	uint8_t flags;
+	uint16_t flags;
+	uint8_t served; /* SERVED_* */
 	/* PASS_*; where the mask is not 0, for CDBs whose byte 4 has those bits like that only. */
 	uint8_t passes;
 	uint8_t passes_mask;
@@ -108,7 +123,7 @@ static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field fiel
 
 /* The rows' functions: inquiry.c, mode_sense.c, mode_select.c, log_sense.c, opcodes.c, status.c,
  * steps.c, write_same.c, unmap.c, verify.c, compare_and_write.c, orwrite.c, write_and_verify.c,
- * upkeep.c. */
+ * upkeep.c, port_groups.c. */
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -136,6 +151,9 @@ bool scsi_refine_compare_and_write(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_compare_and_write(struct scsi_cmd *cmd);
 bool scsi_refine_orwrite(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_orwrite(struct scsi_cmd *cmd);
+void scsi_answer_port_groups(struct scsi_cmd *cmd, struct byte_writer *writer);
+bool scsi_refine_set_port_groups(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_set_port_groups(struct scsi_cmd *cmd);
 bool scsi_refine_write_and_verify(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_start_stop(struct scsi_cmd *cmd);
 void scsi_answer_defects_10(struct scsi_cmd *cmd, struct byte_writer *writer);

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "target/scsi/device.h"
+#include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 
 #define DEFAULT_VENDOR "RINGSAN"
@@ -38,6 +39,7 @@ int scsi_target_create(const char *iscsi_name, const struct loop_group *group,
 		return -ENOMEM;
 	memcpy(target->name, iscsi_name, length + 1);
 	target->group = group;
+	scsi_alua_init(target);
 	for (unsigned i = 0; i < LOOPS_MAX; i++)
 		list_init(&target->nexuses[i]);
 	*out = target;
@@ -53,6 +55,7 @@ void scsi_target_free(struct scsi_target *target)
 		scsi_reservations_free(target->lus[i]->reservations);
 		free(target->lus[i]);
 	}
+	scsi_switches_free(target->switches);
 	free(target->lus);
 	free(target);
 }

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "target/scsi/device.h"
+#include "target/scsi/port_groups.h"
 
 /* Response codes, SPC-4 4.5.1; deferred errors are never reported. */
 #define FIXED_CURRENT 0x70u
@@ -178,5 +179,7 @@ bool scsi_cmd_fail_io(struct scsi_cmd *cmd, enum lun_op op, int res)
 		return fail_without_sense(cmd, SCSI_BUSY);
 	if (res == -EACCES)
 		return fail_without_sense(cmd, SCSI_RESERVATION_CONFLICT);
+	if (res == -EHOSTUNREACH)
+		return scsi_cmd_fail(cmd, scsi_access_reason(cmd->nexus));
 	return scsi_cmd_fail(cmd, io_reason(op, res));
 }

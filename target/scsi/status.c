@@ -5,6 +5,7 @@
  * Threads: the loop of the command. Read next: inquiry.c, mode.c.
  */
 #include "target/scsi/op_table.h"
+#include "target/scsi/port_groups.h"
 
 /* An answer cut shorter than this has not told the additional sense code: fixed, descriptors. */
 #define SENSE_TOLD_BYTES 14u
@@ -21,8 +22,10 @@ LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd, bool descript
 		return SENSE_LOGICAL_UNIT_NOT_SUPPORTED;
 	reason = scsi_nexus_pending(cmd->nexus, cmd->lu);
 	if (reason == SENSE_NONE)
-		return scsi_lu_readiness(cmd->lu);
-	return cmd->data_bytes < told ? reason : scsi_nexus_take(cmd->nexus, cmd->lu);
+		reason = scsi_access_reason(cmd->nexus);
+	else if (cmd->data_bytes >= told)
+		return scsi_nexus_take(cmd->nexus, cmd->lu);
+	return reason != SENSE_NONE ? reason : scsi_lu_readiness(cmd->lu);
 }
 
 /* SPC-4 6.39: the status is GOOD, what would be sense data is the answer. Its format is what the

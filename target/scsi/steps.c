@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/checked.h"
+#include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 
 bool scsi_cmd_take_scratch(struct scsi_cmd *cmd)
@@ -65,6 +66,8 @@ int scsi_cmd_admit(const struct scsi_cmd *cmd, const struct lun_io *io)
 		return -ECANCELED;
 	if (scsi_reservation_conflicts(cmd))
 		return -EACCES;
+	if (!scsi_access_serves(cmd))
+		return -EHOSTUNREACH;
 	if (!state->online)
 		return -ENODEV;
 	if (state->read_only && op_changes_medium(io->op))

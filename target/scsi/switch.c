@@ -1,5 +1,5 @@
 /*
- * The queue of switches of a logical unit, and the round of the one at its head.
+ * The queue of switches of a logical unit or target, and the round of the one at its head.
  *
  * The queue is made with the first switch: most logical units never see one. Its lock is held for a
  * few instructions and never on the way of an I/O. Threads: any loop. Read next:
@@ -38,27 +38,34 @@ void scsi_switches_free(struct scsi_switches *queue)
 {
 	if (queue == NULL)
 		return;
-	assert(list_is_empty(&queue->queue));
+	/* One may be left of which nobody waits for the end: the loops have ended amid its round.
+	 */
 	(void)pthread_mutex_destroy(&queue->mutex);
 	aligned_free(queue);
 }
 
-static struct scsi_switches *queue_of(struct scsi_lu *lu)
+/* Where the queue of what it concerns is kept. */
+static _Atomic(struct scsi_switches *) *place_of(const struct scsi_switch *change)
 {
-	return atomic_load_explicit(&lu->switches, memory_order_acquire);
+	return change->lu != NULL ? &change->lu->switches : &change->target->switches;
 }
 
-/* The logical unit's queue; of two loops that make it at once one throws its own away. */
-static struct scsi_switches *find_queue(struct scsi_lu *lu)
+static struct scsi_switches *queue_of(const struct scsi_switch *change)
 {
-	struct scsi_switches *queue = queue_of(lu);
+	return atomic_load_explicit(place_of(change), memory_order_acquire);
+}
+
+/* The queue; of two loops that make it at once one throws its own away. */
+static struct scsi_switches *find_queue(const struct scsi_switch *change)
+{
+	struct scsi_switches *queue = queue_of(change);
 	struct scsi_switches *made;
 
 	if (queue != NULL)
 		return queue;
 	made = make_queue();
 	if (made == NULL ||
-	    atomic_compare_exchange_strong_explicit(&lu->switches, &queue, made,
+	    atomic_compare_exchange_strong_explicit(place_of(change), &queue, made,
 						    memory_order_acq_rel, memory_order_acquire))
 		return made;
 	scsi_switches_free(made);
@@ -77,7 +84,7 @@ static void call_up(struct scsi_switch *change)
  * started again. */
 LOOP_ONLY static void finish(struct scsi_switch *change)
 {
-	struct scsi_switches *queue = queue_of(change->lu);
+	struct scsi_switches *queue = queue_of(change);
 	struct list_node *next;
 
 	(void)pthread_mutex_lock(&queue->mutex);
@@ -95,7 +102,7 @@ LOOP_ONLY static void finish(struct scsi_switch *change)
 static bool on_each_loop(struct loop_round *round, struct loop *loop)
 {
 	struct scsi_switch *change = CONTAINER_OF(round, struct scsi_switches, round)->first;
-	struct list_node *nexuses = &change->lu->target->nexuses[loop_index(loop)];
+	struct list_node *nexuses = &change->target->nexuses[loop_index(loop)];
 
 	if (change->each == NULL)
 		return true;
@@ -112,14 +119,14 @@ static void on_round_done(struct loop_round *round)
 
 void scsi_switch_go_on(struct scsi_switch *change, enum scsi_switch_step step)
 {
-	struct scsi_switches *queue = queue_of(change->lu);
+	struct scsi_switches *queue = queue_of(change);
 
 	if (step == SCSI_SWITCH_END) {
 		finish(change);
 	} else if (step == SCSI_SWITCH_PUBLISH) {
 		queue->first = change;
-		loop_round_start(&queue->round, change->lu->target->group, change->loop,
-				 on_each_loop, on_round_done);
+		loop_round_start(&queue->round, change->target->group, change->loop, on_each_loop,
+				 on_round_done);
 	}
 }
 
@@ -133,12 +140,15 @@ static void on_begin(struct loop_msg *msg)
 
 int scsi_switch_start(struct scsi_switch *change)
 {
-	struct scsi_switches *queue = find_queue(change->lu);
+	struct scsi_switches *queue;
 	bool was_busy;
 
+	if (change->lu != NULL)
+		change->target = change->lu->target;
+	assert(change->target->group != NULL);
+	queue = find_queue(change);
 	if (queue == NULL)
 		return -ENOMEM;
-	assert(change->lu->target->group != NULL);
 	(void)pthread_mutex_lock(&queue->mutex);
 	was_busy = queue->busy;
 	queue->busy = true;

@@ -1,9 +1,9 @@
 /*
- * A switch (DESIGN.md 4): a change of what loops share about a logical unit, such as a reservation,
- * a mode page, a target port group's state. One at a time runs for each logical unit, in the order
- * in which they were started on whatever loops; it publishes the new state, goes once round all
- * loops, where it may tell every nexus of the target (unit attentions), and only then is done. It
- * never waits for I/O.
+ * A switch (DESIGN.md 4): a change of what loops share about a logical unit (reservations, mode
+ * pages) or about all of a target (states of target port groups). One at a time runs for each
+ * logical unit and one for each target, in the order in which they were started on whatever loops;
+ * it publishes the new state, goes once round all loops, where it may tell every nexus of the
+ * target (unit attentions), and only then is done. It never waits for I/O.
  *
  * So whoever answers its command from `done` knows that no loop acts on the old state any more, and
  * two versions of a published state are enough: when `begin` runs, the one before the last has been
@@ -19,6 +19,7 @@
 struct scsi_lu;
 struct scsi_nexus;
 struct scsi_switch;
+struct scsi_target;
 
 /* What `begin` has made of it. */
 enum scsi_switch_step {
@@ -30,8 +31,9 @@ enum scsi_switch_step {
 /* Embedded in what the change is about; the owner's again when `done` begins. */
 struct scsi_switch {
 	/* Set before scsi_switch_start. */
-	struct scsi_lu *lu;
-	struct loop *loop; /* Where begin and done run. */
+	struct scsi_lu *lu;         /* NULL: it concerns all of `target`. */
+	struct scsi_target *target; /* Of a logical unit: filled in by scsi_switch_start. */
+	struct loop *loop;          /* Where begin and done run. */
 	/* Its turn has come: look at the state as it now is, and publish the next one. */
 	enum scsi_switch_step (*begin)(struct scsi_switch *change);
 	/* For every nexus of the target, on the nexus's own loop. NULL: there is nothing to tell.

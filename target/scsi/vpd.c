@@ -161,7 +161,7 @@ void scsi_vpd_answer(struct scsi_cmd *cmd, struct byte_writer *writer)
 	}
 	page->write(cmd, &body_writer);
 	assert(!byte_writer_overran(&body_writer));
-	byte_writer_u8(writer, scsi_peripheral(cmd->lu));
+	byte_writer_u8(writer, scsi_peripheral(cmd));
 	byte_writer_u8(writer, page->code);
 	byte_writer_be16(writer, (uint16_t)body_writer.wanted);
 	byte_writer_bytes(writer, body, body_writer.wanted);

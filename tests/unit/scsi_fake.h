@@ -7,6 +7,7 @@
 #define TESTS_UNIT_SCSI_FAKE_H
 
 #include "base/bytes.h"
+#include "target/scsi/alua.h"
 #include "target/scsi/scsi.h"
 #include "target/scsi/sense.h"
 #include "tests/unit/scsi_fake_lun.h"
@@ -52,6 +53,20 @@ static inline void rig_connect(struct rig *rig)
 	assert(res == 0);
 }
 
+/* Two target port groups, 1 and 2, whose states hosts may change, so that all commands are there.
+ */
+static inline void rig_add_ports(struct rig *rig)
+{
+	static const struct scsi_access_spec access = {.by_hosts = true, .transition_time_s = 7};
+
+	for (uint16_t port = 1; port <= 2; port++) {
+		int res = scsi_target_add_port(rig->target, port);
+
+		assert(res == 0);
+	}
+	scsi_target_set_access(rig->target, &access);
+}
+
 /* With other blocks than usual, and no nexus yet. */
 static inline void rig_init_with(struct rig *rig, uint64_t block_count, uint32_t block_bytes)
 {
@@ -67,6 +82,7 @@ static inline void rig_init_with(struct rig *rig, uint64_t block_count, uint32_t
 	assert(res == 0);
 	res = scsi_target_add_lu(rig->target, 0, &spec);
 	assert(res == 0);
+	rig_add_ports(rig);
 	rig->buffer = aligned_alloc(4096, 2 * SCSI_PARAM_MAX);
 	assert(rig->buffer != NULL);
 }

@@ -96,10 +96,7 @@ static inline void hosts_init(const char *state_dir)
 	assert(res == 0);
 	res = scsi_target_add_lu(hosts.rig.target, 0, &spec);
 	assert(res == 0);
-	for (uint16_t port = 1; port <= 2; port++) {
-		res = scsi_target_add_port(hosts.rig.target, port);
-		assert(res == 0);
-	}
+	rig_add_ports(&hosts.rig);
 	res = scsi_target_restore(hosts.rig.target);
 	assert(res == 0);
 	for (unsigned i = 0; i < HOSTS; i++) {

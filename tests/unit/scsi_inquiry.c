@@ -33,7 +33,7 @@ static void expect_at_every_length(bool evpd, uint8_t page, const uint8_t *golde
 }
 
 static const uint8_t standard[96] = {
-	0x00,        0x00, 0x06, 0x12, 91,   0x00, 0x10, 0x02, /* header */
+	0x00,        0x00, 0x06, 0x12, 91,   0x30, 0x10, 0x02, /* header */
 	'R',         'I',  'N',  'G',  'S',  'A',  'N',  ' ',  /* vendor */
 	'V',         'I',  'R',  'T',  'U',  'A',  'L',  '-',  'D', 'I',
 	'S',         'K',  ' ',  ' ',  ' ',  ' ',  '0',  '0',  '0', '1', /* revision */
@@ -68,6 +68,7 @@ Test(scsi_inquiry, no_logical_unit)
 
 	memcpy(absent, standard, sizeof(absent));
 	absent[0] = 0x7F;
+	absent[5] = 0; /* No target port groups, either. */
 	rig_init(&rig);
 	rig.lun_number = 5;
 	expect_at_every_length(false, 0, absent, sizeof(absent));

@@ -239,7 +239,7 @@ static bool is_action(uint8_t opcode, uint32_t action)
 	static const struct {
 		uint8_t opcode;
 		uint16_t action;
-	} known[] = {{0x9E, 0x10}, {0xA3, 0x0C}, {0xA3, 0x0D}};
+	} known[] = {{0x9E, 0x10}, {0xA3, 0x0A}, {0xA3, 0x0C}, {0xA3, 0x0D}, {0xA4, 0x0A}};
 	bool found = (opcode == 0x5E && action < 4) || (opcode == 0x5F && action < 8);
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -250,7 +250,8 @@ static bool is_action(uint8_t opcode, uint32_t action)
 /* SPC-4 table 246, written the other way round than the code. */
 static enum answer expected_answer(unsigned options, uint8_t opcode, uint32_t action)
 {
-	bool actions = opcode == 0x5E || opcode == 0x5F || opcode == 0x9E || opcode == 0xA3;
+	bool actions = opcode == 0x5E || opcode == 0x5F || opcode == 0x9E || opcode == 0xA3 ||
+		       opcode == 0xA4;
 	bool plain = !actions && scsi_op_find_action(opcode, 0) != NULL;
 	bool found = is_action(opcode, action);
 
@@ -294,7 +295,7 @@ Test(scsi_op_table, every_opcode_and_option)
 /* CVE-2024-42416 of another target: a service action that indexed outside its table. */
 Test(scsi_op_table, every_service_action)
 {
-	static const uint8_t opcodes[] = {0x9E, 0xA3, 0x28, 0x7F};
+	static const uint8_t opcodes[] = {0x9E, 0xA3, 0xA4, 0x28, 0x7F};
 
 	for (uint32_t action = 0; action < 65536; action++)
 		for (size_t i = 0; i < sizeof(opcodes); i++) {

@@ -35,6 +35,7 @@ static const struct late lates[] = {
 	{"ORWRITE(16)", {0x8B, 0, LBA_8, 0, 0, 0, 1}},
 	{"MODE SELECT(6)", {0x15, 0x10, 0, 0, 24}},
 	{"MODE SELECT(10)", {0x55, 0x10, [8] = 28}},
+	{"SET TARGET PORT GROUPS", {0xA4, 0x0A, [9] = 8}},
 };
 
 static const struct late *late_of(const struct scsi_op *op)

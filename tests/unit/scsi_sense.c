@@ -214,6 +214,38 @@ static void meet_attentions(void)
 	}
 }
 
+static void on_changed(struct scsi_access_change *change)
+{
+	cr_assert(change->changed);
+}
+
+/* Every state of the nexus's target port group, and back. */
+static void meet_access_states(void)
+{
+	static const enum scsi_access_state states[] = {
+		SCSI_ACCESS_STANDBY, SCSI_ACCESS_UNAVAILABLE, SCSI_ACCESS_OFFLINE,
+		SCSI_ACCESS_TRANSITIONING, SCSI_ACCESS_OPTIMIZED};
+
+	loop_role_assume();
+	scsi_nexus_attach(rig.nexus, &rig.loop);
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+		struct scsi_access_change change = {.target = rig.target,
+						    .loop = &rig.loop,
+						    .tag = 1,
+						    .state = states[i],
+						    .done = on_changed};
+
+		cr_assert(scsi_access_change_start(&change) == 0);
+		fake_run(&rig);
+		rig_do(&rig, CDB(0x00), NULL, 0);
+		meet_last();
+		rig_do(&rig, CDB(0x00), NULL, 0);
+		if (states[i] != SCSI_ACCESS_OPTIMIZED)
+			meet_last();
+	}
+	scsi_nexus_detach(rig.nexus);
+}
+
 Test(scsi_sense, every_row_is_met)
 {
 	static const int results[] = {-EIO,    -ENOSPC, -EROFS,     -EPERM,
@@ -225,6 +257,7 @@ Test(scsi_sense, every_row_is_met)
 	meet_illegal_requests();
 	meet_reservations();
 	meet_attentions();
+	meet_access_states();
 	for (size_t i = 0; i < ARRAY_SIZE(results); i++) {
 		meet_io(LUN_READ, results[i]);
 		meet_io(LUN_WRITE, results[i]);
