@@ -17,13 +17,18 @@ const struct conf_user *conf_user_find(const struct conf *conf, const char *name
 	return NULL;
 }
 
-bool conf_target_in_group(const struct conf_target *target, uint16_t tag)
+bool conf_tags_have(const struct conf_tags *tags, uint16_t tag)
 {
-	for (size_t i = 0; i < target->portal_groups.count; i++) {
-		if (target->portal_groups.items[i] == tag)
+	for (size_t i = 0; i < tags->count; i++) {
+		if (tags->items[i] == tag)
 			return true;
 	}
-	return target->portal_groups.count == 0;
+	return false;
+}
+
+bool conf_target_in_group(const struct conf_target *target, uint16_t tag)
+{
+	return target->portal_groups.count == 0 || conf_tags_have(&target->portal_groups, tag);
 }
 
 static bool name_matches(const struct conf_access *rule, const char *name)

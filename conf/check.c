@@ -277,6 +277,78 @@ static bool group_exists(const struct conf *conf, uint16_t tag)
 	return false;
 }
 
+/* How many portal groups lead to the target. Tags of portals are few. */
+static size_t count_groups(const struct conf *conf, const struct conf_target *target)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < conf->portal_count; i++) {
+		bool known = !conf_target_in_group(target, conf->portals[i].tag);
+
+		for (size_t j = 0; j < i && !known; j++)
+			known = conf->portals[j].tag == conf->portals[i].tag;
+		count += !known;
+	}
+	return count;
+}
+
+/* `tags` are a list of `option`: each leads to the target. */
+static void check_tags(const struct checker *c, const struct conf_target *target,
+		       const struct conf_tags *tags, const char *option)
+{
+	for (size_t i = 0; i < tags->count; i++) {
+		uint16_t tag = tags->items[i];
+
+		/* 0 stands for one that was refused. */
+		if (tag == 0 || (group_exists(c->conf, tag) && conf_target_in_group(target, tag)))
+			continue;
+		conf_errors_add(c->errors, at(c, target->line),
+				"%s names tag %u, through which nothing leads to the target; "
+				"correct it, or add it to portal-groups and give a portal that tag",
+				option, tag);
+	}
+}
+
+static const char *const state_options[CONF_GROUP_STATE_COUNT] = {
+	[CONF_GROUP_NON_OPTIMIZED] = "non-optimized-groups",
+	[CONF_GROUP_STANDBY] = "standby-groups",
+	[CONF_GROUP_UNAVAILABLE] = "unavailable-groups",
+	[CONF_GROUP_OFFLINE] = "offline-groups",
+};
+
+/* A group is in one state. */
+static void check_one_state(const struct checker *c, const struct conf_target *target,
+			    enum conf_group_state state)
+{
+	const struct conf_tags *tags = &target->groups_in[state];
+
+	for (size_t i = 0; i < tags->count; i++) {
+		for (unsigned other = 0; other < state; other++) {
+			if (tags->items[i] == 0 ||
+			    !conf_tags_have(&target->groups_in[other], tags->items[i]))
+				continue;
+			conf_errors_add(c->errors, at(c, target->line),
+					"%s names tag %u, and so does %s; leave one",
+					state_options[state], tags->items[i], state_options[other]);
+		}
+	}
+}
+
+static void check_states(const struct checker *c, const struct conf_target *target)
+{
+	for (unsigned state = 0; state < CONF_GROUP_STATE_COUNT; state++) {
+		check_tags(c, target, &target->groups_in[state], state_options[state]);
+		check_one_state(c, target, state);
+	}
+	check_tags(c, target, &target->preferred_groups, "preferred-groups");
+	if (target->states_by_hosts && count_groups(c->conf, target) < 2) {
+		conf_errors_add(c->errors, at(c, target->line),
+				"states-by-hosts, but one portal group at most leads to the "
+				"target, so there is no other to turn to; leave it out, or give "
+				"portals different tags");
+	}
+}
+
 static void check_groups(const struct checker *c, const struct conf_target *target)
 {
 	for (size_t i = 0; i < target->portal_groups.count; i++) {
@@ -358,6 +430,7 @@ void conf_check(const struct conf *conf, struct conf_errors *errors)
 
 		check_luns(&c, target);
 		check_groups(&c, target);
+		check_states(&c, target);
 		check_access_rules(&c, target);
 		check_open_target(&c, target);
 		check_auth(&c, &target->auth, "auth");

@@ -130,11 +130,25 @@ struct conf_lun {
 	int line;
 };
 
+/* The state in which a portal group begins: active/optimized, unless it is in one of these. */
+enum conf_group_state {
+	CONF_GROUP_NON_OPTIMIZED,
+	CONF_GROUP_STANDBY,
+	CONF_GROUP_UNAVAILABLE,
+	CONF_GROUP_OFFLINE,
+	CONF_GROUP_STATE_COUNT
+};
+
 struct conf_target {
 	char *name;                     /* Lower case, valid by RFC 7143 4.2.7. */
 	char *alias;                    /* NULL: none. */
 	struct conf_tags portal_groups; /* None: every group. Use conf_target_in_group. */
-	struct conf_lun *luns;          /* Ascending by number. */
+	/* Of these groups, all of which lead here, none is in two states. */
+	struct conf_tags groups_in[CONF_GROUP_STATE_COUNT];
+	struct conf_tags preferred_groups;
+	bool states_by_hosts;        /* Hosts may change states. */
+	uint32_t transition_time_ms; /* Whole seconds; 0: hosts are told nothing of it. */
+	struct conf_lun *luns;       /* Ascending by number. */
 	size_t lun_count;
 	struct conf_access *access; /* None: anybody (the parser allows it on loopback alone). */
 	size_t access_count;
@@ -191,6 +205,7 @@ const struct conf_user *conf_user_find(const struct conf *conf, const char *name
 
 /* True if the target is to be reached through portals of this tag. */
 bool conf_target_in_group(const struct conf_target *target, uint16_t tag);
+bool conf_tags_have(const struct conf_tags *tags, uint16_t tag);
 
 /*
  * True if a host of this name and address may log in to the target: no rules, or one that matches

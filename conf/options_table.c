@@ -42,6 +42,12 @@ static const char *check_power_of_two(uint64_t bytes)
 					  : "not a power of two; 4K, 8K, 16K and so on are right";
 }
 
+/* RTPG counts in seconds, in a byte. */
+static const char *check_whole_seconds(uint64_t ms)
+{
+	return ms % SECONDS == 0 ? NULL : "not a number of whole seconds; 0s to 255s is right";
+}
+
 /* clang-format off */
 
 static const struct conf_option root_options[] = {
@@ -111,6 +117,22 @@ static const struct conf_option target_options[] = {
 	  .min = 1, .max = 255, .check_text = conf_check_utf8 },
 	{ .name = "portal-groups", .type = CONF_NUMBER, LIST(struct conf_target, portal_groups),
 	  .min = 1, .max = 65535 },
+	{ .name = "preferred-groups", .type = CONF_NUMBER,
+	  LIST(struct conf_target, preferred_groups), .min = 1, .max = 65535 },
+	/* In the order of enum conf_group_state. */
+	{ .name = "non-optimized-groups", .type = CONF_NUMBER,
+	  LIST(struct conf_target, groups_in[CONF_GROUP_NON_OPTIMIZED]), .min = 1, .max = 65535 },
+	{ .name = "standby-groups", .type = CONF_NUMBER,
+	  LIST(struct conf_target, groups_in[CONF_GROUP_STANDBY]), .min = 1, .max = 65535 },
+	{ .name = "unavailable-groups", .type = CONF_NUMBER,
+	  LIST(struct conf_target, groups_in[CONF_GROUP_UNAVAILABLE]), .min = 1, .max = 65535 },
+	{ .name = "offline-groups", .type = CONF_NUMBER,
+	  LIST(struct conf_target, groups_in[CONF_GROUP_OFFLINE]), .min = 1, .max = 65535 },
+	{ .name = "states-by-hosts", .type = CONF_SWITCH,
+	  FIELD(struct conf_target, states_by_hosts), .initial = "no" },
+	{ .name = "transition-time", .type = CONF_DURATION,
+	  FIELD(struct conf_target, transition_time_ms), .initial = "0s",
+	  .min = 0, .max = 255 * SECONDS, .check_number = check_whole_seconds },
 };
 
 static const struct conf_option lun_options[] = {

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "lun/files.h"
 #include "target/ctl/luns.h"
+#include "target/scsi/alua.h"
 
 typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
 
@@ -271,6 +272,39 @@ static int build_ports(const struct conf *conf, const struct conf_target *from,
 	return res;
 }
 
+static int set_groups(struct scsi_target *scsi, const struct conf_target *from,
+		      const struct conf_tags *tags, enum scsi_access_state state)
+{
+	int res = 0;
+
+	for (size_t i = 0; res == 0 && i < tags->count; i++)
+		res = scsi_target_set_group(
+			scsi, tags->items[i], state,
+			conf_tags_have(&from->preferred_groups, tags->items[i]));
+	return res;
+}
+
+/* In which state each begins. The preferred ones that are in no list are active/optimized. */
+static int build_groups(const struct conf_target *from, struct scsi_target *scsi)
+{
+	static const enum scsi_access_state states[CONF_GROUP_STATE_COUNT] = {
+		[CONF_GROUP_NON_OPTIMIZED] = SCSI_ACCESS_NON_OPTIMIZED,
+		[CONF_GROUP_STANDBY] = SCSI_ACCESS_STANDBY,
+		[CONF_GROUP_UNAVAILABLE] = SCSI_ACCESS_UNAVAILABLE,
+		[CONF_GROUP_OFFLINE] = SCSI_ACCESS_OFFLINE,
+	};
+	const struct scsi_access_spec access = {
+		.by_hosts = from->states_by_hosts,
+		.transition_time_s = (uint8_t)(from->transition_time_ms / 1000),
+	};
+	int res = set_groups(scsi, from, &from->preferred_groups, SCSI_ACCESS_OPTIMIZED);
+
+	scsi_target_set_access(scsi, &access);
+	for (unsigned i = 0; res == 0 && i < ARRAY_SIZE(states); i++)
+		res = set_groups(scsi, from, &from->groups_in[i], states[i]);
+	return res;
+}
+
 static int build_target(struct runtime *runtime, const struct conf_target *from,
 			struct iscsi_target *to, struct conf_errors *errors)
 {
@@ -278,6 +312,8 @@ static int build_target(struct runtime *runtime, const struct conf_target *from,
 
 	if (res == 0)
 		res = build_ports(runtime->conf, from, to->scsi);
+	if (res == 0)
+		res = build_groups(from, to->scsi);
 	if (res != 0)
 		return res;
 	to->name = from->name;

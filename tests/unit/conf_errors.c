@@ -289,6 +289,21 @@ static const struct error_case cases[] = {
 	 "out"},
 	{"group without portal", TARGET("portal-groups = { 1, 7 }"),
 	 "f:2: portal-groups names tag 7, which no portal has; give a portal tag = 7"},
+	{"state of a group that is not there", TARGET("standby-groups = { 7 }"),
+	 "f:2: standby-groups names tag 7, through which nothing leads to the target; correct it, "
+	 "or add it to portal-groups and give a portal that tag"},
+	{"preferred group that does not lead here",
+	 "portal \"127.0.0.1\" { tag = 1 }\nportal \"127.0.0.2\" { tag = 2 }\n"
+	 "target \"iqn.2026-11.io.ringsan:a\" { portal-groups = { 1 } preferred-groups = { 2 } }\n",
+	 "f:3: preferred-groups names tag 2, through which nothing leads to the target; correct "
+	 "it, or add it to portal-groups and give a portal that tag"},
+	{"group in two states", TARGET("non-optimized-groups = { 1 } offline-groups = { 1 }"),
+	 "f:2: offline-groups names tag 1, and so does non-optimized-groups; leave one"},
+	{"states by hosts, one group", TARGET("states-by-hosts = yes"),
+	 "f:2: states-by-hosts, but one portal group at most leads to the target, so there is no "
+	 "other to turn to; leave it out, or give portals different tags"},
+	{"transition in half seconds", TARGET("transition-time = 1500ms"),
+	 "f:3: transition-time \"1500ms\": not a number of whole seconds; 0s to 255s is right"},
 	{"open target", "portal \"192.0.2.1\" { }\ntarget \"iqn.2026-11.io.ringsan:a\" { }\n",
 	 "f:2: target is open to every host that reaches portal 192.0.2.1:3260; add access { "
 	 "initiators "

@@ -254,6 +254,8 @@ Test(conf_files, a_dump_means_the_same_again)
 		"portal \"192.0.2.1:0\" { advertise = 192.0.2.2 }\n"
 		"target \"IQN.2026-11.io.ringsan:A\" {\n"
 		"alias = \"caf\303\251 \\\" \\\\\" portal-groups = { 7, 1 }\n"
+		"preferred-groups = { 1 } standby-groups = { 7 } states-by-hosts = yes "
+		"transition-time = 255s\n"
 		"access { initiators = { \"IQN.*:h?\", \"*\" } networks = { \"10.0.0.0/8\", "
 		"\"::1\" } }\n"
 		"access { networks = { \"0.0.0.0/0\" } }\n"
@@ -300,6 +302,12 @@ Test(conf_files, unequal_configurations_are_told_apart)
 		TARGET "}\n",
 		TARGET "alias = a }\n",
 		TARGET "portal-groups = { 1 } }\n",
+		TARGET "preferred-groups = { 1 } }\n",
+		TARGET "non-optimized-groups = { 1 } }\n",
+		TARGET "standby-groups = { 1 } }\n",
+		TARGET "unavailable-groups = { 1 } }\n",
+		TARGET "offline-groups = { 1 } }\n",
+		TARGET "transition-time = 1s }\n",
 		TARGET "access { networks = \"10.0.0.0/8\" } }\n",
 		TARGET "access { networks = \"10.0.0.0/9\" } }\n",
 		TARGET "access { initiators = \"iqn.*\" } }\n",

@@ -57,6 +57,8 @@ Test(conf_options, defaults)
 				       "\ttag = 1\n"
 				       "}\n"
 				       "target \"iqn.2026-11.io.ringsan:a\" {\n"
+				       "\tstates-by-hosts = off\n"
+				       "\ttransition-time = 0s\n"
 				       "\tlun 0 {\n"
 				       "\t\ttype = raw\n"
 				       "\t\timage = \"/a\"\n"
