@@ -51,7 +51,7 @@ ANSWERS = [
      "5194 0004 00000001 5195 0004 00000001"
      "5398 0028" + text(PORT) + zeroes(4) + "53a8 001c" + text(TARGET) + "00"),
     # SIMPSUP; V_SUP; LUICLR; RTD_SUP; sense data of at most 28 bytes.
-    ("page 86", "1201 86 LLLL 00", "0086 003c 00 01 {v_sup} 01 08 00 0000 00 1c" + zeroes(50)),
+    ("page 86", "1201 86 LLLL 00", "0086 003c 00 07 {v_sup} 01 08 00 0000 00 1c" + zeroes(50)),
     ("page 87", "1201 87 LLLL 00", "0087 0004 3fff 0000"),
     # WSNZ; COMPARE AND WRITE; multiples of 4 KiB; no limits of transfers; UNMAP; WRITE SAME.
     ("page B0", "1201 b0 LLLL 00",
@@ -67,9 +67,9 @@ ANSWERS = [
     ("LOG SENSE, pages", "4d00 0000 00 0000 LLLL 00", "0000 0001 00"),
     ("LOG SENSE, subpages", "4d00 00ff 00 0000 LLLL 00", "40ff 0004 0000 00ff"),
     # ATS ATSS CTSS LURS TRS; and their times, 10 s and 5 s.
-    ("TASK MANAGEMENT FUNCTIONS", "a30d 00 000000 LLLLLLLL 0000", "da 00 00 00"),
+    ("TASK MANAGEMENT FUNCTIONS", "a30d 00 000000 LLLLLLLL 0000", "de 07 00 00"),
     ("TASK MANAGEMENT FUNCTIONS, REPD", "a30d 80 000000 LLLLLLLL 0000",
-     "da 00 00 0c 01 00 d8 00 00000064 00000032"),
+     "de 07 00 0c 01 00 dc 07 00000064 00000032"),
     ("READ DEFECT DATA(10)", "3700 1d 00000000 LLLL 00", "00 1d 0000"),
     ("READ DEFECT DATA(12)", "b70a 00000000 LLLLLLLL 0000", "00 0a 0000 00000000"),
 ]
@@ -79,7 +79,7 @@ MODE_PAGES = {
     (0x01, 0x00): ("81 0a" + zeroes(10), "81 0a" + zeroes(10)),
     (0x08, 0x00): ("88 12 {wce}" + zeroes(17), "88 12 {wce_may_change}" + zeroes(17)),
     # TST 001b, D_SENSE, GLTSD; QUEUE ALGORITHM MODIFIER 1; SWP; no limit of BUSY.
-    (0x0A, 0x00): ("8a 0a 22 10 00 00 0000 ffff 0000", "8a 0a 04 00 08 00 0000 0000 0000"),
+    (0x0A, 0x00): ("8a 0a 22 10 00 40 0000 ffff 0000", "8a 0a 04 00 08 40 0000 0000 0000"),
     (0x0A, 0x01): ("ca 01 001c" + zeroes(28), "ca 01 001c" + zeroes(28)),
     (0x1C, 0x00): ("9c 0a 08 00 00000000 00000000", "9c 0a 00 00 00000000 00000000"),
 }

@@ -6,7 +6,7 @@ from cases import check, end, equal
 
 PF, RTD, SP = 0x10, 0x02, 0x01
 LOGICAL_UNIT_RESET = 5
-CONTROL = bytes.fromhex("0a0a221000000000ffff0000")
+CONTROL = bytes.fromhex("0a0a221000400000ffff0000")
 D_SENSE, SWP = (2, 0x04), (4, 0x08)
 CACHING = bytes.fromhex("0812040000000000000000000000000000000000")
 

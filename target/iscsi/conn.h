@@ -140,6 +140,9 @@ struct conn {
 struct session_lun {
 	uint16_t tasks;
 	uint16_t windows[WINDOW_CHARGES]; /* By enum window_charge. */
+	uint16_t running;                 /* Tasks of TASK_RUNNING. */
+	uint16_t fences;                  /* Of these, ordered ones and heads of the queue. */
+	uint16_t blocked;                 /* Tasks of TASK_BLOCKED. */
 };
 
 struct session {
@@ -160,6 +163,9 @@ struct session {
 	struct iscsi_params params; /* In force now: a text request may change some. */
 	struct list_node tasks;
 	struct list_node held;
+	struct list_node blocked; /* In the order of their CmdSN. */
+	struct list_node draining;
+	struct list_node managing; /* struct tmf whose answers wait for `draining`. */
 	struct list_node by_tag[SESSION_TAG_BUCKETS];
 	uint32_t exp_cmd_sn;
 	uint32_t max_cmd_sn;
@@ -168,7 +174,7 @@ struct session {
 	uint32_t immediate;
 	uint32_t slots;                   /* Tasks that are the session's, answered or not. */
 	uint32_t windows[WINDOW_CHARGES]; /* Buffers it holds, by enum window_charge. */
-	uint32_t resets;                  /* Rounds of task management under way. */
+	uint32_t functions;               /* struct tmf under way. */
 	bool close_seen;
 	struct session_lun luns[SESSION_LUN_BUCKETS];
 	struct conn conn;
@@ -179,7 +185,7 @@ struct iscsi_loop {
 	const struct iscsi_server *server;
 	struct pool tasks;
 	struct pool windows;
-	struct pool resets; /* tmf.c */
+	struct pool functions; /* struct tmf */
 	struct list_node sessions;
 	struct list_node aborted; /* Tasks without a session's interest. */
 	struct list_node starved; /* Tasks that wait for a buffer. */
@@ -203,10 +209,13 @@ LOOP_ONLY void session_release_held(struct session *session);
 LOOP_ONLY uint32_t session_max_cmd_sn(struct session *session);
 /* Widen the window if it is nearly used up. */
 LOOP_ONLY void session_widen(struct session *session);
-/* Abort every task of the session for which `pick` says so (NULL: all). Returns how many. */
+/* Abort each task of the session as `judge` says; NULL: all, silently. Returns how many. */
 LOOP_ONLY unsigned session_abort_tasks(struct session *session,
-				       bool (*pick)(const struct task *task, const void *arg),
+				       enum task_abort (*judge)(const struct task *task,
+								const void *arg),
 				       const void *arg);
+/* A CmdSN that will never come counts as received (RFC 7143 11.5.5). False: no slot to note it. */
+LOOP_ONLY bool session_plug(struct session *session, uint32_t cmd_sn, uint32_t itt);
 /* The connection has closed: end the session if nothing else holds it. */
 LOOP_ONLY void session_end_if_idle(struct session *session);
 

@@ -14,8 +14,9 @@
 /* Buffers that belong to no session's floor: scratch of VERIFY and WRITE SAME, text, pings, and the
  * account of orphans. */
 #define RESERVE_BUFFERS 64u
-/* Task management rounds at once; one more is rejected and its sender tries again. */
-#define RESETS_MAX 16u
+/* Task management functions that take time, at once; one more reset is rejected and its sender
+ * tries again. */
+#define FUNCTIONS_MAX 16u
 
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
 {
@@ -74,7 +75,7 @@ static void init_lists(struct iscsi_loop *home)
 
 static void release(struct iscsi_loop *home, bool abandon)
 {
-	pool_clear(&home->resets, abandon);
+	pool_clear(&home->functions, abandon);
 	if (abandon) {
 		/* Records of I/O that the kernel holds are in there (loop.h, loop_free). */
 		pool_leave_mapped(&home->windows);
@@ -107,7 +108,7 @@ int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 	if (res == 0)
 		res = pool_init(&home->windows, loop_buffer_count(loop), sizeof(struct window), 0);
 	if (res == 0)
-		res = pool_init(&home->resets, RESETS_MAX, sizeof(struct tmf_reset), 0);
+		res = pool_init(&home->functions, FUNCTIONS_MAX, sizeof(struct tmf), 0);
 	if (res < 0)
 		goto fail;
 	loop_set_user(loop, home);
@@ -133,7 +134,9 @@ LOOP_ONLY static void feed_starved(struct list_node *starved)
 		struct task *task = CONTAINER_OF(list_first(starved), struct task, wait_link);
 
 		list_remove(&task->wait_link);
-		if (task->cmd.data == SCSI_DATA_IN_MEDIUM)
+		if (task->stage == TASK_BLOCKED)
+			order_resume(task);
+		else if (task->cmd.data == SCSI_DATA_IN_MEDIUM)
 			task_read(task);
 		else
 			task_write(task);

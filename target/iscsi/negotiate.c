@@ -62,7 +62,7 @@ void negotiation_init(struct negotiation *negotiation, const struct negotiate_li
 	negotiation_limit(negotiation, KEY_DEFAULT_TIME2RETAIN, limits->default_time2retain_s);
 	negotiation_limit(negotiation, KEY_MAX_CONNECTIONS, 1);
 	negotiation_limit(negotiation, KEY_ERROR_RECOVERY_LEVEL, 0);
-	negotiation_limit(negotiation, KEY_PROTOCOL_LEVEL, 1);
+	negotiation_limit(negotiation, KEY_PROTOCOL_LEVEL, 2);
 	/* An OR key with our No, an AND key with our Yes: the initiator's wish is the result. */
 	negotiation->ours[KEY_INITIAL_R2T] = false;
 	negotiation->ours[KEY_IMMEDIATE_DATA] = true;

@@ -122,7 +122,8 @@ struct pdu_tmf_request {
 struct pdu_tmf_response {
 	uint32_t itt;
 	struct pdu_sns sns;
-	uint8_t response; /* enum pdu_tmf_response_code */
+	uint8_t response;      /* enum pdu_tmf_response_code */
+	uint8_t additional[3]; /* RFC 7144 6.2: of QUERY ASYNCHRONOUS EVENT. */
 };
 
 /* 11.7. Unsolicited when ttt is PDU_TAG_RESERVED. */

@@ -75,6 +75,7 @@ void pdu_tmf_response_decode(struct pdu_tmf_response *out, const uint8_t bhs[sta
 		.response = bhs[2],
 		.itt = get_be32(bhs + AT_ITT),
 	};
+	memcpy(out->additional, bhs + AT_ADDITIONAL, sizeof(out->additional));
 	sns_decode(&out->sns, bhs);
 }
 
@@ -82,6 +83,7 @@ void pdu_tmf_response_encode(const struct pdu_tmf_response *in, uint8_t bhs[stat
 {
 	begin(bhs, PDU_TMF_RESPONSE, PDU_FINAL);
 	bhs[2] = in->response;
+	memcpy(bhs + AT_ADDITIONAL, in->additional, sizeof(in->additional));
 	put_be32(bhs + AT_ITT, in->itt);
 	sns_encode(&in->sns, bhs);
 }

@@ -47,7 +47,7 @@ LOOP_ONLY static bool data_in_encode(struct conn *conn, struct tx_item *item,
 	frame->data_len_bytes = length;
 	frame->stat_sn = TX_STAT_SN_NONE;
 	window->done_bytes += length;
-	if (last && task->stage == TASK_RESPONDING) {
+	if (last && task->stage == TASK_RESPONDING && !task->dropped) {
 		task_finish_data_in(task, &pdu);
 		frame->stat_sn = TX_STAT_SN_USE;
 	}
@@ -123,7 +123,7 @@ LOOP_ONLY static void on_read(struct scsi_piece *piece)
 	window->ready = piece->ok;
 	window->zeroes = piece->zeroes;
 	task->device_count--;
-	if (task_is_aborted(task) || task_has_failed(task)) {
+	if (task->dropped || task_has_failed(task)) {
 		windows_release_idle(task);
 		task_settle(task);
 	} else {

@@ -70,6 +70,9 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	home->slots_unused += SESSION_SLOTS_FLOOR;
 	list_init(&session->tasks);
 	list_init(&session->held);
+	list_init(&session->blocked);
+	list_init(&session->draining);
+	list_init(&session->managing);
 	for (unsigned i = 0; i < SESSION_TAG_BUCKETS; i++)
 		list_init(&session->by_tag[i]);
 	list_append(&home->sessions, &session->link);
@@ -123,12 +126,13 @@ void session_end_if_idle(struct session *session)
 {
 	struct iscsi_loop *home = session->home;
 
-	if (session->conn.state != CONN_CLOSED || session->resets > 0)
+	if (session->conn.state != CONN_CLOSED || session->functions > 0)
 		return;
 	/* From here on nobody posts a close any more; one that was posted is waited for. */
 	if (atomic_exchange(&session->close_posted, true) && !session->close_seen)
 		return;
 	assert(list_is_empty(&session->tasks) && list_is_empty(&session->held));
+	assert(list_is_empty(&session->blocked) && list_is_empty(&session->draining));
 	assert(session->windows[WINDOW_OF_FLOOR] == 0 && session->windows[WINDOW_SHARED] == 0);
 	assert(session->outstanding == 0 && session->immediate == 0 && session->slots == 0);
 	home->floor_unused -= ISCSI_FLOOR_BUFFERS;
@@ -181,6 +185,24 @@ void session_release_held(struct session *session)
 	}
 }
 
+bool session_plug(struct session *session, uint32_t cmd_sn, uint32_t itt)
+{
+	const struct pdu_scsi_command request = {.cmd_sn = cmd_sn, .itt = itt, .final = true};
+	struct task *task;
+
+	if (cmd_sn == session->exp_cmd_sn) {
+		session->exp_cmd_sn++;
+		session_release_held(session);
+		return true;
+	}
+	task = task_acquire(session, &request);
+	if (task == NULL)
+		return false;
+	task_move(task, TASK_HELD);
+	task_abort(task, TASK_ABORT_SILENTLY);
+	return true;
+}
+
 uint32_t session_max_cmd_sn(struct session *session)
 {
 	uint32_t room =
@@ -203,26 +225,34 @@ void session_widen(struct session *session)
 
 /* -- tasks -- */
 
-LOOP_ONLY static unsigned abort_in(struct list_node *tasks,
-				   bool (*pick)(const struct task *task, const void *arg),
-				   const void *arg)
+LOOP_ONLY static unsigned
+abort_in(struct list_node *tasks,
+	 enum task_abort (*judge)(const struct task *task, const void *arg), const void *arg)
 {
 	unsigned count = 0;
 
 	LIST_FOREACH (node, tasks) {
 		struct task *task = CONTAINER_OF(node, struct task, link);
+		enum task_abort how = judge == NULL ? TASK_ABORT_SILENTLY : judge(task, arg);
 
-		if (pick != NULL && !pick(task, arg))
+		if (how == TASK_ABORT_NOT)
 			continue;
-		task_abort(task);
+		task_abort(task, how);
 		count++;
 	}
 	return count;
 }
 
 unsigned session_abort_tasks(struct session *session,
-			     bool (*pick)(const struct task *task, const void *arg),
+			     enum task_abort (*judge)(const struct task *task, const void *arg),
 			     const void *arg)
 {
-	return abort_in(&session->tasks, pick, arg) + abort_in(&session->held, pick, arg);
+	unsigned count = abort_in(&session->tasks, judge, arg) +
+			 abort_in(&session->blocked, judge, arg) +
+			 abort_in(&session->held, judge, arg);
+
+	/* These were aborted before; now nobody waits for their data any more. */
+	if (judge == NULL)
+		(void)abort_in(&session->draining, NULL, NULL);
+	return count;
 }

@@ -1,5 +1,6 @@
 /*
- * The stages of a task: acquire, start, settle, abort. How its data move is read.c and write.c.
+ * The stages of a task: acquire, start, settle. How it is aborted is abort.c, how its data move
+ * read.c and write.c.
  */
 #include "target/iscsi/task.h"
 
@@ -12,10 +13,13 @@
 /* Which stages may follow which. */
 static const uint8_t edges[TASK_STAGE_COUNT] = {
 	[TASK_FREE] = 1u << TASK_RECEIVING,
-	[TASK_RECEIVING] = 1u << TASK_HELD | 1u << TASK_RUNNING | 1u << TASK_ABORTED,
-	[TASK_HELD] = 1u << TASK_RUNNING | 1u << TASK_ABORTED,
-	[TASK_RUNNING] = 1u << TASK_RESPONDING | 1u << TASK_ABORTED,
-	[TASK_RESPONDING] = 1u << TASK_FREE,
+	[TASK_RECEIVING] =
+		1u << TASK_HELD | 1u << TASK_BLOCKED | 1u << TASK_RUNNING | 1u << TASK_ABORTED,
+	[TASK_HELD] = 1u << TASK_BLOCKED | 1u << TASK_RUNNING | 1u << TASK_ABORTED,
+	[TASK_BLOCKED] = 1u << TASK_RUNNING | 1u << TASK_RESPONDING | 1u << TASK_ABORTED,
+	[TASK_RUNNING] = 1u << TASK_RESPONDING | 1u << TASK_DRAINING | 1u << TASK_ABORTED,
+	[TASK_RESPONDING] = 1u << TASK_FREE | 1u << TASK_ABORTED,
+	[TASK_DRAINING] = 1u << TASK_ABORTED,
 	[TASK_ABORTED] = 1u << TASK_FREE,
 };
 
@@ -25,6 +29,10 @@ static struct list_node *stage_list(struct task *task)
 	switch (task->stage) {
 	case TASK_HELD:
 		return &task->session->held;
+	case TASK_BLOCKED:
+		return &task->session->blocked;
+	case TASK_DRAINING:
+		return &task->session->draining;
 	case TASK_ABORTED:
 		return &task->home->aborted;
 	case TASK_FREE:
@@ -41,7 +49,11 @@ static struct list_node *stage_list(struct task *task)
 void task_move(struct task *task, enum task_stage stage)
 {
 	assert(edges[task->stage] & 1u << stage);
+	if (task->stage == TASK_BLOCKED || task->stage == TASK_RUNNING)
+		order_leave(task);
 	task->stage = stage;
+	if (stage == TASK_BLOCKED || stage == TASK_RUNNING)
+		order_enter(task);
 	list_remove(&task->link);
 	struct list_node *list = stage_list(task);
 
@@ -121,8 +133,7 @@ LOOP_ONLY static void task_enter(struct task *task)
 	session_widen(session);
 }
 
-/* Count it out; its slot may live on for a while. */
-LOOP_ONLY static void task_leave(struct task *task)
+void task_leave(struct task *task)
 {
 	struct session *session = task->session;
 
@@ -152,8 +163,7 @@ static void slot_take(struct session *session)
 		session->home->slots_unused--;
 }
 
-/* The slot is no longer the session's, whether it is free or a disk still holds its task. */
-static void slot_give_back(struct session *session)
+void task_give_slot_back(struct session *session)
 {
 	if (--session->slots < SESSION_SLOTS_FLOOR)
 		session->home->slots_unused++;
@@ -189,7 +199,7 @@ LOOP_ONLY static void task_free(struct task *task)
 	assert(list_is_empty(&task->windows) && !task->counted && task->device_count == 0);
 	list_remove(&task->wait_link);
 	if (task->session != NULL)
-		slot_give_back(task->session);
+		task_give_slot_back(task->session);
 	task_move(task, TASK_FREE);
 	pool_release(&home->tasks, task);
 	iscsi_loop_feed(home);
@@ -275,9 +285,11 @@ LOOP_ONLY static void response_sent(struct conn *conn UNUSED, struct tx_item *it
 	task_settle(task);
 }
 
-LOOP_ONLY static void task_respond(struct task *task)
+void task_respond(struct task *task)
 {
-	windows_release_idle(task);
+	/* Of one that was aborted data may still be landing. */
+	if (!task->receiving)
+		windows_release_idle(task);
 	task_move(task, TASK_RESPONDING);
 	task->response.encode = response_encode;
 	task->response.sent = response_sent;
@@ -309,12 +321,19 @@ void task_settle(struct task *task)
 	    !task_awaits_data(task) && (task_has_failed(task) || is_complete(task))) {
 		task_respond(task);
 	} else if (task->stage == TASK_RESPONDING && task->queue_count == 0) {
+		/* Of one that was aborted a disk may still hold something. */
+		if (task->dropped) {
+			task_part(task);
+			return;
+		}
 		task_leave(task);
 		task_free(task);
 	} else if (task->dropped && !task->receiving) {
 		windows_release_idle(task);
 		if (task->stage == TASK_ABORTED && idle)
 			task_free(task);
+		else if (task->stage == TASK_DRAINING && task->r2ts_active == 0)
+			task_drained(task);
 	}
 }
 
@@ -418,51 +437,18 @@ static bool lun_has_its_share(struct task *task)
 	return session->window >= widest && task->lun->tasks > widest - widest / 4u;
 }
 
-/* -- abort -- */
-
-/* Nothing more moves for it, and nobody finds it by its tag. */
-LOOP_ONLY static void task_withdraw(struct task *task)
-{
-	list_remove(&task->wait_link);
-	task_leave(task);
-	LIST_FOREACH (node, &task->windows)
-		window_uncharge(CONTAINER_OF(node, struct window, link));
-	task->r2ts_active = 0;
-	task->unsolicited_due = false;
-	task->dropped = true;
-	if (!task->receiving)
-		windows_release_idle(task);
-}
-
-/* It belongs to no session any more, and ends when nobody holds it. */
-LOOP_ONLY static void task_part(struct task *task)
-{
-	task_move(task, TASK_ABORTED);
-	slot_give_back(task->session);
-	task->session = NULL;
-	if (task->prepared)
-		scsi_cmd_abort(&task->cmd);
-	task_settle(task);
-}
-
-void task_abort(struct task *task)
-{
-	if (task->stage == TASK_RESPONDING || task->stage == TASK_ABORTED)
-		return;
-	task_withdraw(task);
-	/* It was received, so its CmdSN must not be missing (RFC 7143 4.2.2.1). */
-	if (task->stage != TASK_HELD || task->session->conn.state >= CONN_CLOSING)
-		task_part(task);
-}
-
-/* -- start by CmdSN -- */
-
 void task_start(struct task *task)
 {
-	if (task->dropped) {
+	if (task->dropped)
 		task_part(task);
-		return;
-	}
+	else if (!task_has_failed(task) && !order_permits(task))
+		order_wait(task);
+	else
+		task_run(task);
+}
+
+void task_run(struct task *task)
+{
 	task_move(task, TASK_RUNNING);
 	if (!task_has_failed(task) && lun_has_its_share(task))
 		task_refuse(task, SCSI_TASK_SET_FULL);

@@ -3,7 +3,7 @@
  *
  * The stage says who owns a task; task_move is the one function that changes it. A task ends in one
  * place, task_settle: when its response has been sent, or when it was aborted and nobody holds it
- * any more. Abort, reset and connection loss never free a task: they call task_abort.
+ * any more. Abort, reset and connection loss never free a task: they call task_abort (abort.c).
  *
  * Data move in windows: stretches of 64 KiB of the command's data, each with one loop buffer and
  * one scsi_piece. A window belongs to the task's list; while `in_device` the device server has its
@@ -11,7 +11,7 @@
  * are windows of no length.
  *
  * Threads: the session's loop, and after an abort the same loop, session or not. Read next: task.c,
- * read.c, write.c, command.c.
+ * abort.c, order.c, read.c, write.c, command.c.
  */
 #ifndef TARGET_ISCSI_TASK_H
 #define TARGET_ISCSI_TASK_H
@@ -34,8 +34,10 @@ enum task_stage {
 	TASK_FREE,       /* In the pool. */
 	TASK_RECEIVING,  /* The connection's receiver: its PDU is still coming in. */
 	TASK_HELD,       /* session->held: its CmdSN is not due yet. */
+	TASK_BLOCKED,    /* Nobody: tasks before it have to end first (order.c). */
 	TASK_RUNNING,    /* Device server and data transfer. */
 	TASK_RESPONDING, /* The send queue: its status is on the way. */
+	TASK_DRAINING,   /* session->draining: aborted, and data it asked for are still to come. */
 	TASK_ABORTED,    /* home->aborted: waits until device server, queue and receiver let go. */
 	TASK_STAGE_COUNT
 };
@@ -128,19 +130,16 @@ LOOP_ONLY void task_start(struct task *task);
 /* Something changed: respond if all is done, free it if it may go. The task may be gone afterwards.
  */
 LOOP_ONLY void task_settle(struct task *task);
-/* Give it up: no response, no further I/O. The task may be gone afterwards. */
-LOOP_ONLY void task_abort(struct task *task);
+/* Its turn has come among the tasks of its logical unit, too: run it. */
+LOOP_ONLY void task_run(struct task *task);
 /* Have the device server run it: all data it needs first are in the task's windows. */
 LOOP_ONLY void task_execute(struct task *task);
 /* The last Data-In carries the status (RFC 7143 11.7.4): fill it in. */
 LOOP_ONLY void task_finish_data_in(struct task *task, struct pdu_data_in *pdu);
+/* Have its status sent. The device server may still hold it if it was aborted. */
+LOOP_ONLY void task_respond(struct task *task);
 /* Set a status that needs no device server; the caller settles the task. */
 LOOP_ONLY void task_refuse(struct task *task, enum scsi_status status);
-static inline bool task_is_aborted(const struct task *task)
-{
-	return task->stage == TASK_ABORTED;
-}
-
 /* The logical block size; of a prepared command with a medium. */
 static inline uint32_t task_block_bytes(const struct task *task)
 {
@@ -152,6 +151,44 @@ static inline bool task_has_failed(const struct task *task)
 {
 	return task->cmd.status != SCSI_GOOD && task->cmd.status != SCSI_CONDITION_MET;
 }
+
+/* Count it out of window and shares, so that its tag may be used again; its slot may live on. */
+LOOP_ONLY void task_leave(struct task *task);
+/* The slot is no longer the session's, whether it is free or a disk still holds its task. */
+LOOP_ONLY void task_give_slot_back(struct session *session);
+
+/* -- abort (abort.c) -- */
+
+/* What becomes of a task that is aborted. */
+enum task_abort {
+	TASK_ABORT_NOT,
+	/* No response. What its initiator still sends for it is dropped. */
+	TASK_ABORT_SILENTLY,
+	/* The same, but it stays until the data of its R2Ts are here (RFC 7143 4.2.3.3). */
+	TASK_ABORT_DRAIN,
+	/* Its response is TASK ABORTED (SAM-5 5.3.1, TAS). */
+	TASK_ABORT_TELL,
+};
+
+/* Give it up: no further I/O. One that has its status already is left alone. The task may be gone
+ * afterwards. */
+LOOP_ONLY void task_abort(struct task *task, enum task_abort how);
+/* A task of TASK_DRAINING has all it waited for. */
+LOOP_ONLY void task_drained(struct task *task);
+/* It belongs to no session any more, and ends when nobody holds it. */
+LOOP_ONLY void task_part(struct task *task);
+
+/* -- order (order.c) -- */
+
+/* SAM-5 8: may it begin beside the tasks of its logical unit that are there already? */
+bool order_permits(const struct task *task);
+/* It does not: it waits for its turn. */
+LOOP_ONLY void order_wait(struct task *task);
+/* Its turn may have come. */
+LOOP_ONLY void order_resume(struct task *task);
+/* It begins, or has ended. */
+LOOP_ONLY void order_enter(struct task *task);
+LOOP_ONLY void order_leave(struct task *task);
 
 /* -- windows (window.c) -- */
 

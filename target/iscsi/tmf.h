@@ -1,8 +1,10 @@
 /*
- * Task management (RFC 7143 11.5). Its answer never waits for a disk: tasks are aborted, what a
- * disk still holds becomes an orphan whose range is fenced (lun.h), and the answer leaves.
+ * Task management (RFC 7143 11.5, RFC 7144). Its answer never waits for a disk: tasks are aborted,
+ * what a disk still holds becomes an orphan whose range is fenced (lun.h), and the answer leaves.
  *
- * Resets concern every session of the logical unit, so they go round all loops first.
+ * Functions on whole task sets wait for data that the session's own tasks asked for, for a bounded
+ * time (RFC 7143 4.2.3.3). Resets concern every session of the logical unit, so they go round all
+ * loops first.
  * Threads: the session's loop. Read next: tmf.c.
  */
 #ifndef TARGET_ISCSI_TMF_H
@@ -15,9 +17,11 @@
 struct session;
 struct reply;
 
-/* A reset under way; from home->resets of the session that asked for it. */
-struct tmf_reset {
+/* A function that takes time; from home->functions of the session that asked for it. */
+struct tmf {
 	struct loop_round round;
+	struct list_node link; /* session->managing while it waits for data. */
+	struct loop_timer patience;
 	struct session *session;
 	struct reply *reply;
 	const struct iscsi_target *target;
@@ -25,6 +29,9 @@ struct tmf_reset {
 	uint32_t itt;
 	bool cold; /* Sessions end too (RFC 7143 11.5.1). */
 };
+
+/* None of the session's tasks waits for data any more. */
+LOOP_ONLY void tmf_on_drained(struct session *session);
 
 /* scsi_nexus_abort_fn of a session, which is `arg`. */
 unsigned session_on_preempted(void *arg, const struct scsi_lu *lu, const struct scsi_cmd *but);

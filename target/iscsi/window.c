@@ -21,16 +21,26 @@ bool window_is_scarce(const struct task *task)
 	       !lun_has_its_share(task);
 }
 
+/* True when others have to end before it: what it takes now it keeps until they have. */
+static bool will_wait(const struct task *task)
+{
+	return task->stage == TASK_RECEIVING && !order_permits(task);
+}
+
 /* What a further window of the task may be charged to. */
 LOOP_ONLY static enum window_charge entitlement(const struct task *task)
 {
 	const struct session *session = task->session;
 	const struct iscsi_loop *home = task->home;
+	bool waits = will_wait(task);
 
+	if (waits && session->windows[WINDOW_SHARED] >= SESSION_WINDOWS_MAX / 2u)
+		return WINDOW_FREE_OF_CHARGE;
 	if (window_is_scarce(task) &&
 	    loop_buffers_free(home->loop) > home->floor_unused + home->reserve)
 		return WINDOW_SHARED;
-	if (task->window_count == 0 && session->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_BUFFERS &&
+	if (!waits && task->window_count == 0 &&
+	    session->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_BUFFERS &&
 	    task->lun->windows[WINDOW_OF_FLOOR] < ISCSI_FLOOR_COMMANDS)
 		return WINDOW_OF_FLOOR;
 	return WINDOW_FREE_OF_CHARGE;

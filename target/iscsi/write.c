@@ -333,7 +333,7 @@ enum framer_verdict data_out_on_header(struct conn *conn)
 	struct task_r2t *r2t = task == NULL ? NULL : find_r2t(task, pdu.ttt);
 
 	/* Data of a task that was aborted meanwhile are expected to arrive (RFC 7143 4.2.3.3). */
-	if (task == NULL || (r2t == NULL && pdu.ttt != PDU_TAG_RESERVED))
+	if (task == NULL || (r2t == NULL && (task->dropped || pdu.ttt != PDU_TAG_RESERVED)))
 		return rx_ignore(conn);
 	/* It has its status already, which a stray Data-Out must not change. */
 	if (task->stage == TASK_RESPONDING)
@@ -377,12 +377,13 @@ void data_out_on_end(struct conn *conn)
 
 	conn->rx.task = NULL;
 	task->receiving = false;
-	if (task->dropped) {
-		task_settle(task);
-		return;
-	}
-	task_landed(task, conn->rx.offset_bytes, pdu->data_len_bytes);
-	book(task, conn->rx.r2t, pdu);
+	/* It is over for one of which nothing more is wanted. */
+	if (!task->dropped)
+		task_landed(task, conn->rx.offset_bytes, pdu->data_len_bytes);
+	if (!task->dropped || task->stage == TASK_DRAINING)
+		book(task, conn->rx.r2t, pdu);
 	if (task->stage == TASK_RUNNING)
 		task_write(task);
+	else if (task->dropped)
+		task_settle(task);
 }

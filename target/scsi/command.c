@@ -67,6 +67,12 @@ LOOP_ONLY static bool check_unit_attention(struct scsi_cmd *cmd)
 	return reason == SENSE_NONE || scsi_cmd_fail(cmd, reason);
 }
 
+/* SAM-5 8.6.5: there never is an ACA (NORMACA = 0) that such a command could be part of. */
+static bool check_attribute(struct scsi_cmd *cmd)
+{
+	return cmd->attribute != SCSI_ACA || scsi_cmd_fail(cmd, SENSE_INVALID_MESSAGE);
+}
+
 static bool check_known(struct scsi_cmd *cmd)
 {
 	if (cmd->op == NULL && scsi_op_has_actions(cmd->cdb[0]))
@@ -218,8 +224,8 @@ bool scsi_cmd_prepare(struct scsi_cmd *cmd)
 	if (scsi_lun_number(cmd->lun_field, &number))
 		cmd->lu = scsi_target_find_lu(cmd->nexus->target, number);
 	cmd->op = scsi_op_find(cmd->cdb);
-	if (check_lu(cmd) && check_reservation(cmd) && check_unit_attention(cmd) &&
-	    check_known(cmd) && checks_pass(cmd))
+	if (check_lu(cmd) && check_attribute(cmd) && check_reservation(cmd) &&
+	    check_unit_attention(cmd) && check_known(cmd) && checks_pass(cmd))
 		return true;
 	cmd->data = SCSI_DATA_NONE;
 	cmd->data_bytes = 0;

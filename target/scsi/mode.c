@@ -14,6 +14,7 @@
 
 #define D_SENSE 0x04u
 #define SWP 0x08u
+#define TAS 0x40u
 #define WCE 0x04u
 #define SPF 0x40u
 
@@ -94,6 +95,7 @@ static void decode(const struct scsi_lu *lu, struct scsi_mode *mode)
 	scsi_mode_read(lu, mode, MODE_PAGE_CONTROL, MODE_CURRENT, page);
 	mode->descriptor_sense = (page[2] & D_SENSE) != 0;
 	mode->write_protect = (page[4] & SWP) != 0;
+	mode->tells_aborted = (page[5] & TAS) != 0;
 	scsi_mode_read(lu, mode, MODE_PAGE_CACHING, MODE_CURRENT, page);
 	mode->write_through = lu->limits->write_cache && (page[2] & WCE) == 0;
 }

@@ -58,6 +58,7 @@ extern const struct scsi_mode_page scsi_mode_pages[SCSI_MODE_PAGE_COUNT];
 /* Published: immutable, one turn's use. */
 struct scsi_mode {
 	bool descriptor_sense; /* D_SENSE */
+	bool tells_aborted;    /* TAS */
 	bool write_protect;    /* SWP */
 	bool write_through;    /* WCE is off, though the LUN has a volatile cache. */
 	uint8_t current[SCSI_MODE_BYTES_MAX];

@@ -35,13 +35,13 @@ const struct scsi_mode_page scsi_mode_pages[SCSI_MODE_PAGE_COUNT] = {
 			    0x80, 0x80, 0x00, 0x80, 0x80, 0x00, 0x00 },
 		.follow = follow_caching,
 	},
-	/* SPC-4 7.5.8. TST 001b: a task set per I_T nexus. D_SENSE and SWP may change. GLTSD: no log
+	/* SPC-4 7.5.8. TST 001b: a task set per I_T nexus. D_SENSE, SWP and TAS may change. GLTSD: no log
 	 * parameter is saved. QUEUE ALGORITHM MODIFIER 1: commands in any order. No limit of the time
 	 * that a host may meet BUSY. */
 	[MODE_PAGE_CONTROL] = {
 		.code = 0x0A, .bytes = 12,
-		.values = { [2] = 0x22, 0x10, [8] = 0xFF, 0xFF },
-		.changeable = { [2] = 0x04, [4] = 0x08 },
+		.values = { [2] = 0x22, 0x10, [5] = 0x40, [8] = 0xFF, 0xFF },
+		.changeable = { [2] = 0x04, [4] = 0x08, 0x40 },
 		.fields = { [2] = 0x9F, 0x8D, 0xEC, 0xFC, 0x80, 0x00, 0x80, 0x00, 0x80, 0x00 },
 	},
 	/* SPC-4 7.5.9. No limit of the length of sense data. */

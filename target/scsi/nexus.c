@@ -118,6 +118,17 @@ enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus, const struct 
 	return pending == 0 ? SENSE_NONE : ua_sense[__builtin_ctz(pending)];
 }
 
+bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const struct scsi_lu *lu,
+				 uint8_t out[3])
+{
+	const struct scsi_sense_row *row = &scsi_sense_table[scsi_nexus_pending(nexus, lu)];
+
+	out[0] = row->key;
+	out[1] = row->asc;
+	out[2] = row->ascq;
+	return row->key != 0;
+}
+
 enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu)
 {
 	enum scsi_sense reason = scsi_nexus_pending(nexus, lu);

@@ -147,8 +147,14 @@ void scsi_answer_opcodes(struct scsi_cmd *cmd, struct byte_writer *writer)
 #define ATSS 0x40u
 #define CTSS 0x10u
 #define LURS 0x08u
+#define QTS 0x04u
 #define TRS 0x02u
-#define FUNCTIONS (ATS | ATSS | CTSS | LURS | TRS)
+#define FUNCTIONS (ATS | ATSS | CTSS | LURS | QTS | TRS)
+/* In the second byte. */
+#define QAES 0x04u
+#define QTSS 0x02u
+#define ITNRS 0x01u
+#define MORE_FUNCTIONS (QAES | QTSS | ITNRS)
 /* In units of 100 ms. No function waits for a disk. */
 #define FUNCTIONS_LONG 100u
 #define FUNCTIONS_SHORT 50u
@@ -158,7 +164,8 @@ void scsi_answer_task_management(struct scsi_cmd *cmd, struct byte_writer *write
 	bool extended = (cmd->cdb[2] & 0x80) != 0; /* REPD */
 
 	byte_writer_u8(writer, FUNCTIONS);
-	byte_writer_be16(writer, 0);
+	byte_writer_u8(writer, MORE_FUNCTIONS);
+	byte_writer_u8(writer, 0);
 	byte_writer_u8(writer, extended ? 12 : 0);
 	if (!extended)
 		return;
@@ -166,7 +173,7 @@ void scsi_answer_task_management(struct scsi_cmd *cmd, struct byte_writer *write
 	/* A bit for each function that is done within the short time; the standard has none for a
 	 * target reset any more, so that has the long one. */
 	byte_writer_u8(writer, FUNCTIONS & ~TRS);
-	byte_writer_u8(writer, 0);
+	byte_writer_u8(writer, MORE_FUNCTIONS);
 	byte_writer_be32(writer, FUNCTIONS_LONG);
 	byte_writer_be32(writer, FUNCTIONS_SHORT);
 }

@@ -236,6 +236,8 @@ unsigned scsi_target_lu_count(const struct scsi_target *target);
 /* The logical unit of a number, or NULL. Any thread. */
 struct scsi_lu *scsi_target_find_lu(const struct scsi_target *target, uint16_t number);
 struct lun *scsi_lu_lun(const struct scsi_lu *lu);
+/* TAS of its Control mode page: a host hears of its tasks that others aborted. Any loop. */
+bool scsi_lu_tells_aborted(const struct scsi_lu *lu);
 /* Decode a LUN field (peripheral or flat space addressing). False: no number in it. */
 bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number);
 
@@ -269,6 +271,13 @@ LOOP_ONLY void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *lo
 /* The end of that, before it is freed: the same loop. */
 LOOP_ONLY void scsi_nexus_detach(struct scsi_nexus *nexus);
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus);
+
+/*
+ * The unit attention that is next, as QUERY ASYNCHRONOUS EVENT wants it (SAM-5 7.10): sense key and
+ * additional sense code; it stays pending. False: there is none. The nexus's loop.
+ */
+LOOP_ONLY bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const struct scsi_lu *lu,
+					   uint8_t out[3]);
 
 /* Unit attentions, in SAM-5 / SPC-4 priority order: the lowest is reported first. */
 enum scsi_ua {

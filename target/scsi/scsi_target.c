@@ -193,6 +193,11 @@ struct lun *scsi_lu_lun(const struct scsi_lu *lu)
 	return lu->lun;
 }
 
+bool scsi_lu_tells_aborted(const struct scsi_lu *lu)
+{
+	return scsi_lu_mode(lu)->tells_aborted;
+}
+
 bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number)
 {
 	static const uint8_t zeroes[6];

@@ -66,6 +66,7 @@ const struct scsi_sense_row scsi_sense_table[SENSE_COUNT] = {
 		"thin provisioning soft threshold reached" },
 	[SENSE_REPORTED_LUNS_CHANGED] = { SENSE_KEY_UNIT_ATTENTION, 0x3F, 0x0E,
 		"reported LUNs data has changed" },
+	[SENSE_INVALID_MESSAGE] = { SENSE_KEY_ILLEGAL_REQUEST, 0x49, 0x00, "invalid message error" },
 	[SENSE_WRITE_PROTECTED] = { SENSE_KEY_DATA_PROTECT, 0x27, 0x00, "write protected" },
 	[SENSE_SOFTWARE_WRITE_PROTECTED] = { SENSE_KEY_DATA_PROTECT, 0x27, 0x02,
 		"logical unit software write protected" },

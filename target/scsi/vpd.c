@@ -64,19 +64,20 @@ static void page_serial(const struct scsi_cmd *cmd, struct byte_writer *writer)
 	byte_writer_bytes(writer, serial, strlen(serial));
 }
 
+#define HEADSUP 0x04u
+#define ORDSUP 0x02u
 #define SIMPSUP 0x01u
 #define V_SUP 0x01u
 #define LUICLR 0x01u
 #define RTD_SUP 0x08u
 
 /*
- * SPC-4 7.8.7, and RTD_SUP of SPC-5. Commands with the attributes ORDERED and HEAD OF QUEUE are
- * done like SIMPLE ones, so those are not announced.
+ * SPC-4 7.8.7, and RTD_SUP of SPC-5. The transport keeps the order that task attributes ask for.
  */
 static void page_extended(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	byte_writer_u8(writer, 0); /* No microcode, no protection information. */
-	byte_writer_u8(writer, SIMPSUP);
+	byte_writer_u8(writer, HEADSUP | ORDSUP | SIMPSUP);
 	byte_writer_u8(writer, cmd->lu->limits->write_cache ? V_SUP : 0);
 	byte_writer_u8(writer, LUICLR);
 	byte_writer_u8(writer, RTD_SUP);

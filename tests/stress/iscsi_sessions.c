@@ -111,6 +111,15 @@ static uint32_t some_segment(struct client *client)
 					     : 1 + client_random(client, LOOP_BUFFER_BYTES);
 }
 
+/* Mostly simple. */
+static uint8_t some_attribute(struct client *client)
+{
+	static const uint8_t rare[] = {PDU_ATTR_UNTAGGED, PDU_ATTR_ORDERED, PDU_ATTR_HEAD_OF_QUEUE};
+	uint32_t dice = client_random(client, 16);
+
+	return dice < ARRAY_SIZE(rare) ? rare[dice] : PDU_ATTR_SIMPLE;
+}
+
 static void send_command(struct client *client, struct command *command)
 {
 	const struct iscsi_params *params = &client->peer.params;
@@ -128,7 +137,7 @@ static void send_command(struct client *client, struct command *command)
 		.final = !unsolicited,
 		.read = !command->writes,
 		.write = command->writes,
-		.attr = PDU_ATTR_SIMPLE,
+		.attr = some_attribute(client),
 		.data_len_bytes = immediate,
 	};
 
@@ -176,7 +185,8 @@ static void start_command(struct client *client)
 
 /* -- answers -- */
 
-/* Everything of the LUN that was sent before has been aborted without a word. */
+/* Everything of the LUN that was sent before has been aborted, and answered so unless it was the
+ * client's own reset. */
 static void on_reset_heard(struct client *client, unsigned lun, uint64_t before)
 {
 	for (unsigned i = 0; i < COMMANDS_MAX; i++) {
@@ -192,7 +202,7 @@ static void on_status(struct client *client, struct command *command, uint8_t st
 	bool good = status == SCSI_GOOD;
 
 	assert(good || status == SCSI_CHECK_CONDITION || status == SCSI_TASK_SET_FULL ||
-	       status == SCSI_BUSY);
+	       status == SCSI_BUSY || status == SCSI_TASK_ABORTED);
 	if (good && command->writes)
 		client->writes++;
 	else if (good)

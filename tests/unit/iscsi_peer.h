@@ -123,6 +123,7 @@ struct rig_command {
 	uint32_t expected_bytes;
 	bool read, write, immediate;
 	bool not_final;
+	uint8_t attr; /* PDU_ATTR_UNTAGGED: a simple one. */
 	uint32_t immediate_bytes;
 	const void *data;
 };
@@ -139,7 +140,7 @@ static inline uint32_t peer_command(struct peer *peer, const struct rig_command 
 		.final = !command->not_final,
 		.read = command->read,
 		.write = command->write,
-		.attr = PDU_ATTR_SIMPLE,
+		.attr = command->attr == PDU_ATTR_UNTAGGED ? PDU_ATTR_SIMPLE : command->attr,
 		.data_len_bytes = command->immediate_bytes,
 	};
 
@@ -319,6 +320,7 @@ struct rig_tmf {
 	uint8_t function;
 	uint64_t lun;
 	uint32_t referenced;
+	uint32_t ref_cmd_sn;
 };
 
 static inline void peer_send_tmf(struct peer *peer, struct rig_tmf tmf)
@@ -328,6 +330,7 @@ static inline void peer_send_tmf(struct peer *peer, struct rig_tmf tmf)
 					  .lun = tmf.lun,
 					  .itt = peer->next_itt++,
 					  .referenced_task_tag = tmf.referenced,
+					  .ref_cmd_sn = tmf.ref_cmd_sn,
 					  .immediate = true,
 					  .cmd_sn = peer->cmd_sn};
 

@@ -244,7 +244,7 @@ static inline bool rig_count_on_loop(struct loop_round *round, struct loop *loop
 	loop_role_assume();
 	atomic_fetch_add(&count->used, pool_used_count(&home->tasks) +
 					       pool_used_count(&home->windows) +
-					       pool_used_count(&home->resets) +
+					       pool_used_count(&home->functions) +
 					       (loop_buffer_count(loop) - loop_buffers_free(loop)));
 	return true;
 }

@@ -264,16 +264,17 @@ Test(session, stuck_lun_leaves_the_other_ping_and_task_management_alive)
 	start_read(0);
 	read_is_good(RIG_LUN_1);
 	ping();
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK, 0, first, 0}),
 		     PDU_TMF_TASK_DOES_NOT_EXIST);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK_SET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_ABORT_TASK_SET, 0, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0x0055000000000000ull, 0}),
-		     PDU_TMF_LUN_DOES_NOT_EXIST);
+	cr_assert_eq(
+		manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0x0055000000000000ull, 0, 0}),
+		PDU_TMF_LUN_DOES_NOT_EXIST);
 	read_is_good(RIG_LUN_1);
 	faults("");
 	cr_assert_eq(peer_finish_read(&peer, start_read(0), NULL).asc, 0x2903);
@@ -293,13 +294,17 @@ Test(session, reset_reaches_the_other_loops_session)
 	struct rig_command command = {.expected_bytes = 4096, .read = true};
 
 	rig_cdb10(command.cdb, 0x28, 0, 8);
-	peer_command(&other, &command);
+	uint32_t lost = peer_command(&other, &command);
+
 	usleep(50000);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_LOGICAL_UNIT_RESET, 0, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
 	faults("");
-	/* Its read is gone without a word; the next command hears of the reset. */
-	struct rig_result result = peer_finish_read(&other, peer_command(&other, &command), got);
+	/* Its read ends; the next command hears of the reset. */
+	struct rig_result result = peer_finish_read(&other, lost, got);
+
+	cr_assert_eq(result.status, SCSI_TASK_ABORTED);
+	result = peer_finish_read(&other, peer_command(&other, &command), got);
 
 	cr_assert_eq(result.status, SCSI_CHECK_CONDITION);
 	cr_assert_eq(result.asc, 0x2903);
@@ -318,7 +323,7 @@ Test(session, cold_reset_ends_every_session)
 
 	begin("raw");
 	peer_begin(&other, &rig, 1, &rig_params);
-	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_TARGET_COLD_RESET, 0, 0}),
+	cr_assert_eq(manage((struct rig_tmf){PDU_TMF_TARGET_COLD_RESET, 0, 0, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
 	peer_expect_close(&other);
 	peer_expect_close(&peer);

@@ -160,7 +160,7 @@ Test(scsi_inquiry, page_83_without_identity)
 
 Test(scsi_inquiry, page_86)
 {
-	uint8_t golden[64] = {0, 0x86, 0, 60, 0, 0x01, 0x01, 0x01, 0x08, [13] = 28};
+	uint8_t golden[64] = {0, 0x86, 0, 60, 0, 0x07, 0x01, 0x01, 0x08, [13] = 28};
 
 	rig_init(&rig);
 	expect_at_every_length(true, 0x86, golden, sizeof(golden));

@@ -14,7 +14,7 @@ enum {
 
 static const uint8_t recovery[12] = {0x01, 10};
 static const uint8_t caching[20] = {0x08, 18, 0x04};
-static const uint8_t control[12] = {0x0A, 10, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0};
+static const uint8_t control[12] = {0x0A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFF, 0, 0};
 static const uint8_t extension[32] = {0x4A, 0x01, 0, 28};
 static const uint8_t exceptions[12] = {0x1C, 10, 0x08};
 
@@ -23,11 +23,11 @@ static const struct {
 	size_t length;
 	uint8_t code, subpage;
 	/* Bits that may change: byte << 8 | mask. */
-	uint16_t changeable[2];
+	uint16_t changeable[3];
 } pages[] = {
 	{recovery, sizeof(recovery), 0x01, 0, {0}},
 	{caching, sizeof(caching), 0x08, 0, {0}},
-	{control, sizeof(control), 0x0A, 0, {0x204, 0x408}},
+	{control, sizeof(control), 0x0A, 0, {0x204, 0x408, 0x540}},
 	{extension, sizeof(extension), 0x0A, 1, {0}},
 	{exceptions, sizeof(exceptions), 0x1C, 0, {0}},
 };

@@ -8,7 +8,7 @@
 
 /* -- What is refused -- */
 
-#define CONTROL_PAGE 0x0A, 10, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0
+#define CONTROL_PAGE 0x0A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFF, 0, 0
 #define GOOD_PAGES 0x0A, 10, 0x26, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0
 
 static const struct {
@@ -90,18 +90,18 @@ static const struct {
 	 {[4] = 0x0A, 10, 0x22, 0x12, 0, 0, 0, 0, 0xFF, 0xFF},
 	 INVALID_PARAMETER,
 	 0x702},
-	{"TAS",
+	{"ATO",
 	 0x15,
 	 PF,
 	 16,
-	 {[4] = 0x0A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFF},
+	 {[4] = 0x0A, 10, 0x22, 0x10, 0, 0xC0, 0, 0, 0xFF, 0xFF},
 	 INVALID_PARAMETER,
-	 0x906},
+	 0x907},
 	{"second byte of BUSY TIMEOUT",
 	 0x15,
 	 PF,
 	 16,
-	 {[4] = 0x0A, 10, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFE},
+	 {[4] = 0x0A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFE},
 	 INVALID_PARAMETER,
 	 0xC07},
 	{"SWP good, RLEC not",
@@ -218,7 +218,7 @@ Test(scsi_mode_select, every_bit)
 		for (unsigned bit = 8u * all[i].header; bit < 8u * all[i].length; bit++) {
 			uint8_t list[64] = {0};
 			bool may = all[i].code == 0x0A && all[i].subpage == 0 &&
-				   (bit == 8 * 2 + 5 || bit == 8 * 4 + 4);
+				   (bit == 8 * 2 + 5 || bit == 8 * 4 + 4 || bit == 8 * 5 + 1);
 
 			read_page(all[i].code, all[i].subpage, list + 4, all[i].length);
 			list[4 + bit / 8] ^= (uint8_t)(0x80 >> bit % 8);
@@ -264,7 +264,7 @@ Test(scsi_mode_select, forms)
 		 0x15,
 		 PF,
 		 16,
-		 {[4] = 0x8A, 10, 0x22, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0}},
+		 {[4] = 0x8A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0xFF, 0, 0}},
 		{"descriptor and page",
 		 0x55,
 		 PF,

@@ -122,8 +122,8 @@ Test(scsi_upkeep, prefetch)
 
 Test(scsi_upkeep, task_management_functions)
 {
-	static const uint8_t basic[4] = {0xDA};
-	static const uint8_t extended[16] = {0xDA, 0, 0, 12,  1, 0, 0xD8, 0,
+	static const uint8_t basic[4] = {0xDE, 0x07};
+	static const uint8_t extended[16] = {0xDE, 7, 0, 12,  1, 0, 0xDC, 7,
 					     0,    0, 0, 100, 0, 0, 0,    50};
 
 	rig_init(&rig);

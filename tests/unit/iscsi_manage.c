@@ -1,0 +1,573 @@
+/*
+ * Task management (RFC 7143 11.5, RFC 7144) and task attributes (SAM-5 8): what is waited for, what
+ * others are told, what is answered, and who begins before whom. After each of them every slot and
+ * buffer must be back (rig_end).
+ */
+#include "tests/unit/iscsi_peer.h"
+
+static struct rig rig;
+static struct peer peer, other;
+static struct rig_pdu pdu;
+static uint8_t data[65536];
+static uint8_t got[65536];
+
+static void begin(const char *type)
+{
+	struct iscsi_params params = rig_params;
+
+	params.protocol_level = 2;
+	rig_begin(&rig, type, LOOP_ENGINE_AUTO, 256);
+	peer_begin(&peer, &rig, 0, &params);
+	peer_clear_attention(&peer, 0);
+	peer_clear_attention(&peer, RIG_LUN_1);
+	memset(data, 0xAB, sizeof(data));
+}
+
+static void end(void)
+{
+	peer_end(&peer);
+	rig_faults(&rig, "");
+	rig_end(&rig);
+}
+
+static void begin_two(const char *type)
+{
+	begin(type);
+	peer_begin(&other, &rig, 1, &rig_params);
+	peer_clear_attention(&other, 0);
+	peer_clear_attention(&other, RIG_LUN_1);
+}
+
+static void end_two(void)
+{
+	peer_end(&other);
+	end();
+}
+
+static uint8_t manage(struct rig_tmf tmf)
+{
+	return peer_manage(&peer, &pdu, tmf);
+}
+
+static bool has_answer(struct peer *of, int ms)
+{
+	struct pollfd ready = {.fd = of->fd, .events = POLLIN};
+
+	return poll(&ready, 1, ms) == 1;
+}
+
+static uint8_t manage_answer(void)
+{
+	struct pdu_tmf_response response;
+
+	peer_expect(&peer, &pdu, PDU_TMF_RESPONSE);
+	pdu_tmf_response_decode(&response, pdu.bhs);
+	return response.response;
+}
+
+/* A write that has been asked for its data. */
+static struct rig_burst write_that_owes(struct peer *of, uint64_t lun)
+{
+	struct rig_command write = {.lun = lun, .write = true, .expected_bytes = sizeof(data)};
+	struct pdu_r2t r2t;
+
+	rig_cdb10(write.cdb, 0x2A, 0, sizeof(data) / 512);
+	peer_command(of, &write);
+	peer_expect(of, &pdu, PDU_R2T);
+	pdu_r2t_decode(&r2t, pdu.bhs);
+	return (struct rig_burst){r2t.itt, r2t.ttt, 0, sizeof(data), 8192};
+}
+
+static void nothing_was_written(uint64_t lun)
+{
+	uint32_t itt = peer_start_read(&peer, lun, sizeof(got));
+
+	cr_assert_eq(peer_finish_read(&peer, itt, got).status, SCSI_GOOD);
+	for (size_t i = 0; i < sizeof(got); i++)
+		cr_assert_eq(got[i], 0);
+}
+
+static void hear_of_reset(struct peer *of)
+{
+	cr_assert_eq(peer_finish_read(of, peer_start_read(of, 0, 512), got).asc, 0x2903);
+}
+
+/* -- data that were asked for (RFC 7143 4.2.3.3) -- */
+
+static void waits_for_data(uint8_t function)
+{
+	begin("raw");
+	struct rig_burst burst = write_that_owes(&peer, 0);
+
+	peer_send_tmf(&peer, (struct rig_tmf){.function = function});
+	cr_assert(!has_answer(&peer, 50), "function %u did not wait", function);
+	/* Another LUN's commands go on meanwhile. */
+	peer_read_is_good(&peer, RIG_LUN_1);
+	peer_data_out(&peer, burst, data);
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	if (function == PDU_TMF_LOGICAL_UNIT_RESET)
+		hear_of_reset(&peer);
+	nothing_was_written(0);
+	end();
+}
+
+Test(manage, abort_task_set_waits_for_data)
+{
+	waits_for_data(PDU_TMF_ABORT_TASK_SET);
+}
+
+Test(manage, clear_task_set_waits_for_data)
+{
+	waits_for_data(PDU_TMF_CLEAR_TASK_SET);
+}
+
+Test(manage, resets_wait_for_data)
+{
+	waits_for_data(PDU_TMF_LOGICAL_UNIT_RESET);
+}
+
+Test(manage, target_reset_waits_for_data)
+{
+	begin("raw");
+	struct rig_burst burst = write_that_owes(&peer, 0);
+
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_TARGET_WARM_RESET});
+	peer_data_out(&peer, burst, data);
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	hear_of_reset(&peer);
+	nothing_was_written(0);
+	end();
+}
+
+/* Not for ever, and data that come too late change nothing and are not answered. */
+Test(manage, waits_for_data_only_so_long)
+{
+	begin("raw");
+	struct rig_burst burst = write_that_owes(&peer, 0);
+
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	peer_data_out(&peer, burst, data);
+	nothing_was_written(0);
+	end();
+}
+
+/* Two functions wait for the same data; the second one's tasks do not exist any more. */
+Test(manage, two_functions_wait_together)
+{
+	begin("raw");
+	struct rig_burst burst = write_that_owes(&peer, 0);
+
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET});
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET});
+	cr_assert_eq(
+		manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = burst.itt}),
+		PDU_TMF_TASK_DOES_NOT_EXIST);
+	peer_data_out(&peer, burst, data);
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	hear_of_reset(&peer);
+	nothing_was_written(0);
+	end();
+}
+
+/* Data that break their sequence are all that will come. */
+Test(manage, wrong_data_end_the_wait)
+{
+	begin("raw");
+	struct rig_burst burst = write_that_owes(&peer, 0);
+
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET});
+	burst.offset = 512;
+	burst.length -= 512;
+	peer_data_out(&peer, burst, data);
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	nothing_was_written(0);
+	end();
+}
+
+Test(manage, connection_that_is_lost_while_data_are_due)
+{
+	begin("raw");
+	write_that_owes(&peer, 0);
+	write_that_owes(&peer, RIG_LUN_1);
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_TARGET_WARM_RESET});
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET});
+	usleep(20000);
+	end();
+}
+
+/* A cold reset answers before it closes. */
+Test(manage, cold_reset_while_data_are_due)
+{
+	begin("raw");
+	write_that_owes(&peer, 0);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_TARGET_COLD_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	peer_expect_close(&peer);
+	end();
+}
+
+/* -- tasks of others -- */
+
+static uint8_t response_status(struct peer *of)
+{
+	struct pdu_scsi_response response;
+
+	peer_expect(of, &pdu, PDU_SCSI_RESPONSE);
+	pdu_scsi_response_decode(&response, pdu.bhs);
+	return response.status;
+}
+
+/* TAS: each of the other's commands ends in TASK ABORTED, at a stuck disk, too. */
+Test(manage, others_are_told)
+{
+	begin_two("fault");
+	rig_faults(&rig, "stick read\n");
+	peer_start_read(&other, 0, sizeof(got));
+	struct rig_burst burst = write_that_owes(&other, 0);
+
+	peer_ping(&other, &pdu);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(response_status(&other), SCSI_TASK_ABORTED);
+	cr_assert_eq(response_status(&other), SCSI_TASK_ABORTED);
+	/* Late, and unheard. */
+	peer_data_out(&other, burst, data);
+	rig_faults(&rig, "");
+	hear_of_reset(&other);
+	hear_of_reset(&peer);
+	peer_read_is_good(&other, 0);
+	nothing_was_written(0);
+	end_two();
+}
+
+/* Their session may end while a disk still holds what was aborted. */
+Test(manage, others_end_beside_a_stuck_disk)
+{
+	begin_two("fault");
+	rig_faults(&rig, "stick all\n");
+	peer_start_read(&other, 0, sizeof(got));
+	peer_start_read(&other, 0, sizeof(got));
+	peer_ping(&other, &pdu);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_TARGET_WARM_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(response_status(&other), SCSI_TASK_ABORTED);
+	end_two();
+}
+
+/* MODE SELECT(6) of the Control page with TAS = 0. */
+static void set_no_tas(void)
+{
+	static const uint8_t list[] = {0, 0, 0, 0, 0x0A, 10,   0x22, 0x10,
+				       0, 0, 0, 0, 0xFF, 0xFF, 0,    0};
+	struct rig_command select = {.write = true,
+				     .expected_bytes = sizeof(list),
+				     .immediate_bytes = sizeof(list),
+				     .data = list,
+				     .cdb = {0x15, 0x10, 0, 0, sizeof(list)}};
+
+	peer_command(&peer, &select);
+	cr_assert_eq(response_status(&peer), SCSI_GOOD);
+	cr_assert_eq(peer_finish_read(&other, peer_start_read(&other, 0, 512), got).asc, 0x2A01);
+}
+
+Test(manage, others_are_not_told_without_tas)
+{
+	begin_two("fault");
+	set_no_tas();
+	rig_faults(&rig, "stick read\n");
+	peer_start_read(&other, 0, 4096);
+	peer_ping(&other, &pdu);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	rig_faults(&rig, "");
+	hear_of_reset(&other);
+	end_two();
+}
+
+/* Twenty times an initiator goes away beside a stuck disk: neighbours do not notice. */
+Test(manage, twenty_sessions_end_beside_a_stuck_disk)
+{
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	for (unsigned i = 0; i < 20; i++) {
+		peer_begin(&other, &rig, i % RIG_LOOPS, &rig_params);
+		peer_clear_attention(&other, 0);
+		peer_clear_attention(&other, RIG_LUN_1);
+		peer_start_read(&other, 0, sizeof(got));
+		write_that_owes(&other, RIG_LUN_1);
+		peer_end(&other);
+		peer_read_is_good(&peer, RIG_LUN_1);
+	}
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	end();
+}
+
+/* -- questions (RFC 7144) -- */
+
+Test(manage, query_task)
+{
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	uint32_t itt = peer_start_read(&peer, 0, 4096);
+
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK, .referenced = itt}),
+		     PDU_TMF_FUNCTION_SUCCEEDED);
+	cr_assert_eq(
+		manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK, .referenced = itt + 9}),
+		PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK_SET}),
+		     PDU_TMF_FUNCTION_SUCCEEDED);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK_SET, .lun = RIG_LUN_1}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK_SET,
+					     .lun = UINT64_C(0x0055) << 48}),
+		     PDU_TMF_LUN_DOES_NOT_EXIST);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK, .referenced = itt}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	end();
+}
+
+Test(manage, query_asynchronous_event)
+{
+	struct pdu_tmf_response response;
+
+	begin_two("raw");
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_ASYNC_EVENT}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(
+		peer_manage(&other, &pdu, (struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		PDU_TMF_FUNCTION_COMPLETE);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_ASYNC_EVENT}),
+			     PDU_TMF_FUNCTION_SUCCEEDED);
+		pdu_tmf_response_decode(&response, pdu.bhs);
+		cr_assert_arr_eq(response.additional, "\x06\x29\x03", 3);
+	}
+	hear_of_reset(&peer);
+	end_two();
+}
+
+Test(manage, nexus_reset)
+{
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	peer_start_read(&peer, 0, 4096);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_I_T_NEXUS_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	peer_clear_attention(&peer, 0);
+	peer_clear_attention(&peer, RIG_LUN_1);
+	end();
+}
+
+/* Who did not agree to RFC 7144 does not get it; CLEAR ACA is not to be had at all. */
+Test(manage, functions_by_protocol_level)
+{
+	begin_two("raw");
+	for (uint8_t i = PDU_TMF_QUERY_TASK; i <= PDU_TMF_QUERY_ASYNC_EVENT + 1; i++)
+		cr_assert_eq(peer_manage(&other, &pdu, (struct rig_tmf){.function = i}),
+			     PDU_TMF_NOT_SUPPORTED);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_CLEAR_ACA}),
+		     PDU_TMF_NOT_SUPPORTED);
+	cr_assert_eq(manage((struct rig_tmf){.function = 127}), PDU_TMF_NOT_SUPPORTED);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_TASK_REASSIGN}),
+		     PDU_TMF_REASSIGN_NOT_SUPPORTED);
+	end_two();
+}
+
+/* -- commands that never came (RFC 7143 11.5.5) -- */
+
+Test(manage, holes_in_cmd_sn_are_filled)
+{
+	begin("raw");
+	uint32_t hole = peer.cmd_sn;
+
+	/* Two commands are missing before this one, one behind it. */
+	peer.cmd_sn = hole + 2;
+	uint32_t first = peer_start_read(&peer, 0, 4096);
+
+	peer.cmd_sn = hole + 4;
+	uint32_t second = peer_start_read(&peer, 0, 4096);
+	static const struct {
+		uint32_t distance;
+		uint8_t response;
+	} cases[] = {
+		{1, PDU_TMF_FUNCTION_COMPLETE},
+		/* Filled already, and what is not in the window. */
+		{1, PDU_TMF_TASK_DOES_NOT_EXIST},
+		{2000, PDU_TMF_TASK_DOES_NOT_EXIST},
+		{UINT32_MAX, PDU_TMF_TASK_DOES_NOT_EXIST},
+		/* As new as the function itself. */
+		{5, PDU_TMF_TASK_DOES_NOT_EXIST},
+		{3, PDU_TMF_FUNCTION_COMPLETE},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++)
+		cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK,
+						     .referenced = 5000 + i,
+						     .ref_cmd_sn = hole + cases[i].distance}),
+			     cases[i].response, "case %u", i);
+	cr_assert(!has_answer(&peer, 20));
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK,
+					      .referenced = 6000,
+					      .ref_cmd_sn = hole});
+	for (unsigned answers = 0; answers < 3; answers++) {
+		cr_assert(peer_receive(&peer, &pdu));
+		while (pdu.opcode == PDU_DATA_IN && (pdu.bhs[1] & 1) == 0)
+			cr_assert(peer_receive(&peer, &pdu));
+		if (pdu.opcode == PDU_TMF_RESPONSE)
+			cr_assert_eq(pdu.bhs[2], PDU_TMF_FUNCTION_COMPLETE);
+		else
+			cr_assert(get_be32(pdu.bhs + 16) == first ||
+				  get_be32(pdu.bhs + 16) == second);
+	}
+	peer_read_is_good(&peer, 0);
+	end();
+}
+
+/* -- order (SAM-5 8) -- */
+
+static uint32_t start(uint8_t attr, uint8_t opcode, uint64_t lun)
+{
+	struct rig_command command = {.lun = lun, .attr = attr};
+
+	rig_cdb10(command.cdb, opcode, 0, opcode == 0x28 ? 1 : 0);
+	command.read = opcode == 0x28;
+	command.expected_bytes = command.read ? 512 : 0;
+	return peer_command(&peer, &command);
+}
+
+static uint32_t answered(void)
+{
+	cr_assert(peer_receive(&peer, &pdu));
+	cr_assert(pdu.opcode == PDU_SCSI_RESPONSE || (pdu.bhs[1] & 1) != 0);
+	return get_be32(pdu.bhs + 16);
+}
+
+/* Reads are slow, all else is fast: without order all else would be answered first. */
+Test(manage, ordered_commands_keep_their_place)
+{
+	begin("fault");
+	rig_faults(&rig, "delay read 150\n");
+	uint32_t read = start(PDU_ATTR_SIMPLE, 0x28, 0);
+	uint32_t ordered = start(PDU_ATTR_ORDERED, 0x00, 0);
+	uint32_t simple = start(PDU_ATTR_SIMPLE, 0x00, 0);
+	uint32_t neighbour = start(PDU_ATTR_ORDERED, 0x00, RIG_LUN_1);
+	uint32_t head = start(PDU_ATTR_HEAD_OF_QUEUE, 0x00, 0);
+	const uint32_t order[] = {neighbour, head, read, ordered, simple};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
+		cr_assert_eq(answered(), order[i], "answer %u", i);
+	end();
+}
+
+/* What is behind an ordered command, or a head of the queue, waits for it. */
+static void holds_up(uint8_t attr)
+{
+	begin("fault");
+	rig_faults(&rig, "delay read 150\n");
+	uint32_t fence = start(attr, 0x28, 0);
+	uint32_t simple = start(PDU_ATTR_SIMPLE, 0x00, 0);
+	uint32_t ordered = start(PDU_ATTR_ORDERED, 0x00, 0);
+
+	cr_assert_eq(answered(), fence);
+	cr_assert_eq(answered(), simple);
+	cr_assert_eq(answered(), ordered);
+	end();
+}
+
+Test(manage, ordered_commands_hold_up_the_next)
+{
+	holds_up(PDU_ATTR_ORDERED);
+}
+
+Test(manage, heads_of_the_queue_hold_up_the_next)
+{
+	holds_up(PDU_ATTR_HEAD_OF_QUEUE);
+}
+
+/* An aborted command holds up nobody; those that wait can be aborted, too. */
+Test(manage, aborts_among_ordered_commands)
+{
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	uint32_t stuck = start(PDU_ATTR_SIMPLE, 0x28, 0);
+	uint32_t first = start(PDU_ATTR_ORDERED, 0x00, 0);
+	uint32_t second = start(PDU_ATTR_SIMPLE, 0x00, 0);
+
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK, .referenced = first}),
+		     PDU_TMF_FUNCTION_SUCCEEDED);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = first}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(answered(), second);
+	first = start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = stuck});
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(answered(), first);
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_ping(&peer, &pdu);
+	end();
+}
+
+/* Others' resets reach those that wait. */
+Test(manage, waiting_commands_of_others_are_told)
+{
+	begin_two("fault");
+	rig_faults(&rig, "stick read\n");
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_ping(&peer, &pdu);
+	cr_assert_eq(
+		peer_manage(&other, &pdu, (struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(response_status(&peer), SCSI_TASK_ABORTED);
+	cr_assert_eq(response_status(&peer), SCSI_TASK_ABORTED);
+	end_two();
+}
+
+/* Writes with their data behind an ordered command: they may be refused, but nothing hangs. */
+Test(manage, waiting_writes_leave_room_for_those_before_them)
+{
+	struct rig_command write = {.write = true, .expected_bytes = sizeof(data), .data = data};
+	struct rig_burst slow;
+	unsigned good = 0;
+
+	begin("raw");
+	rig_cdb10(write.cdb, 0x2A, 256, sizeof(data) / 512);
+	slow = write_that_owes(&peer, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	write.immediate_bytes = sizeof(data);
+	for (unsigned i = 0; i < 5; i++)
+		peer_command(&peer, &write);
+	peer_data_out(&peer, slow, data);
+	for (unsigned i = 0; i < 7; i++) {
+		uint8_t status = response_status(&peer);
+
+		cr_assert(status == SCSI_GOOD || status == SCSI_TASK_SET_FULL);
+		good += status == SCSI_GOOD;
+	}
+	cr_assert_geq(good, 2);
+	end();
+}
+
+/* There is no ACA, so no command can be part of one. */
+Test(manage, aca_is_refused)
+{
+	begin("raw");
+	struct rig_result result = peer_finish_read(&peer, start(PDU_ATTR_ACA, 0x28, 0), got);
+
+	cr_assert_eq(result.key, 5);
+	cr_assert_eq(result.asc, 0x4900);
+	peer_read_is_good(&peer, 0);
+	end();
+}
