@@ -17,6 +17,9 @@
 
 #define FAKE_BUFFERS 4u
 
+/* What memory holds that nobody may read. */
+static uint8_t fake_poison = 0xEE;
+
 struct loop {
 	uint8_t *buffers;
 	bool taken[FAKE_BUFFERS];
@@ -61,8 +64,10 @@ void *loop_buffer_acquire(struct loop *loop)
 {
 	for (unsigned i = 0; i < FAKE_BUFFERS; i++)
 		if (!loop->taken[i]) {
+			uint8_t *buffer = loop->buffers + (size_t)i * LOOP_BUFFER_BYTES;
+
 			loop->taken[i] = true;
-			return loop->buffers + (size_t)i * LOOP_BUFFER_BYTES;
+			return memset(buffer, fake_poison, LOOP_BUFFER_BYTES);
 		}
 	return NULL;
 }
@@ -72,7 +77,7 @@ void loop_buffer_release(struct loop *loop, void *buffer)
 	size_t i = (size_t)((uint8_t *)buffer - loop->buffers) / LOOP_BUFFER_BYTES;
 
 	assert(i < FAKE_BUFFERS && loop->taken[i]);
-	memset(buffer, 0xEE, LOOP_BUFFER_BYTES);
+	memset(buffer, fake_poison, LOOP_BUFFER_BYTES);
 	loop->taken[i] = false;
 }
 
@@ -108,7 +113,9 @@ unsigned loop_index(const struct loop *loop)
 
 /* -- lun.h -- */
 
-static inline void fake_lun_init(struct lun *lun, uint64_t block_count, uint32_t block_bytes)
+/* On memory of the caller's, or NULL. */
+static inline void fake_lun_set(struct lun *lun, uint64_t block_count, uint32_t block_bytes,
+				uint8_t *bytes)
 {
 	*lun = (struct lun){
 		.limits =
@@ -128,11 +135,18 @@ static inline void fake_lun_init(struct lun *lun, uint64_t block_count, uint32_t
 				.serial = "1234ABCD",
 			},
 		.state = {.size_bytes = block_count * block_bytes, .online = true},
+		.bytes = bytes,
 	};
 	list_init(&lun->queue);
 	list_init(&lun->exclusives);
-	if (lun->state.size_bytes <= UINT64_C(64) << 20)
-		lun->bytes = calloc(1, (size_t)lun->state.size_bytes);
+}
+
+static inline void fake_lun_init(struct lun *lun, uint64_t block_count, uint32_t block_bytes)
+{
+	uint64_t size = block_count * block_bytes;
+
+	fake_lun_set(lun, block_count, block_bytes,
+		     size <= UINT64_C(64) << 20 ? calloc(1, (size_t)size) : NULL);
 }
 
 const char *lun_name(const struct lun *lun)
