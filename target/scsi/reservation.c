@@ -3,24 +3,19 @@
  *
  * PERSISTENT RESERVE IN and OUT, RESERVE and RELEASE are switches, PERSISTENT RESERVE IN too: it
  * waits for the change that is under way, so whoever reads of a reservation knows that every loop
- * acts on it. A change is made of the published state, written to the file, and only then
- * published; on its round each nexus gets its guard, its unit attention and, if it lost by PREEMPT
- * AND ABORT, the abort of its commands, in one turn of its own loop.
+ * acts on it. A change is made of the published state; reservation_change.c has it written to the
+ * file, published and told.
  *
  * PREEMPT AND ABORT then waits, behind its switch, for the aborted writes that the kernel still
  * holds. Other changes and everybody's I/O go on meanwhile.
  *
  * Threads: the loop of the command, the loop of each nexus, any loop; marked where it is not plain.
- * Read next: reservation_lu.h, pr_out.c.
+ * Read next: reservation_change.c, pr_out.c.
  */
 #include "target/scsi/reservation.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 
-#include "base/log.h"
-#include "lun/files.h"
 #include "target/scsi/op_table.h"
 #include "target/scsi/pr_list.h"
 #include "target/scsi/reservation_lu.h"
@@ -32,31 +27,6 @@ static const struct pr_state no_state = {.holder = PR_NOBODY};
 static struct scsi_cmd *cmd_of(struct scsi_switch *change)
 {
 	return CONTAINER_OF(change, struct scsi_cmd, change);
-}
-
-/* On each nexus's loop: what the switch makes of it. */
-static void tell(struct scsi_switch *change, struct scsi_nexus *nexus)
-{
-	static const enum scsi_ua attentions[] = {SCSI_UA_RESERVATIONS_PREEMPTED,
-						  SCSI_UA_REGISTRATIONS_PREEMPTED,
-						  SCSI_UA_RESERVATIONS_RELEASED};
-	const struct scsi_reservations *reservations = reservations_find(change->lu);
-	const struct pr_state *before = reservations->before;
-	uint32_t was = before != NULL ? pr_find(before, &nexus->name) : PR_NOBODY;
-	unsigned marks = was != PR_NOBODY ? reservations->effect.marks[was] : 0;
-
-	loop_role_assume();
-	scsi_reservations_set_guard(nexus, change->lu, reservations);
-	for (unsigned bit = 0; bit < ARRAY_SIZE(attentions); bit++) {
-		if ((marks & 1u << bit) != 0)
-			scsi_nexus_raise(nexus, change->lu, attentions[bit]);
-	}
-	if ((marks & PR_ABORTED) == 0 || nexus->abort == NULL)
-		return;
-	/* SAM-5 5.14: who lost commands by another nexus hears of that, too. */
-	if (nexus->abort(nexus->abort_arg, change->lu, reservations->sender) > 0 &&
-	    nexus != reservations->sender_nexus)
-		scsi_nexus_raise(nexus, change->lu, SCSI_UA_COMMANDS_CLEARED);
 }
 
 static void on_orphans_gone(struct lun_orphan_wait *wait)
@@ -96,8 +66,11 @@ LOOP_ONLY static bool start(struct scsi_cmd *cmd,
 {
 	if (fail_if_lost(cmd))
 		return true;
-	cmd->change = (struct scsi_switch){
-		.lu = cmd->lu, .loop = cmd->loop, .begin = begin, .each = tell, .done = on_done};
+	cmd->change = (struct scsi_switch){.lu = cmd->lu,
+					   .loop = cmd->loop,
+					   .begin = begin,
+					   .each = scsi_reservations_tell,
+					   .done = on_done};
 	if (scsi_reservations_of(cmd->lu) != NULL && scsi_switch_start(&cmd->change) == 0)
 		return false;
 	scsi_cmd_set_status(cmd, SCSI_BUSY);
@@ -127,87 +100,16 @@ static enum scsi_switch_step refuse(struct scsi_cmd *cmd, enum pr_result result,
 	return SCSI_SWITCH_END;
 }
 
-/* The new state is in force from here on. */
-static enum scsi_switch_step publish(struct scsi_reservations *reservations)
-{
-	struct pr_state *next = reservations->next;
-
-	reservations->before = reservations_now(reservations);
-	reservations->next = &reservations->versions[next == &reservations->versions[0]];
-	atomic_store_explicit(&reservations->now, next, memory_order_release);
-	return SCSI_SWITCH_PUBLISH;
-}
-
-static int save(struct loop_op *op)
-{
-	const struct scsi_reservations *reservations =
-		CONTAINER_OF(op, struct scsi_reservations, saving);
-
-	static struct log_limit limit = LOG_LIMIT(5, 10000);
-	int res = scsi_reservations_save(reservations->lu, reservations->text);
-
-	/* The new file may stand there already and only its folder be out of order: a change that
-	 * was refused must not be in force after a restart. */
-	if (res != 0 && scsi_reservations_save(reservations->lu, reservations->undo) != 0) {
-		log_limited(&limit, LOG_LEVEL_ERROR, "scsi",
-			    "%s: its file of reservations may hold the change that was refused",
-			    lun_name(reservations->lu->lun));
-	}
-	return res;
-}
-
-static void free_texts(struct scsi_reservations *reservations)
-{
-	free(reservations->text);
-	free(reservations->undo);
-	reservations->text = NULL;
-	reservations->undo = NULL;
-}
-
-/* A change that cannot be kept is none: a fence that a restart removes is worse than no fence. */
-static void on_saved(struct loop_op *op, int res)
-{
-	static struct log_limit limit = LOG_LIMIT(5, 10000);
-	struct scsi_reservations *reservations = CONTAINER_OF(op, struct scsi_reservations, saving);
-	struct scsi_switch *change = reservations->change;
-
-	loop_role_assume();
-	free_texts(reservations);
-	if (res == 0) {
-		scsi_switch_go_on(change, publish(reservations));
-		return;
-	}
-	log_limited(&limit, LOG_LEVEL_ERROR, "scsi",
-		    "%s: reservations cannot be saved (%s) in %s; the command was refused",
-		    lun_name(change->lu->lun), files_error(res), change->lu->state_dir);
-	scsi_cmd_fail(cmd_of(change), SENSE_INTERNAL_TARGET_FAILURE);
-	scsi_switch_go_on(change, SCSI_SWITCH_END);
-}
-
-LOOP_ONLY static enum scsi_switch_step keep(struct scsi_reservations *reservations,
-					    struct scsi_switch *change)
+/* It was not kept, so it is not done. */
+static void on_unkept(struct scsi_switch *change, int res)
 {
 	struct scsi_cmd *cmd = cmd_of(change);
-	const struct scsi_lu *lu = change->lu;
 
-	if (lu->state_dir == NULL)
-		return publish(reservations);
-	/* The file is named by the identity; a LUN that is offline may have none. */
-	if (lun_identity(lu->lun)->naa[0] == 0) {
-		scsi_cmd_fail(cmd, SENSE_NOT_READY_MANUAL_INTERVENTION);
-		return SCSI_SWITCH_END;
-	}
-	reservations->text = scsi_reservations_print(lu, reservations->next);
-	reservations->undo = scsi_reservations_print(lu, reservations_now(reservations));
-	if (reservations->text == NULL || reservations->undo == NULL) {
-		free_texts(reservations);
+	if (res == -ENOMEM)
 		scsi_cmd_set_status(cmd, SCSI_BUSY);
-		return SCSI_SWITCH_END;
-	}
-	reservations->change = change;
-	loop_op_init(&reservations->saving);
-	loop_call(change->loop, &reservations->saving, save, on_saved);
-	return SCSI_SWITCH_LATER;
+	else
+		scsi_cmd_fail(cmd, res == -ENODEV ? SENSE_NOT_READY_MANUAL_INTERVENTION
+						  : SENSE_INTERNAL_TARGET_FAILURE);
 }
 
 /* The nexus's own port is always there, whether or not the transport told of ports. */
@@ -249,7 +151,7 @@ static enum scsi_switch_step begin_out(struct scsi_switch *change)
 		return refuse(cmd, result, reservations->effect.field);
 	reservations->sender = cmd;
 	reservations->sender_nexus = cmd->nexus;
-	return keep(reservations, change);
+	return scsi_reservations_keep(reservations, change, on_unkept);
 }
 
 bool scsi_refine_pr_out(struct scsi_cmd *cmd)

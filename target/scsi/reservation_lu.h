@@ -8,6 +8,10 @@
 #include "target/scsi/pr_state.h"
 #include "target/scsi/reservation.h"
 
+/* A change could not be kept: -ENODEV (the LUN is offline and has no name for a file), -ENOMEM, or
+ * why the file cannot be written. It ends right after. The change's loop. */
+typedef void scsi_reservations_unkept_fn(struct scsi_switch *change, int res);
+
 struct scsi_reservations {
 	/* Published by switches: good for this turn. Never NULL. */
 	_Atomic(const struct pr_state *) now;
@@ -28,6 +32,7 @@ struct scsi_reservations {
 	struct pr_state *next; /* The one that is not published. */
 	struct loop_op saving;
 	struct scsi_switch *change; /* For which it is saved. */
+	scsi_reservations_unkept_fn *unkept;
 	char *text;
 	char *undo; /* The text of `before`, should `text` not become durable. */
 };
@@ -58,6 +63,16 @@ int MUST_CHECK scsi_reservations_make_room(struct scsi_reservations *reservation
 /* Have the nexus know what reservations keep it from. Its loop. */
 LOOP_ONLY void scsi_reservations_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu,
 					   const struct scsi_reservations *reservations);
+
+/* -- reservation_change.c -- */
+
+/* From `begin` of a switch: reservations->next is to be the new state. What `effect`, `sender` and
+ * `sender_nexus` say is told with it. */
+LOOP_ONLY enum scsi_switch_step scsi_reservations_keep(struct scsi_reservations *reservations,
+						       struct scsi_switch *change,
+						       scsi_reservations_unkept_fn *unkept);
+/* `each` of a switch: tells that of the nexus which concerns it. */
+void scsi_reservations_tell(struct scsi_switch *change, struct scsi_nexus *nexus);
 
 /* -- reservation_store.c; both block -- */
 
