@@ -37,6 +37,9 @@ enum {
 	CONF_LIST_MAX = 256,         /* Items in one { list }. */
 };
 
+#define CONF_CONTROL_SOCKET "/run/ringsan/ringsand.sock"
+#define CONF_CONTROL_SOCKET_BYTES_MAX 107 /* unix(7): what an address holds. */
+
 enum conf_lun_type {
 	CONF_LUN_RAW,   /* A sparse file or a block device. */
 	CONF_LUN_NULL,  /* No storage: for measuring the protocol. */
@@ -184,6 +187,7 @@ struct conf_memory; /* Where the strings and arrays live; private to conf/. */
 struct conf {
 	char *file; /* Name of the configuration file, for messages. */
 	char *state_dir;
+	char *control_socket;
 	char *secrets_file; /* NULL: none. */
 	enum loop_engine engine;
 	enum log_level log_level;

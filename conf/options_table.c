@@ -53,6 +53,9 @@ static const char *check_whole_seconds(uint64_t ms)
 static const struct conf_option root_options[] = {
 	{ .name = "state-dir", .type = CONF_PATH, FIELD(struct conf, state_dir),
 	  .initial = "/var/lib/ringsan", .min = 1, .max = 4095 },
+	/* What a socket's name may be, unix(7). */
+	{ .name = "control-socket", .type = CONF_PATH, FIELD(struct conf, control_socket),
+	  .initial = CONF_CONTROL_SOCKET, .min = 1, .max = CONF_CONTROL_SOCKET_BYTES_MAX },
 	{ .name = "secrets", .type = CONF_PATH, FIELD(struct conf, secrets_file),
 	  .min = 1, .max = 4095 },
 	{ .name = "engine", .type = CONF_WORD, FIELD(struct conf, engine),

@@ -18,6 +18,7 @@ if [ ! -e "$conf" ]; then
 	{
 		echo "# Made by make run out of conf/examples/quickstart.conf; yours to change."
 		echo "state-dir = \"$folder/state\""
+		echo "control-socket = \"$folder/ringsand.sock\""
 		# Only this machine may connect, so the portal is local and needs no access rules.
 		sed -e '/^#/d' -e '/access/d' -e "s|^portal.*|portal \"$portal\" { }|" \
 			-e "s|/var/lib/ringsan/|$folder/|" conf/examples/quickstart.conf

@@ -71,6 +71,7 @@ configure() {
 	[ -n "${port[$server]-}" ] || port[$server]=$(free_port)
 	{
 		echo "state-dir = \"$dir/$server/state\""
+		echo "control-socket = \"$dir/$server/ringsand.sock\""
 		echo "engine = $RINGSAN_ENGINE"
 		case ${1-} in
 		*loops*) ;;

@@ -53,7 +53,8 @@ class Daemon:
         self.path = os.path.join(test.folder, "ringsan.conf")
         state = os.path.join(test.folder, "state")
         with open(self.path, "w", encoding="ascii") as out:
-            out.write(f'state-dir = "{state}"\nengine = {test.engine}\nloops = {loops}\n{lines}\n')
+            out.write(f'state-dir = "{state}"\ncontrol-socket = "{test.folder}/ringsand.sock"\n')
+            out.write(f'engine = {test.engine}\nloops = {loops}\n{lines}\n')
             out.write(f'portal "127.0.0.1:{test.port}" {{ }}\n')
             for name, luns in targets.items():
                 out.write(f'target "{PREFIX}{name}" {{\n')

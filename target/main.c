@@ -10,12 +10,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "conf/parse.h"
 #include "target/ctl/daemon.h"
-
-#ifndef RINGSAN_VERSION
-#define RINGSAN_VERSION "0.1"
-#endif
 
 struct arguments {
 	const char *file;

@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "base/attr.h"
+#include "base/version.h"
 #include "target/bench/bench.h"
-
-#define RINGSAN_VERSION "0.1"
 
 enum {
 	EXIT_USAGE = 2,

@@ -103,7 +103,8 @@ class Ringsand(Server):
 
     def configuration(self):
         luns = "\n".join(f"\tlun {number} {{ {text} }}" for number, text in self.luns.items())
-        return (f'state-dir = "{self.folder}"\nengine = {self.engine}\nloops = {len(self.cpus)}\n'
+        return (f'state-dir = "{self.folder}"\ncontrol-socket = "{self.folder}/ringsand.sock"\n'
+                f'engine = {self.engine}\nloops = {len(self.cpus)}\n'
                 f'portal "127.0.0.1:0" {{ }}\ntarget "{IQN}" {{\n{luns}\n}}\n')
 
     def start(self):

@@ -13,9 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "lun/files.h"
 #include "target/ctl/luns.h"
+#include "target/ctl/requests.h"
 #include "target/scsi/alua.h"
 
 typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
@@ -80,6 +82,27 @@ static int build_loops(struct runtime *runtime, struct conf_errors *errors)
 	for (unsigned i = 0; res == 0 && i < runtime->sizing.loops; i++)
 		res = build_data_loop(runtime, i);
 	return res;
+}
+
+/* -- The control socket -- */
+
+static int build_control(struct runtime *runtime, struct conf_errors *errors)
+{
+	const struct control_config config = {
+		.loop = runtime->server.control,
+		.table = &control_requests,
+		.context = runtime,
+		.idle_ms = CONTROL_IDLE_MS,
+		.stall_ms = CONTROL_STALL_MS,
+	};
+	char why[CONTROL_WHY_BYTES];
+	struct control_path path;
+
+	if (control_path_claim(runtime->conf->control_socket, &path, why) != 0) {
+		conf_errors_add(errors, place(runtime->conf, 0), "%s", why);
+		return -EINVAL;
+	}
+	return control_create(&config, &path, &runtime->control);
 }
 
 /* -- Portals -- */
@@ -397,7 +420,8 @@ static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 /* -- All of it -- */
 
 static build_step_fn *const steps[] = {
-	build_limits, build_loops, build_logins, build_portals, build_targets, build_all_luns,
+	build_limits,  build_loops,   build_control,  build_logins,
+	build_portals, build_targets, build_all_luns,
 };
 
 int runtime_build(const struct conf *conf, const struct sizing *sizing, struct conf_errors *errors,
@@ -409,6 +433,7 @@ int runtime_build(const struct conf *conf, const struct sizing *sizing, struct c
 	if (!runtime)
 		return -ENOMEM;
 	runtime->conf = conf;
+	runtime->since_ns = clock_now_ns();
 	runtime->sizing = *sizing;
 	for (size_t i = 0; res == 0 && i < ARRAY_SIZE(steps); i++)
 		res = steps[i](runtime, errors);
@@ -436,6 +461,7 @@ void runtime_free(struct runtime *runtime)
 {
 	if (!runtime)
 		return;
+	control_free(runtime->control);
 	portal_set_free(runtime->portal_set);
 	login_service_free(runtime->logins, false);
 	registry_free(runtime->server.registry, false);

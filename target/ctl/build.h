@@ -9,6 +9,7 @@
 #define TARGET_CTL_BUILD_H
 
 #include "lun/lun.h"
+#include "target/ctl/control.h"
 #include "target/ctl/sizing.h"
 #include "target/iscsi/login_service.h"
 #include "target/iscsi/registry.h"
@@ -25,6 +26,8 @@ struct runtime {
 	size_t lun_count;
 	struct portal_set *portal_set;
 	struct login_service *logins;
+	struct control *control;
+	uint64_t since_ns;
 };
 
 /*

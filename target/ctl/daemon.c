@@ -136,6 +136,7 @@ static LOOP_ONLY void on_start(struct loop_msg *msg)
 	struct daemon *daemon = CONTAINER_OF(msg, struct daemon, start);
 
 	signals_start(daemon->signals);
+	control_start(daemon->runtime->control);
 	portal_set_start(daemon->runtime->portal_set);
 	say_ready(daemon->runtime);
 }

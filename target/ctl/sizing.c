@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "target/ctl/control.h"
 #include "target/iscsi/server.h"
 
 /* A loop's own: ring, event descriptor, timer, epoll; some room. */
@@ -66,7 +67,8 @@ static uint64_t count_descriptors(const struct conf *conf, unsigned loops)
 {
 	return (uint64_t)conf->limits.sessions + conf->limits.connections_before_login +
 	       conf->portal_count + count_images(conf) * DESCRIPTORS_PER_IMAGE +
-	       ((uint64_t)loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER;
+	       ((uint64_t)loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER +
+	       CONTROL_CONNECTIONS_MAX;
 }
 
 /* Bytes rounded up to whole MiB, as the configuration would say it. */

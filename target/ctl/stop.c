@@ -39,7 +39,7 @@ struct stop {
 	void *context;
 	struct loop_timer timer;
 	uint64_t deadline_ns;
-	unsigned closing; /* Of logins and sessions: who has not reported yet. */
+	unsigned closing; /* Of logins, sessions and requests: who has not reported yet. */
 	size_t busy_luns;
 	bool failed;
 	bool over;
@@ -188,8 +188,11 @@ static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 	struct stop *stop = CONTAINER_OF(timer, struct stop, timer);
 
 	if (stop->closing > 0) {
-		log_error("ctl", "%u sessions have not ended in time; no LUN was flushed",
-			  registry_count(stop->runtime->server.registry));
+		log_error("ctl",
+			  "%u sessions and %u requests of the control socket have not ended in "
+			  "time; no LUN was flushed",
+			  registry_count(stop->runtime->server.registry),
+			  control_pending(stop->runtime->control));
 	}
 	for (size_t i = 0; i < stop->runtime->lun_count; i++) {
 		const struct lun_stop *item = &stop->luns[i];
@@ -214,7 +217,8 @@ void stop_begin(struct stop *stop)
 	stop->deadline_ns = loop_now_ns(control_of(stop)) + STOP_DEADLINE_MS * UINT64_C(1000000);
 	loop_timer_start(control_of(stop), &stop->timer, STOP_DEADLINE_MS, on_deadline);
 	portal_set_stop(runtime->portal_set);
-	stop->closing = 2;
+	stop->closing = 3;
+	control_stop(runtime->control, on_closed, stop);
 	login_service_stop(runtime->logins, on_closed, stop);
 	registry_close_all(runtime->server.registry, SESSION_CLOSE_SHUTDOWN, on_closed, stop);
 }

@@ -27,6 +27,7 @@ struct registry_entry {
 	struct registry_waiter *waiter; /* Its successor, or NULL. */
 	enum session_close_reason close_reason;
 	bool started;
+	uint64_t since_ns;
 	char user[REGISTRY_USER_MAX + 1];
 };
 
@@ -157,7 +158,7 @@ int registry_open(struct registry *registry, struct session_spec *spec, const ch
 
 	assert(entry && strlen(user) <= REGISTRY_USER_MAX);
 	assert(spec->tsih != 0 && !tsih_is_busy(registry, spec->tsih));
-	*entry = (struct registry_entry){.registry = registry};
+	*entry = (struct registry_entry){.registry = registry, .since_ns = clock_now_ns()};
 	memcpy(entry->user, user, strlen(user));
 	spec->on_ended = on_session_ended;
 	spec->arg = entry;
@@ -258,6 +259,19 @@ const struct session_spec *registry_spec(const struct registry_entry *entry)
 const char *registry_user(const struct registry_entry *entry)
 {
 	return entry->user;
+}
+
+uint64_t registry_since_ns(const struct registry_entry *entry)
+{
+	return entry->since_ns;
+}
+
+struct registry_entry *registry_next(const struct registry *registry,
+				     const struct registry_entry *entry)
+{
+	struct list_node *next = entry != NULL ? entry->link.next : registry->list.next;
+
+	return next != &registry->list ? CONTAINER_OF(next, struct registry_entry, link) : NULL;
 }
 
 /* -- Waiting -- */

@@ -74,6 +74,12 @@ struct registry_entry *registry_find_discovery(const struct registry *registry);
 bool registry_matches(const struct registry_entry *entry, const struct registry_key *key);
 const struct session_spec *registry_spec(const struct registry_entry *entry);
 const char *registry_user(const struct registry_entry *entry);
+/* When it was made, CLOCK_MONOTONIC. */
+uint64_t registry_since_ns(const struct registry_entry *entry);
+/* The entry that was listed after this one, or the first (NULL); NULL: there is none. Entries are
+ * good for this turn. */
+struct registry_entry *registry_next(const struct registry *registry,
+				     const struct registry_entry *entry);
 
 /* Wait for the entry's end. A waiter that was there before is superseded: the last one counts. */
 void registry_wait(struct registry_entry *entry, struct registry_waiter *waiter);

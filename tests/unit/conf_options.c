@@ -37,6 +37,7 @@ static struct conf *parse_right(const char *text)
 Test(conf_options, defaults)
 {
 	static const char expected[] = "state-dir = \"/var/lib/ringsan\"\n"
+				       "control-socket = \"/run/ringsan/ringsand.sock\"\n"
 				       "engine = auto\n"
 				       "loops = 0\n"
 				       "log-level = info\n"

@@ -60,7 +60,8 @@ static void configure(const char *format, ...)
 	char text[4096];
 	struct conf_text from = {.name = "f", .text = text};
 	va_list args;
-	int len = snprintf(text, sizeof(text), "state-dir = \"%s/state\"\n", dir);
+	int len = snprintf(text, sizeof(text),
+			   "state-dir = \"%s/state\"\ncontrol-socket = \"%s/sock\"\n", dir, dir);
 
 	va_start(args, format);
 	(void)vsnprintf(text + len, sizeof(text) - (size_t)len, format, args);
@@ -124,7 +125,7 @@ Test(ctl_daemon, a_busy_port_refuses_the_start_before_an_image_is_made)
 		  (unsigned)ntohs(in.sin_port), dir);
 	cr_expect_eq(build(&runtime), -EINVAL);
 	cr_assert_eq(errors.count, 1);
-	cr_expect_eq(strncmp(errors.items[0].text, "f:3: portal 127.0.0.1:", 22), 0, "%s",
+	cr_expect_eq(strncmp(errors.items[0].text, "f:4: portal 127.0.0.1:", 22), 0, "%s",
 		     errors.items[0].text);
 	(void)snprintf(path, sizeof(path), "%s/a.img", dir);
 	cr_expect_eq(access(path, F_OK), -1);

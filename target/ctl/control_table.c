@@ -1,0 +1,40 @@
+/*
+ * Every request of the control socket: name, parameters, handler. CONTROL.md says in words what
+ * stands here in rows; a test compares them.
+ *
+ * Read next: requests.h.
+ */
+#include "target/ctl/requests.h"
+
+/* clang-format off */
+
+#define PARAMETERS(rows) .parameters = (rows), .parameter_count = ARRAY_SIZE(rows)
+#define TARGET_NAME .name = "target", .type = CONTROL_TEXT, .min = 1, .max = CONF_ISCSI_NAME_BYTES_MAX
+#define LUN_NUMBER .name = "lun", .type = CONTROL_NUMBER, .min = 0, .max = CONF_LUN_NUMBER_MAX
+
+static const struct control_parameter luns_parameters[] = {
+	{ TARGET_NAME, .optional = true },
+	/* Leave out what file systems have to be asked for, and what a change of reservations that
+	 * is under way would make wait. */
+	{ .name = "quick", .type = CONTROL_FLAG, .optional = true },
+};
+
+static const struct control_parameter one_target[] = {
+	{ TARGET_NAME, .optional = true },
+};
+
+static const struct control_parameter one_lun[] = {
+	{ TARGET_NAME },
+	{ LUN_NUMBER },
+};
+
+static const struct control_row rows[] = {
+	{ .name = "help", .handler = request_help },
+	{ .name = "status", .handler = request_status },
+	{ .name = "sessions", PARAMETERS(one_target), .handler = request_sessions },
+	{ .name = "luns", PARAMETERS(luns_parameters), .handler = request_luns },
+	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
+	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
+};
+
+const struct control_table control_requests = { rows, ARRAY_SIZE(rows) };
