@@ -84,6 +84,19 @@ void conn_close(struct conn *conn, const char *why)
 	loop_post(conn->loop, &conn->closing, on_closing);
 }
 
+LOOP_ONLY static void on_last_sent(struct conn *conn)
+{
+	conn_close(conn, NULL);
+}
+
+void conn_leave(struct conn *conn, struct reply *last)
+{
+	session_abort_tasks(conn->session, NULL, NULL);
+	conn->state = CONN_LEAVING;
+	framer_pause(&conn->framer);
+	last->on_sent = on_last_sent;
+}
+
 /* The PDU that was being received will never be complete. */
 LOOP_ONLY static void drop_current(struct conn *conn)
 {

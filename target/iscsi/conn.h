@@ -48,8 +48,8 @@
 
 enum conn_state {
 	CONN_RUNNING,
-	CONN_LOGGED_OUT, /* The logout response is on its way; nothing more is received. */
-	CONN_CLOSING,    /* Shut down; waits for the kernel to give back receive and send. */
+	CONN_LEAVING, /* The last PDU is on its way; nothing more is received. */
+	CONN_CLOSING, /* Shut down; waits for the kernel to give back receive and send. */
 	CONN_CLOSED,
 };
 
@@ -224,6 +224,10 @@ LOOP_ONLY void session_end_if_idle(struct session *session);
 LOOP_ONLY void conn_start(struct conn *conn);
 /* Close with one log line; `why` is a constant sentence without full stop. NULL: orderly. */
 LOOP_ONLY void conn_close(struct conn *conn, const char *why);
+/* The same, but in good order: the peer is told first (async.c), if it listens. */
+LOOP_ONLY void conn_dismiss(struct conn *conn, const char *why);
+/* No task and no request any more: close when `last` has been sent, which the caller does next. */
+LOOP_ONLY void conn_leave(struct conn *conn, struct reply *last);
 /* Go on closing: something that was waited for has come. */
 LOOP_ONLY void conn_close_step(struct conn *conn);
 /* "initiator at address": for log lines. */

@@ -11,11 +11,6 @@ enum framer_verdict logout_on_header(struct conn *conn)
 	return conn->rx.reply == NULL ? rx_wait(conn) : FRAMER_TAKE;
 }
 
-LOOP_ONLY static void on_answered(struct conn *conn)
-{
-	conn_close(conn, NULL);
-}
-
 static uint8_t judge(const struct conn *conn, const struct pdu_logout_request *logout)
 {
 	if (logout->reason == PDU_LOGOUT_REMOVE_CONNECTION)
@@ -39,13 +34,9 @@ void logout_on_end(struct conn *conn)
 
 	pdu_logout_response_encode(&answer, reply->bhs);
 	conn->rx.reply = NULL;
-	if (answer.response == PDU_LOGOUT_SUCCESS) {
-		/* 11.14: tasks end without an answer before the response is sent. */
-		session_abort_tasks(conn->session, NULL, NULL);
-		conn->state = CONN_LOGGED_OUT;
-		framer_pause(&conn->framer);
-		reply->on_sent = on_answered;
-	}
+	/* 11.14: tasks end without an answer before the response is sent. */
+	if (answer.response == PDU_LOGOUT_SUCCESS)
+		conn_leave(conn, reply);
 	reply_send(conn, reply);
 }
 

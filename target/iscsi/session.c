@@ -88,23 +88,30 @@ void session_start(struct session *session)
 	loop_post(session->spec.loop, &session->start_msg, on_start);
 }
 
-static const char *const close_words[] = {
-	[SESSION_CLOSE_NONE] = NULL,
-	[SESSION_CLOSE_REINSTATED] = "its initiator port logged in again",
-	[SESSION_CLOSE_SHUTDOWN] = "the target shuts down",
-	[SESSION_CLOSE_ADMIN] = "the administrator asked for it",
-	[SESSION_CLOSE_CROWDED] = "discovery makes room for another login",
+static const struct closing {
+	const char *why;
+	bool dismisses; /* The initiator is told, and that it may come back at once. */
+} closings[] = {
+	[SESSION_CLOSE_NONE] = {NULL, false},
+	[SESSION_CLOSE_REINSTATED] = {"its initiator port logged in again", false},
+	[SESSION_CLOSE_SHUTDOWN] = {"the target shuts down", true},
+	[SESSION_CLOSE_ADMIN] = {"the administrator asked for it", true},
+	[SESSION_CLOSE_CROWDED] = {"discovery makes room for another login", false},
 };
 
 LOOP_ONLY static void on_close(struct loop_msg *msg)
 {
 	struct session *session = CONTAINER_OF(msg, struct session, close_msg);
 
+	const struct closing *closing = &closings[atomic_load(&session->close_reason)];
+
 	session->close_seen = true;
-	if (session->conn.state < CONN_CLOSING)
-		conn_close(&session->conn, close_words[atomic_load(&session->close_reason)]);
-	else
+	if (session->conn.state >= CONN_CLOSING)
 		session_end_if_idle(session);
+	else if (closing->dismisses)
+		conn_dismiss(&session->conn, closing->why);
+	else
+		conn_close(&session->conn, closing->why);
 }
 
 void session_close(struct session *session, enum session_close_reason reason)

@@ -571,3 +571,53 @@ Test(manage, aca_is_refused)
 	peer_read_is_good(&peer, 0);
 	end();
 }
+
+/* -- ends that the target wants (RFC 7143 11.9) -- */
+
+static void is_dismissed(enum session_close_reason reason)
+{
+	struct pdu_async_message message;
+
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	write_that_owes(&peer, RIG_LUN_1);
+	session_close(peer.session, reason);
+	peer_expect(&peer, &pdu, PDU_ASYNC_MESSAGE);
+	pdu_async_message_decode(&message, pdu.bhs);
+	cr_assert_eq(message.async_event, PDU_ASYNC_ALL_CONNECTIONS_DROP);
+	/* Come back at once. */
+	cr_assert_eq(message.parameter2, 0);
+	cr_assert_eq(get_be64(pdu.bhs + 16) >> 32, PDU_TAG_RESERVED);
+	cr_assert_not(peer_receive(&peer, &pdu));
+	end();
+}
+
+Test(manage, shutdown_is_announced)
+{
+	is_dismissed(SESSION_CLOSE_SHUTDOWN);
+}
+
+Test(manage, dismissal_is_announced)
+{
+	is_dismissed(SESSION_CLOSE_ADMIN);
+}
+
+/* A peer that takes nothing does not keep the daemon from ending. */
+Test(manage, dismissal_does_not_wait_for_a_deaf_peer)
+{
+	begin("raw");
+	rig.server.limits.write_stall_timeout_ms = 3600 * 1000;
+	for (unsigned i = 0; i < 8; i++) {
+		struct rig_command read = {.read = true, .expected_bytes = 1u << 20};
+
+		rig_cdb10(read.cdb, 0x28, 0, 2048);
+		peer_command(&peer, &read);
+	}
+	usleep(50000);
+	session_close(peer.session, SESSION_CLOSE_SHUTDOWN);
+	rig_wait_ended(&rig, 1);
+	close(peer.fd);
+	rig_end(&rig);
+}
