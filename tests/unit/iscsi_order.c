@@ -1,0 +1,135 @@
+/*
+ * Task attributes (SAM-5 8): who begins before whom.
+ */
+#include "tests/unit/iscsi_manage.h"
+
+static uint32_t answered(void)
+{
+	cr_assert(peer_receive(&peer, &pdu));
+	cr_assert(pdu.opcode == PDU_SCSI_RESPONSE || (pdu.bhs[1] & 1) != 0);
+	return get_be32(pdu.bhs + 16);
+}
+
+/* Reads are slow, all else is fast: without order all else would be answered first. */
+Test(manage, ordered_commands_keep_their_place)
+{
+	begin("fault");
+	rig_faults(&rig, "delay read 150\n");
+	uint32_t read = start(PDU_ATTR_SIMPLE, 0x28, 0);
+	uint32_t ordered = start(PDU_ATTR_ORDERED, 0x00, 0);
+	uint32_t simple = start(PDU_ATTR_SIMPLE, 0x00, 0);
+	uint32_t neighbour = start(PDU_ATTR_ORDERED, 0x00, RIG_LUN_1);
+	uint32_t head = start(PDU_ATTR_HEAD_OF_QUEUE, 0x00, 0);
+	const uint32_t order[] = {neighbour, head, read, ordered, simple};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
+		cr_assert_eq(answered(), order[i], "answer %u", i);
+	end();
+}
+
+/* What is behind an ordered command, or a head of the queue, waits for it. */
+static void holds_up(uint8_t attr)
+{
+	begin("fault");
+	rig_faults(&rig, "delay read 150\n");
+	uint32_t fence = start(attr, 0x28, 0);
+	uint32_t simple = start(PDU_ATTR_SIMPLE, 0x00, 0);
+	uint32_t ordered = start(PDU_ATTR_ORDERED, 0x00, 0);
+
+	cr_assert_eq(answered(), fence);
+	cr_assert_eq(answered(), simple);
+	cr_assert_eq(answered(), ordered);
+	end();
+}
+
+Test(manage, ordered_commands_hold_up_the_next)
+{
+	holds_up(PDU_ATTR_ORDERED);
+}
+
+Test(manage, heads_of_the_queue_hold_up_the_next)
+{
+	holds_up(PDU_ATTR_HEAD_OF_QUEUE);
+}
+
+/* An aborted command holds up nobody; those that wait can be aborted, too. */
+Test(manage, aborts_among_ordered_commands)
+{
+	begin("fault");
+	rig_faults(&rig, "stick read\n");
+	uint32_t stuck = start(PDU_ATTR_SIMPLE, 0x28, 0);
+	uint32_t first = start(PDU_ATTR_ORDERED, 0x00, 0);
+	uint32_t second = start(PDU_ATTR_SIMPLE, 0x00, 0);
+
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_QUERY_TASK, .referenced = first}),
+		     PDU_TMF_FUNCTION_SUCCEEDED);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = first}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(answered(), second);
+	first = start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_send_tmf(&peer, (struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = stuck});
+	cr_assert_eq(manage_answer(), PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(answered(), first);
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_ping(&peer, &pdu);
+	end();
+}
+
+/* Others' resets reach those that wait. */
+Test(manage, waiting_commands_of_others_are_told)
+{
+	begin_two("fault");
+	rig_faults(&rig, "stick read\n");
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	peer_ping(&peer, &pdu);
+	cr_assert_eq(
+		peer_manage(&other, &pdu, (struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		PDU_TMF_FUNCTION_COMPLETE);
+	cr_assert_eq(response_status(&peer), SCSI_TASK_ABORTED);
+	cr_assert_eq(response_status(&peer), SCSI_TASK_ABORTED);
+	end_two();
+}
+
+/* Writes with their data behind an ordered command: they may be refused, but nothing hangs. */
+Test(manage, waiting_writes_leave_room_for_those_before_them)
+{
+	struct rig_command write = {.write = true, .expected_bytes = sizeof(data), .data = data};
+	struct rig_burst slow;
+	unsigned good = 0;
+
+	begin("raw");
+	rig_cdb10(write.cdb, 0x2A, 256, sizeof(data) / 512);
+	slow = write_that_owes(&peer, 0);
+	start(PDU_ATTR_ORDERED, 0x00, 0);
+	write.immediate_bytes = sizeof(data);
+	for (unsigned i = 0; i < 5; i++)
+		peer_command(&peer, &write);
+	peer_data_out(&peer, slow, data);
+	for (unsigned i = 0; i < 7; i++) {
+		uint8_t status = response_status(&peer);
+
+		cr_assert(status == SCSI_GOOD || status == SCSI_TASK_SET_FULL);
+		good += status == SCSI_GOOD;
+	}
+	cr_assert_geq(good, 2);
+	end();
+}
+
+/* There is no ACA, so no command can be part of one. */
+Test(manage, aca_is_refused)
+{
+	begin("raw");
+	struct rig_result result = peer_finish_read(&peer, start(PDU_ATTR_ACA, 0x28, 0), got);
+
+	cr_assert_eq(result.key, 5);
+	cr_assert_eq(result.asc, 0x4900);
+	peer_read_is_good(&peer, 0);
+	end();
+}
