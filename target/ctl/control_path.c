@@ -167,7 +167,7 @@ static int listen_at(const struct claim *claim, struct control_path *out)
 int control_path_claim(const char *name, struct control_path *out, char why[CONTROL_WHY_BYTES])
 {
 	struct claim claim = {.why = why};
-	int folder;
+	int folder = -1;
 	int res = fill_in(&claim, name);
 
 	*out = (struct control_path){.name = name, .fd = -1};
