@@ -203,6 +203,49 @@ Test(gather, several_at_once)
 	end();
 }
 
+static void count_end(struct peer *of, unsigned *good, unsigned *full)
+{
+	struct pdu_scsi_response response;
+
+	peer_finish_write(of, data, &response);
+	*full += response.status == SCSI_TASK_SET_FULL;
+	*good += response.status == SCSI_GOOD;
+}
+
+/* Two hosts on one loop, each with several that need most of the room: nobody holds a part of what
+ * he needs while he waits for the other, so all end, and locks of one block are always served. */
+Test(gather, two_hosts_want_the_same_room)
+{
+	struct iscsi_params params = rig_params;
+	struct rig_command caw = make_caw(0, BLOCKS_MAX);
+	static struct peer other;
+	unsigned full = 0;
+	unsigned good = 0;
+
+	params.immediate_data = false;
+	begin_with("raw", 48, &params);
+	peer_begin(&other, &rig, 0, &params);
+	peer_clear_attention(&other, 0);
+	memset(data, 0, sizeof(data));
+	for (unsigned i = 0; i < 4; i++) {
+		peer_command(&peer, &caw);
+		peer_command(&other, &caw);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		count_end(&other, &good, &full);
+		count_end(&peer, &good, &full);
+	}
+	cr_assert(good > 0 && full > 0 && good + full == 8, "%u good, %u refused", good, full);
+	caw = make_caw(0, 1);
+	peer_command(&peer, &caw);
+	peer_command(&other, &caw);
+	count_end(&other, &good, &full);
+	count_end(&peer, &good, &full);
+	cr_assert(good + full == 10 && full <= 7);
+	peer_end(&other);
+	end();
+}
+
 /* -- aborts and lost connections -- */
 
 static void expect_all_or_nothing(bool all)
@@ -215,7 +258,7 @@ static void expect_all_or_nothing(bool all)
 
 static void expect_aborted(uint32_t itt)
 {
-	cr_assert_eq(peer_manage(&peer, &pdu, (struct rig_tmf){PDU_TMF_ABORT_TASK, 0, itt}),
+	cr_assert_eq(peer_manage(&peer, &pdu, (struct rig_tmf){PDU_TMF_ABORT_TASK, 0, itt, 0}),
 		     PDU_TMF_FUNCTION_COMPLETE);
 }
 
@@ -288,6 +331,27 @@ Test(gather, the_next_one_does_not_wait_for_a_read_that_was_given_up)
 	expect_aborted(itt);
 	/* Its data begin as the other's do, so it compares well. */
 	expect_end(SCSI_GOOD, 0, 0);
+	end();
+}
+
+/* Its room comes back with the end of the connection: the next host needs all of that. */
+Test(gather, connection_lost_while_data_are_due)
+{
+	struct rig_command caw = make_caw(1, BLOCKS_MAX);
+
+	begin_with("raw", 32, &rig_params);
+	for (unsigned i = 0; i < 10; i++) {
+		make_data(1, BLOCKS_MAX, i);
+		start(&caw);
+		peer_expect(&peer, &pdu, PDU_R2T);
+		peer_end(&peer);
+		peer_begin(&peer, &rig, 0, &rig_params);
+		peer_clear_attention(&peer, 0);
+		expect_all_or_nothing(false);
+	}
+	start(&caw);
+	expect_end(SCSI_GOOD, 0, 0);
+	expect_all_or_nothing(true);
 	end();
 }
 
