@@ -7,6 +7,8 @@
 #include "target/scsi/mode.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -17,6 +19,12 @@
 #define TAS 0x40u
 #define WCE 0x04u
 #define SPF 0x40u
+
+/* What a reset writes back that has turned the write cache off. */
+struct scsi_mode_flush {
+	struct lun_io io;
+	struct scsi_lu *lu;
+};
 
 bool scsi_mode_can_save(const struct scsi_lu *lu)
 {
@@ -110,10 +118,16 @@ void scsi_mode_publish(struct scsi_lu *lu, const struct scsi_mode *next)
 	atomic_store_explicit(&modes->now.current, spare, memory_order_release);
 }
 
-void scsi_mode_init(struct scsi_lu *lu)
+int scsi_mode_init(struct scsi_lu *lu)
 {
 	struct scsi_mode *mode = &lu->modes.versions[0];
 
+	if (lu->write_cache_by_hosts && lu->limits->write_cache) {
+		lu->modes.flush = calloc(1, sizeof(*lu->modes.flush));
+		if (lu->modes.flush == NULL)
+			return -ENOMEM;
+		lu->modes.flush->lu = lu;
+	}
 	assert(scsi_mode_offset(SCSI_MODE_PAGE_COUNT) <= SCSI_MODE_BYTES_MAX);
 	scsi_mode_defaults(lu, mode->saved);
 	if (scsi_mode_can_save(lu))
@@ -123,24 +137,77 @@ void scsi_mode_init(struct scsi_lu *lu)
 	memcpy(mode->saved, mode->current, sizeof(mode->saved));
 	decode(lu, mode);
 	atomic_store_explicit(&lu->modes.now.current, mode, memory_order_release);
+	return 0;
+}
+
+void scsi_mode_release(struct scsi_lu *lu)
+{
+	free(lu->modes.flush);
 }
 
 /* -- Reset -- */
 
+/* WCE = 0 speaks of what was written before, too. */
+static bool turns_cache_off(const struct scsi_lu *lu, const struct scsi_mode *before)
+{
+	const struct lun_state *state = lun_state(lu->lun);
+
+	return lu->modes.flush != NULL && !before->write_through &&
+	       scsi_lu_mode(lu)->write_through && state->online && !state->read_only;
+}
+
 static enum scsi_switch_step begin_reset(struct scsi_switch *change)
 {
-	struct scsi_mode next = *scsi_lu_mode(change->lu);
+	const struct scsi_mode *before = scsi_lu_mode(change->lu);
+	struct scsi_mode next = *before;
 
 	if (memcmp(next.current, next.saved, sizeof(next.current)) == 0)
 		return SCSI_SWITCH_END;
 	memcpy(next.current, next.saved, sizeof(next.current));
 	scsi_mode_publish(change->lu, &next);
+	change->lu->modes.reset_flushes = turns_cache_off(change->lu, before);
 	return SCSI_SWITCH_PUBLISH;
+}
+
+static void reset_ended(struct scsi_modes *modes)
+{
+	modes->reset_flushes = false;
+	atomic_store_explicit(&modes->resetting, false, memory_order_release);
+}
+
+static int admit_flush(struct lun_io *io)
+{
+	const struct scsi_lu *lu = CONTAINER_OF(io, struct scsi_mode_flush, io)->lu;
+
+	return lun_state(lu->lun)->online ? 0 : -ENODEV;
+}
+
+static void on_reset_flushed(struct lun_io *io, int res)
+{
+	struct scsi_lu *lu = CONTAINER_OF(io, struct scsi_mode_flush, io)->lu;
+
+	if (res < 0)
+		log_error("scsi",
+			  "%s: what was written before a reset turned the write cache off "
+			  "may not be durable",
+			  lun_name(lu->lun));
+	reset_ended(&lu->modes);
 }
 
 static void on_reset_done(struct scsi_switch *change)
 {
-	atomic_store_explicit(&change->lu->modes.resetting, false, memory_order_release);
+	struct scsi_modes *modes = &change->lu->modes;
+
+	loop_role_assume();
+	if (!modes->reset_flushes) {
+		reset_ended(modes);
+		return;
+	}
+	lun_io_init(&modes->flush->io);
+	modes->flush->io.op = LUN_FLUSH;
+	modes->flush->io.admit = admit_flush;
+	modes->flush->io.done = on_reset_flushed;
+	lun_io_submit(change->lu->lun, change->loop, &modes->flush->io);
 }
 
 /* Nobody is told: whoever hears of a reset takes no parameter for granted. One that has been asked

@@ -65,19 +65,26 @@ struct scsi_mode {
 	uint8_t saved[SCSI_MODE_BYTES_MAX];
 };
 
+struct scsi_mode_flush; /* mode.c */
+
 /* Of a logical unit. */
 struct scsi_modes {
 	struct published now;
 	/* A switch has gone round before the next one begins, so two are enough. */
 	struct scsi_mode versions[2];
 	struct scsi_switch reset;
-	atomic_bool resetting; /* `reset` is switch.c's. */
+	atomic_bool resetting; /* `reset` is switch.c's, `flush` the LUN's. */
+	bool reset_flushes;    /* `reset` has turned the write cache off. */
+	/* Where hosts may turn the write cache off and on; else NULL. */
+	struct scsi_mode_flush *flush;
 };
 
 /* -- mode.c -- */
 
-/* Default or saved values, published. The control thread, before the logical unit is used. */
-void scsi_mode_init(struct scsi_lu *lu);
+/* Default or saved values, published. The control thread, before the logical unit is used. -ENOMEM.
+ */
+int MUST_CHECK scsi_mode_init(struct scsi_lu *lu);
+void scsi_mode_release(struct scsi_lu *lu);
 /* True when there is a place for saved values. */
 bool scsi_mode_can_save(const struct scsi_lu *lu);
 /* Where a page stands in an image. */

@@ -53,6 +53,7 @@ void scsi_target_free(struct scsi_target *target)
 	for (unsigned i = 0; i < target->lu_count; i++) {
 		scsi_switches_free(target->lus[i]->switches);
 		scsi_reservations_free(target->lus[i]->reservations);
+		scsi_mode_release(target->lus[i]);
 		free(target->lus[i]);
 	}
 	scsi_switches_free(target->switches);
@@ -144,12 +145,14 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 	lu->number = number;
 	lu->target = target;
 	res = lu_init(lu, spec);
-	if (res == 0) {
-		scsi_mode_init(lu);
+	if (res == 0)
+		res = scsi_mode_init(lu);
+	if (res == 0)
 		res = lu_insert(target, lu);
-	}
-	if (res != 0)
+	if (res != 0) {
+		scsi_mode_release(lu);
 		free(lu);
+	}
 	return res;
 }
 

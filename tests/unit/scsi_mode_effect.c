@@ -315,3 +315,34 @@ Test(scsi_mode_effect, reset)
 	cr_expect(sense_of((uint8_t[SCSI_CDB_MAX]){0x2A, [8] = 1}, 512) == 0);
 	tear_down();
 }
+
+/* The saved parameters have no write cache, so what was written with one is flushed. */
+Test(scsi_mode_effect, reset_that_turns_the_cache_off)
+{
+	struct scsi_mode next;
+	struct scsi_lu *lu;
+
+	rig_with_cache_by_hosts(true);
+	lu = rig.target->lus[1];
+	next = *scsi_lu_mode(lu);
+	next.saved[scsi_mode_offset(MODE_PAGE_CACHING) + 2] = 0;
+	scsi_mode_publish(lu, &next);
+	for (int failing = 0; failing < 2; failing++) {
+		rig.lun.fail_op = LUN_FLUSH;
+		rig.lun.fail_res = failing ? -EIO : 0;
+		cr_expect(sense_of((uint8_t[SCSI_CDB_MAX]){0x2A, [8] = 1}, 512) == 0);
+		cr_expect(rig.lun.durable_count == 0);
+		rig.lun.count[LUN_FLUSH] = 0;
+		scsi_mode_reset(lu, &rig.loop);
+		fake_run(&rig);
+		cr_expect(rig.lun.count[LUN_FLUSH] == 1);
+		/* There is nothing more to be done, and then it is on again. */
+		scsi_mode_reset(lu, &rig.loop);
+		fake_run(&rig);
+		cr_expect(rig.lun.count[LUN_FLUSH] == 1);
+		rig.lun.fail_res = 0;
+		select_6(PF, CACHING_LIST(0x04), 24);
+		cr_expect(rig_sense(&rig) == 0 && rig.lun.count[LUN_FLUSH] == 1);
+	}
+	rig_clear(&rig);
+}

@@ -4,7 +4,9 @@
  */
 #include <criterion/criterion.h>
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -159,6 +161,58 @@ Test(scsi_mode_saved, what_cannot_be_written_changes_nothing)
 	cr_expect(control_byte(0, 2) == 0x22 && control_byte(3, 2) == 0x22);
 	cr_expect(control_byte(0, 4) == 0 && rig.lun.count[LUN_FLUSH] == 0);
 	memcpy(dir, file, sizeof(dir));
+	end();
+}
+
+/* Each step of writing the file fails in turn: the file and the parameters stay what they were. */
+Test(scsi_mode_saved, every_step_that_fails)
+{
+	static const char *const steps[] = {"create", "write", "rename"};
+	struct rlimit limit, small;
+	char partial[160], kept[160];
+
+	begin();
+	(void)snprintf(partial, sizeof(partial), "%s.new", path);
+	(void)snprintf(kept, sizeof(kept), "%s/kept", path);
+	cr_assert(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+	small = (struct rlimit){.rlim_cur = 100, .rlim_max = limit.rlim_max};
+	(void)signal(SIGXFSZ, SIG_IGN);
+	for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
+		cr_assert(i != 0 || mkdir(partial, 0700) == 0);
+		cr_assert(i != 1 || setrlimit(RLIMIT_FSIZE, &small) == 0);
+		cr_assert(i != 2 || (mkdir(path, 0700) == 0 && mkdir(kept, 0700) == 0));
+		select_6(PF | SP, CONTROL_LIST(0x26, 0x08), CONTROL_BYTES);
+		cr_expect(rig_sense(&rig) == 0x044400, "%s: %06X", steps[i],
+			  (unsigned)rig_sense(&rig));
+		cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+		(void)rmdir(kept);
+		(void)rmdir(path);
+		(void)rmdir(partial);
+		cr_expect(access(partial, F_OK) != 0 && access(path, F_OK) != 0, "%s", steps[i]);
+		cr_expect(control_byte(0, 2) == 0x22 && control_byte(3, 2) == 0x22, "%s", steps[i]);
+	}
+	end();
+}
+
+/* Power was lost while a file was being written: what lies beside the good one counts for nothing.
+ */
+Test(scsi_mode_saved, half_a_file)
+{
+	char partial[160];
+
+	begin();
+	select_6(PF | SP, CONTROL_LIST(0x26, 0), CONTROL_BYTES);
+	cr_assert(rig.cmd.status == SCSI_GOOD);
+	rig_clear(&rig);
+	(void)snprintf(partial, sizeof(partial), "%s.new", path);
+	cr_assert(files_write_text(partial, "1 naa=652534e0010203040506") == 0);
+	restart(false);
+	cr_expect(control_byte(0, 2) == 0x26 && control_byte(0, 4) == 0);
+	select_6(PF | SP, CONTROL_LIST(0x22, 0x08), CONTROL_BYTES);
+	cr_expect(rig.cmd.status == SCSI_GOOD && access(partial, F_OK) != 0);
+	rig_clear(&rig);
+	restart(false);
+	cr_expect(control_byte(0, 2) == 0x22 && control_byte(0, 4) == 0x08);
 	end();
 }
 
