@@ -131,10 +131,10 @@ unsigned scsi_target_group_count(const struct scsi_target *target)
 	return target->port_count;
 }
 
-void scsi_target_group(const struct scsi_target *target, unsigned index,
-		       struct scsi_group_view *out)
+void scsi_alua_view(const struct scsi_target *target, const struct scsi_access_states *states_now,
+		    unsigned index, struct scsi_group_view *out)
 {
-	const struct scsi_group_state *group = &scsi_alua_now(target)->groups[index];
+	const struct scsi_group_state *group = &states_now->groups[index];
 
 	assert(index < target->port_count);
 	*out = (struct scsi_group_view){
@@ -143,6 +143,12 @@ void scsi_target_group(const struct scsi_target *target, unsigned index,
 		.state = atomic_load_explicit(&group->access, memory_order_relaxed),
 		.cause = atomic_load_explicit(&group->cause, memory_order_relaxed),
 	};
+}
+
+void scsi_target_group(const struct scsi_target *target, unsigned index,
+		       struct scsi_group_view *out)
+{
+	scsi_alua_view(target, scsi_alua_now(target), index, out);
 }
 
 /* -- Publication -- */

@@ -34,6 +34,7 @@ static void write_group(const struct scsi_group_view *group, struct byte_writer 
 void scsi_answer_port_groups(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	const struct scsi_target *target = cmd->nexus->target;
+	const struct scsi_access_states *now = scsi_alua_now(target);
 	unsigned count = scsi_target_group_count(target);
 	unsigned format = cmd->cdb[1] >> 5;
 	struct scsi_group_view group;
@@ -49,7 +50,7 @@ void scsi_answer_port_groups(struct scsi_cmd *cmd, struct byte_writer *writer)
 		byte_writer_be16(writer, 0);
 	}
 	for (unsigned i = 0; i < count; i++) {
-		scsi_target_group(target, i, &group);
+		scsi_alua_view(target, now, i, &group);
 		write_group(&group, writer);
 	}
 }

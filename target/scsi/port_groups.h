@@ -20,6 +20,11 @@ static inline const struct scsi_access_states *scsi_alua_now(const struct scsi_t
 	return published_load(&target->alua.now);
 }
 
+/* A group of that one moment. Several of them are asked for with the same states, or they may be of
+ * different moments. */
+void scsi_alua_view(const struct scsi_target *target, const struct scsi_access_states *states_now,
+		    unsigned index, struct scsi_group_view *out);
+
 /* Where the next states may be made, a copy of those that are; the caller is a switch of the target
  * that now begins. */
 struct scsi_access_states *scsi_alua_next(struct scsi_target *target);

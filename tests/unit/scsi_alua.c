@@ -418,6 +418,26 @@ Test(scsi_alua, changes_in_a_row)
 	hosts_clear();
 }
 
+/* The daemon ends while one is under way, and another waits: nothing is left, nobody is called. */
+Test(scsi_alua, an_end_amid_changes)
+{
+	struct outcome outcomes[2];
+
+	hosts_init(NULL);
+	loop_role_assume();
+	for (unsigned i = 0; i < ARRAY_SIZE(outcomes); i++) {
+		outcomes[i] = (struct outcome){.change = {.target = hosts.rig.target,
+							  .loop = &hosts.rig.loop,
+							  .tag = 1,
+							  .state = SCSI_ACCESS_OFFLINE,
+							  .done = on_done}};
+		cr_assert_eq(scsi_access_change_start(&outcomes[i].change), 0);
+	}
+	cr_assert(fake_message(&hosts.rig.loop));
+	hosts_clear();
+	cr_expect(outcomes[0].done == 0 && outcomes[1].done == 0);
+}
+
 /* Who comes later finds the state as it is, and hears of nothing but power on. */
 Test(scsi_alua, a_nexus_that_comes_later)
 {
