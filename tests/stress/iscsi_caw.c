@@ -29,9 +29,11 @@
 #define EPOCH_LBA 10u
 #define GROUP_BLOCKS 13u
 #define GROUPS 2u
-#define PATIENCE_MS 20000
-/* Without an answer for so long a host cuts the connection. */
+#define PATIENCE_MS 60000
+/* Without an answer for so long a host cuts the connection; on a slow machine, where that is how
+ * long everything takes, for longer each time. */
 #define IMPATIENCE_MS 100
+#define IMPATIENCE_MS_MAX 10000
 
 /* Where groups lie: against the counter from both sides. */
 static const uint8_t group_lba[GROUPS] = {COUNTER_LBA + 1, COUNTER_LBA + 20};
@@ -45,6 +47,7 @@ struct host {
 	uint8_t block[BLOCK];
 	uint8_t data[2 * GROUP_BLOCKS * BLOCK];
 	uint64_t version;
+	int wait_ms;
 	unsigned long done, miscompares, cuts, happened;
 };
 
@@ -82,6 +85,21 @@ static void recover(struct host *host)
 	connect_host(host);
 }
 
+/* True: something of an answer is there. False: the host has had enough, and starts anew. */
+static bool await_answer(struct host *host)
+{
+	struct pollfd ready = {.fd = host->peer.fd, .events = POLLIN};
+
+	if (poll(&ready, 1, host->wait_ms) > 0) {
+		host->wait_ms = IMPATIENCE_MS;
+		return true;
+	}
+	if (host->wait_ms < IMPATIENCE_MS_MAX)
+		host->wait_ms *= 2;
+	recover(host);
+	return false;
+}
+
 struct outcome {
 	bool lost; /* Nobody knows; the connection is gone. */
 	uint8_t status;
@@ -92,15 +110,17 @@ struct outcome {
 /* The response of the command that was sent last, or, out of patience, the end of the session. */
 static struct outcome finish(struct host *host)
 {
-	struct pollfd ready = {.fd = host->peer.fd, .events = POLLIN};
 	struct pdu_scsi_response response;
 	struct outcome outcome = {0};
 
-	if (dice(host, 200) == 0 || poll(&ready, 1, IMPATIENCE_MS) == 0) {
+	if (dice(host, 200) == 0) {
 		recover(host);
 		outcome.lost = true;
-		return outcome;
+	} else {
+		outcome.lost = !await_answer(host);
 	}
+	if (outcome.lost)
+		return outcome;
 	peer_expect(&host->peer, &host->pdu, PDU_SCSI_RESPONSE);
 	pdu_scsi_response_decode(&response, host->pdu.bhs);
 	outcome.status = response.status;
@@ -139,13 +159,10 @@ static void read_block(struct host *host, uint8_t lba)
 
 	rig_cdb10(command.cdb, 0x28, lba, 1);
 	for (;;) {
-		struct pollfd ready = {.fd = host->peer.fd, .events = POLLIN};
 		uint32_t itt = peer_command(&host->peer, &command);
 
-		if (poll(&ready, 1, IMPATIENCE_MS) == 0) {
-			recover(host);
+		if (!await_answer(host))
 			continue;
-		}
 		struct rig_result result = peer_finish_read(&host->peer, itt, host->block);
 
 		assert(result.status == SCSI_GOOD && result.bytes == BLOCK);
@@ -367,7 +384,7 @@ static uint64_t read_final(struct rig *rig)
 {
 	static struct host reader;
 
-	reader = (struct host){.rig = rig};
+	reader = (struct host){.rig = rig, .wait_ms = IMPATIENCE_MS};
 	connect_host(&reader);
 	read_counter(&reader);
 	cut(&reader);
@@ -387,7 +404,10 @@ static void play(enum loop_engine engine, const char *name, uint32_t seed)
 	rig.server.limits.data_out_timeout_ms = PATIENCE_MS;
 	assert(pthread_create(&threads[THREADS], NULL, play_moods, &rig) == 0);
 	for (unsigned i = 0; i < THREADS; i++) {
-		hosts[i] = (struct host){.rig = &rig, .index = i, .seed = seed + i * 7919u};
+		hosts[i] = (struct host){.rig = &rig,
+					 .index = i,
+					 .seed = seed + i * 7919u,
+					 .wait_ms = IMPATIENCE_MS};
 		assert(pthread_create(&threads[i], NULL, i < COUNTERS ? count : disturb,
 				      &hosts[i]) == 0);
 	}
