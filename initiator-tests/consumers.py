@@ -3,6 +3,7 @@
 A row is what it is for, the CDB, the allocation length, and the answer in hexadecimal: ".." is any
 byte, as of identities; a sense code "KK/CC/QQ" stands for a refusal. An answer is compared whole, so
 its length is part of what is expected. Blanks are for the eye."""
+import os
 import re
 import struct
 import sys
@@ -29,7 +30,7 @@ POLICY = "0087 0004 3fff 0000"
 LIMITS = ("00b0 003c 01 ff 0008 00000000 00000000 00000000 ffffffff 00000fff 00000080 80000000"
           "00000000ffffffff" + "00" * 20)
 CHARACTERISTICS = "00b1 003c 0001 0000 03" + "00" * 55
-PROVISIONING = "00b2 0004" + ANY + "e4 02 00"
+PROVISIONING = "00b2 0004" + ANY + os.environ.get("PROVISIONING", "e6") + "02 00"
 CAPACITY_10 = "001fffff 00000200"
 CAPACITY_16 = "00000000001fffff 00000200 00 03 c000" + "00" * 16
 DESCRIPTOR = "00200000 00000200"

@@ -3,6 +3,8 @@
 A row of ANSWERS is a name, the CDB with its allocation length as L's, and the whole answer. {names} are
 fields in which the disks of golden.sh differ; their values are in FIELDS. Blanks are for the eye."""
 
+import os
+
 # The disks by LUN number, and on which of them every allocation length is tried.
 DISKS = ("512e", "512n", "4Kn", "read-only", "no write cache", "write cache by hosts")
 EVERY_LENGTH = DISKS[:4]
@@ -16,6 +18,9 @@ def zeroes(count):
     return "00" * count
 
 
+# LBPU, LBPWS, LBPWS10, LBPRZ, and ANC_SUP where the file system anchors: lib.sh knows.
+PROVISIONING = os.environ.get("PROVISIONING", "e6")
+
 # Of all disks, and of those that differ.
 FIELDS = {
     "last_block": ("0001ffff", {"4Kn": "00003fff"}),
@@ -27,7 +32,7 @@ FIELDS = {
     # Blocks and descriptors at most; granularity, alignment with UGAVALID.
     "unmap": ("ffffffff 00000fff 00000080 80000000",
               {"4Kn": "ffffffff 00000fff 00000010 80000000", "read-only": zeroes(16)}),
-    "provisioning": ("e4 02", {"read-only": "00 00"}),
+    "provisioning": (PROVISIONING + " 02", {"read-only": "00 00"}),
     "v_sup": ("01", {"no write cache": "00"}),
     "wp_dpofua": ("10", {"read-only": "90"}),
     "wce": ("04", {"no write cache": "00"}),
@@ -109,8 +114,8 @@ COMMANDS = [
     ("34 02 ffffffff 1f ffff 00", False, ANSWER),
     ("35 02 ffffffff 00 ffff 00", False, RANGE),
     ("37 00 1f 00000000 ffff 00", False, ANSWER),
-    ("41 08 ffffffff 00 ffff 00", False, RANGE),
-    ("42 00 00000000 00 ffff 00", False, RANGE),
+    ("41 18 ffffffff 00 ffff 00", False, RANGE),
+    ("42 01 00000000 00 ffff 00", False, RANGE),
     ("4d 00 ffff 00 ffff ffff 00", False, ANSWER),
     ("55 13 00000000 00 ffff 00", False, ANSWER),
     ("56 00 ff 00000000 0000 00", False, ANSWER),
@@ -136,8 +141,9 @@ COMMANDS = [
     ("8f 16 ffffffffffffffff ffffffff 00 00", False, RANGE),
     ("90 02 ffffffffffffffff ffffffff 1f 00", False, ANSWER),
     ("91 02 ffffffffffffffff ffffffff 00 00", False, RANGE),
-    ("93 09 ffffffffffffffff ffffffff 00 00", False, RANGE),
+    ("93 19 ffffffffffffffff ffffffff 00 00", False, RANGE),
     ("9e 10 0000000000000000 ffffffff 00 00", True, ANSWER),
+    ("9e 12 ffffffffffffffff ffffffff ff 00", True, RANGE),
     ("a0 00 ff 000000 ffffffff 00 00", False, ANSWER),
     ("a3 0c 87 ff ffff ffffffff 00 00", True, ANSWER),
     ("a3 0d 80 00 0000 ffffffff 00 00", True, ANSWER),
@@ -149,7 +155,8 @@ COMMANDS = [
 ]
 # What a disk lacks, by opcode, and what it does not understand of byte 1.
 LACKS = {"read-only": ("42",)}
-NOT_IN_BYTE_1 = {"read-only": {"41": 0x08, "93": 0x08}}
+NO_ANCHORS = {} if PROVISIONING == "e6" else {"41": 0x10, "42": 0x01, "93": 0x10}
+NOT_IN_BYTE_1 = {disk: NO_ANCHORS for disk in DISKS} | {"read-only": {"41": 0x18, "93": 0x18}}
 
 # What is refused: the CDB, and the bytes of sense data from the sense-key specific ones on.
 REFUSED = [

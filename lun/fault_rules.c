@@ -23,13 +23,10 @@ static const struct word actions[] = {
 };
 
 static const struct word ops[] = {
-	{"read", 1 << LUN_READ},
-	{"write", 1 << LUN_WRITE},
-	{"flush", 1 << LUN_FLUSH},
-	{"unmap", 1 << LUN_UNMAP},
-	{"zero", 1 << LUN_ZERO},
-	{"all", (1 << LUN_OP_COUNT) - 1},
-	{NULL, 0},
+	{"read", 1 << LUN_READ},          {"write", 1 << LUN_WRITE},
+	{"flush", 1 << LUN_FLUSH},        {"unmap", 1 << LUN_UNMAP},
+	{"zero", 1 << LUN_ZERO},          {"map", 1 << LUN_MAP},
+	{"all", (1 << LUN_OP_COUNT) - 1}, {NULL, 0},
 };
 
 static const struct word errors[] = {

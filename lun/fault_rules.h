@@ -5,9 +5,9 @@
  *     fail OP ERROR [lba FIRST BLOCKS] [count N]
  *     stick OP [lba FIRST BLOCKS] [count N]
  *
- * OP is read, write, flush, unmap, zero or all. ERROR is EIO, ENOSPC, EROFS, ENODEV or EBUSY. lba
- * limits the rule to I/O that touches these logical blocks (and so never fits a flush), count to
- * that many I/Os since the file was read. Empty lines, and from # on, are ignored. An empty or
+ * OP is read, write, flush, unmap, zero, map or all. ERROR is EIO, ENOSPC, EROFS, ENODEV or EBUSY.
+ * lba limits the rule to I/O that touches these logical blocks (and so never fits a flush), count
+ * to that many I/Os since the file was read. Empty lines, and from # on, are ignored. An empty or
  * missing file is a healthy image. A failed flush is final for the LUN, as a real one is.
  *
  * Pure: no file, no clock. The caller keeps threads apart.

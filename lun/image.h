@@ -8,6 +8,11 @@
 
 #include "lun/lun.h"
 
+/* Bytes [begin, end). */
+struct byte_range {
+	uint64_t begin, end;
+};
+
 /* What open found out; fixed while the image is open. */
 struct image_info {
 	uint64_t size_bytes;
@@ -15,6 +20,7 @@ struct image_info {
 	uint32_t allocation_unit_bytes; /* What UNMAP gives back at least. */
 	bool thin;
 	bool zeroes_after_unmap;
+	bool anchors; /* Of a thin image: ZERO keeps or takes the space. */
 	bool read_only;
 	bool look_ahead; /* LUN_ALLOCATE and LUN_RELEASE work, and are worth it. */
 	bool created;    /* This open made it: no identity of an earlier image of that name fits. */
@@ -49,6 +55,29 @@ enum {
 /* WRITE, ZERO: the pool is guarded (space.h). What would need space that the image does not have
  * ends with -ENOSPC. Types that take no space, and those that cannot tell, may ignore it. */
 #define IMAGE_NO_NEW_SPACE (1u << 30)
+
+/*
+ * LUN_MAP: an image type begins, adds what it knows from offset_bytes on, in the order of offsets,
+ * and ends the io with 0. Bytes may be added up to any end, also beyond the io's: map.c makes whole
+ * blocks of them and cuts. Any thread, one at a time; they touch the answer and what is constant.
+ */
+struct map_builder {
+	struct lun_map *map;
+	uint32_t extents_max;
+	uint32_t block_bytes;
+	uint64_t at;  /* All before it has been added. */
+	uint64_t end; /* Of the io. */
+	/* Of the block that `at` lies in, what has been added of it so far. */
+	enum lun_extent_state partial;
+};
+
+void map_begin(struct map_builder *builder, const struct lun_io *io);
+/* All up to `end` has this state. False: there is no room or need for more. */
+bool map_add(struct map_builder *builder, uint64_t end, enum lun_extent_state state);
+/* All of the io's range has one state. */
+void map_all(const struct lun_io *io, enum lun_extent_state state);
+/* Extents that the io has room for. */
+uint32_t map_extents_max(const struct lun_io *io);
 
 extern const struct image_ops image_raw_ops;
 extern const struct image_ops image_null_ops;

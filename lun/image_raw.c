@@ -196,9 +196,10 @@ LOOP_ONLY static void raw_submit_range(struct image *image, struct lun_io *io)
 /* -- The queue for workers -- */
 
 static void (*const start_punted[])(struct image *, struct lun_io *) = {
-	[LUN_READ] = raw_start_transfer,     [LUN_WRITE] = raw_start_transfer,
-	[LUN_UNMAP] = raw_start_step,        [LUN_ZERO] = raw_start_step,
-	[LUN_ALLOCATE] = raw_start_allocate, [LUN_RELEASE] = raw_start_release,
+	[LUN_READ] = raw_start_transfer,   [LUN_WRITE] = raw_start_transfer,
+	[LUN_UNMAP] = raw_start_step,      [LUN_ZERO] = raw_start_step,
+	[LUN_MAP] = raw_start_map,         [LUN_ALLOCATE] = raw_start_allocate,
+	[LUN_RELEASE] = raw_start_release,
 };
 
 void raw_start_punted(struct image *image, struct lun_io *io)
@@ -247,8 +248,8 @@ static void raw_submit(struct image *image, struct lun_io *io)
 	static void (*const submit[])(struct image *, struct lun_io *) = {
 		[LUN_READ] = raw_submit_transfer, [LUN_WRITE] = raw_submit_transfer,
 		[LUN_FLUSH] = raw_submit_flush,   [LUN_UNMAP] = raw_submit_range,
-		[LUN_ZERO] = raw_submit_range,    [LUN_ALLOCATE] = raw_punt,
-		[LUN_RELEASE] = raw_punt,
+		[LUN_ZERO] = raw_submit_range,    [LUN_MAP] = raw_submit_map,
+		[LUN_ALLOCATE] = raw_punt,        [LUN_RELEASE] = raw_punt,
 	};
 
 	_Static_assert(ARRAY_SIZE(submit) == LUN_OP_ALL, "an operation lacks its function");

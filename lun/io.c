@@ -102,7 +102,7 @@ static bool io_must_wait(const struct lun_io *io)
 /* What a LUN that can no longer write, or never could, answers. */
 static int io_refuse_change(const struct lun_io *io, const struct lun_state *state)
 {
-	if (io->op == LUN_READ)
+	if (!lun_op_needs_sound_image(io->op))
 		return 0;
 	if (atomic_load_explicit(&io->lun->failed, memory_order_acquire))
 		return io->op == LUN_FLUSH ? -EIO : -EROFS;
@@ -197,6 +197,7 @@ static void io_assert_sound(const struct lun *lun, const struct lun_io *io)
 	assert((io->offset_bytes | io->length_bytes) % block == 0);
 	assert((io->op != LUN_READ && io->op != LUN_WRITE) ||
 	       io_vector_bytes(io) == io->length_bytes);
+	assert(io->op != LUN_MAP || (io->iov_count == 1 && map_extents_max(io) > 0));
 }
 
 static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)
@@ -322,7 +323,8 @@ LOOP_ONLY static int io_judge(struct lun_io *io, int res)
 {
 	if (res < 0 && io->op == LUN_FLUSH)
 		image_failed(io, res);
-	if (io->op != LUN_READ && atomic_load_explicit(&io->lun->failed, memory_order_acquire))
+	if (lun_op_needs_sound_image(io->op) &&
+	    atomic_load_explicit(&io->lun->failed, memory_order_acquire))
 		return -EIO;
 	return io_result(res);
 }

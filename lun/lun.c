@@ -57,7 +57,7 @@ uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop)
 
 struct byte_range lun_io_range(const struct lun_io *io)
 {
-	if (io->op == LUN_FLUSH)
+	if (io->op == LUN_FLUSH || io->op == LUN_MAP)
 		return (struct byte_range){0};
 	return (struct byte_range){
 		.begin = io->offset_bytes,
@@ -144,6 +144,7 @@ static void lun_set_limits(struct lun *lun, const struct lun_spec *spec)
 		limits->physical_block_bytes = limits->logical_block_bytes;
 	limits->thin = lun->info.thin;
 	limits->zeroes_after_unmap = lun->info.zeroes_after_unmap;
+	limits->anchors = lun->info.anchors;
 	limits->write_cache = spec->write_cache;
 	lun->io_align_bytes = limits->logical_block_bytes;
 	if (lun->info.io_align_bytes > lun->io_align_bytes)

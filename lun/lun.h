@@ -36,6 +36,7 @@ enum lun_op {
 	LUN_FLUSH, /* Makes every write that completed before, on any loop, durable. No range. */
 	LUN_UNMAP, /* Deallocate; afterwards the range reads as zeroes where zeroes_after_unmap. */
 	LUN_ZERO,  /* Reads as zeroes afterwards, space kept where the store can. */
+	LUN_MAP,   /* Where is space allocated? See struct lun_map. Waits for no other I/O. */
 	LUN_OP_COUNT,
 	/* lun/'s own, see ahead.c: space allocated before it is written, and that given back. */
 	LUN_ALLOCATE = LUN_OP_COUNT,
@@ -55,6 +56,35 @@ enum {
 /* Elements an I/O's vector may have: the pieces of 64 KiB of a little more than 1 MiB, because what
  * must be written as a whole (COMPARE AND WRITE of 255 blocks of 4 KiB) has to be one I/O. */
 #define LUN_IOV_MAX 20u
+
+enum lun_extent_state {
+	LUN_MAPPED,      /* Has data, or nobody knows. */
+	LUN_ANCHORED,    /* Space without data: reads as zeroes, and a write needs no new space. */
+	LUN_DEALLOCATED, /* No space: reads as zeroes. */
+};
+
+struct lun_extent {
+	uint64_t offset_bytes;
+	uint64_t length_bytes;
+	enum lun_extent_state state;
+};
+
+/*
+ * The answer of LUN_MAP, in memory of the caller's that iov[0] names: room for it and some extents,
+ * not necessarily page-aligned. Extents in order, without gaps, from offset_bytes on, in whole
+ * logical blocks; neighbours differ in their state. At least one, at most as many as there is room
+ * for; they may end before the range does, because the room, or what one call may ask of a file
+ * system, is used up: ask again from there. Of a block with several states it answers the one that
+ * promises least.
+ *
+ * What was written and answered before the question is MAPPED. For what is written, unmapped or
+ * allocated while it is answered, the state before, after, or MAPPED is answered, for each block by
+ * itself.
+ */
+struct lun_map {
+	uint32_t count;
+	struct lun_extent extents[];
+};
 
 struct lun_io;
 /* res is 0 or negative errno: -EIO, -ENOSPC, -EROFS (read-only, or closed by a failed flush),
@@ -86,7 +116,8 @@ struct lun_io {
 	uint64_t offset_bytes; /* Multiple of the logical block size for READ and WRITE. */
 	uint64_t length_bytes;
 	uint32_t iov_count;
-	struct iovec iov[LUN_IOV_MAX]; /* Page-aligned starts for direct I/O; consumed in place. */
+	struct iovec iov[LUN_IOV_MAX]; /* Page-aligned starts for direct I/O; consumed in place.
+					* MAP: iov[0] alone, the memory of the answer. */
 	lun_io_admit_fn *admit;        /* NULL: always. */
 	lun_io_done_fn *done;
 	/* A result, of LUN_IO_ZEROES_SUFFICE: the data are zeroes, and the buffer holds others. */
@@ -163,6 +194,7 @@ struct lun_limits {
 	uint32_t allocation_unit_bytes;
 	bool thin;               /* UNMAP is worth announcing. */
 	bool zeroes_after_unmap; /* Guaranteed, else do not announce LBPRZ. */
+	bool anchors;            /* ZERO leaves all of its range ANCHORED, or MAPPED. */
 	bool write_cache;
 };
 

@@ -38,11 +38,6 @@
 #define LUN_NAA_DIGITS ((size_t)2 * LUN_NAA_BYTES)
 #define LUN_WHY_BYTES sizeof(((struct lun_state *)0)->offline_reason)
 
-/* Bytes [begin, end). */
-struct byte_range {
-	uint64_t begin, end;
-};
-
 static inline bool byte_range_overlaps(struct byte_range a, struct byte_range b)
 {
 	return a.begin < b.end && b.begin < a.end;
@@ -192,8 +187,14 @@ static inline bool lun_op_writes(enum lun_op op)
 {
 	return op == LUN_WRITE || op == LUN_UNMAP || op == LUN_ZERO;
 }
-/* What the io touches; empty for a FLUSH. I/O on its way to the image is in whole blocks of the
- * image: what is not goes through rmw.c, under an exclusive range of whole blocks. */
+/* FLUSH and what changes the image: not for one whose flush has failed. */
+static inline bool lun_op_needs_sound_image(enum lun_op op)
+{
+	return op != LUN_READ && op != LUN_MAP;
+}
+/* What the io touches; empty for a FLUSH, and for a MAP, which looks at no data. I/O on its way to
+ * the image is in whole blocks of the image: what is not goes through rmw.c, under an exclusive
+ * range of whole blocks. */
 struct byte_range lun_io_range(const struct lun_io *io);
 
 /* -- io.c -- */

@@ -1,7 +1,7 @@
 /*
  * What the files of the raw image share. Not for anyone else: image.h is the way in.
  *
- * Read next: image_raw.c, raw_transfer.c, raw_ahead.c, raw_flush.c, raw_open.c.
+ * Read next: image_raw.c, raw_transfer.c, raw_ahead.c, raw_map.c, raw_flush.c, raw_open.c.
  */
 #ifndef LUN_RAW_H
 #define LUN_RAW_H
@@ -9,6 +9,7 @@
 #include "base/aligned.h"
 #include "lun/image.h"
 
+#include <linux/fiemap.h>
 #include <pthread.h>
 
 /* What image_word means for every io: 1 while it has one of the workers. */
@@ -94,6 +95,29 @@ int raw_release_now(struct image *image, uint64_t offset_bytes, uint64_t length_
 /* By a worker that was granted: of an io with IMAGE_NO_NEW_SPACE, see whether it needs any, and
  * start it. */
 LOOP_ONLY void raw_start_look(struct image *image, struct lun_io *io);
+
+/* -- raw_map.c -- */
+
+/* Extents asked for at once. A release of some megabytes rarely meets more. */
+#define RAW_EXTENTS 32u
+
+struct raw_extents {
+	union {
+		struct fiemap map;
+		char room[sizeof(struct fiemap) + RAW_EXTENTS * sizeof(struct fiemap_extent)];
+	};
+};
+
+/* The first extents that overlap the range; negative errno. Blocks. */
+int raw_extents_read(int fd, struct byte_range range, uint32_t flags, struct raw_extents *out);
+
+static inline uint64_t raw_extent_end(const struct fiemap_extent *extent)
+{
+	return extent->fe_logical + extent->fe_length;
+}
+
+LOOP_ONLY void raw_submit_map(struct image *image, struct lun_io *io);
+LOOP_ONLY void raw_start_map(struct image *image, struct lun_io *io);
 
 /* -- raw_open.c -- */
 

@@ -15,54 +15,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 
-/* Extents asked for at once. A release of some megabytes rarely meets more. */
-#define EXTENTS 32u
 /* Rounds of one release: an answer to a file of crumbs. What is left stays allocated. */
 #define ROUNDS_MAX 64u
 /* Look-ahead wants to see so many times its size in free space: a pool that is short of that is for
  * what hosts really write. */
 #define FREE_TIMES 64u
 
-struct extents {
-	union {
-		struct fiemap map;
-		char room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
-	};
-};
-
-struct span {
-	uint64_t begin, end;
-};
-
-/* The first extents that overlap the span; negative errno. */
-static int extents_read(int fd, struct span span, uint32_t flags, struct extents *out)
-{
-	memset(out, 0, sizeof(*out));
-	out->map.fm_flags = flags;
-	out->map.fm_start = span.begin;
-	out->map.fm_length = span.end - span.begin;
-	out->map.fm_extent_count = EXTENTS;
-	if (ioctl(fd, FS_IOC_FIEMAP, &out->map) != 0)
-		return -errno;
-	return 0;
-}
-
 bool raw_can_look_ahead(int fd)
 {
-	struct extents extents;
+	struct raw_extents extents;
 
-	return extents_read(fd, (struct span){0, 4096}, FIEMAP_FLAG_SYNC, &extents) == 0;
-}
-
-static uint64_t extent_end(const struct fiemap_extent *extent)
-{
-	return extent->fe_logical + extent->fe_length;
+	return raw_extents_read(fd, (struct byte_range){0, 4096}, FIEMAP_FLAG_SYNC, &extents) == 0;
 }
 
 /* -- Allocation -- */
@@ -71,9 +36,9 @@ static uint64_t extent_end(const struct fiemap_extent *extent)
  * The first hole in the span. When there is none, it is empty and lies at the end of what is known
  * to be allocated.
  */
-static struct span find_hole(const struct extents *extents, struct span span)
+static struct byte_range find_hole(const struct raw_extents *extents, struct byte_range span)
 {
-	struct span hole = span;
+	struct byte_range hole = span;
 
 	for (unsigned i = 0; i < extents->map.fm_mapped_extents; i++) {
 		const struct fiemap_extent *extent = &extents->map.fm_extents[i];
@@ -82,10 +47,10 @@ static struct span find_hole(const struct extents *extents, struct span span)
 			hole.end = extent->fe_logical < span.end ? extent->fe_logical : span.end;
 			return hole;
 		}
-		if (extent_end(extent) > hole.begin)
-			hole.begin = extent_end(extent);
+		if (raw_extent_end(extent) > hole.begin)
+			hole.begin = raw_extent_end(extent);
 	}
-	if (hole.begin >= span.end || extents->map.fm_mapped_extents == EXTENTS)
+	if (hole.begin >= span.end || extents->map.fm_mapped_extents == RAW_EXTENTS)
 		hole.end = hole.begin;
 	return hole;
 }
@@ -103,14 +68,14 @@ static bool pool_is_low(int fd, uint64_t wanted_bytes)
 static int call_allocate(struct loop_op *op)
 {
 	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
-	struct span span = {io->offset_bytes, io->offset_bytes + io->length_bytes};
-	struct extents extents;
-	struct span hole;
+	struct byte_range span = {io->offset_bytes, io->offset_bytes + io->length_bytes};
+	struct raw_extents extents;
+	struct byte_range hole;
 	int res;
 
 	if (pool_is_low(io->image->fd, io->length_bytes))
 		return -ENOSPC;
-	res = extents_read(io->image->fd, span, 0, &extents);
+	res = raw_extents_read(io->image->fd, span, 0, &extents);
 	if (res)
 		return res;
 	hole = find_hole(&extents, span);
@@ -129,11 +94,11 @@ static int call_allocate(struct loop_op *op)
 /* -- Release -- */
 
 /* What of the extent lies in the span and is allocated without ever having been written. */
-static struct span unwritten_part(const struct fiemap_extent *extent, struct span span)
+static struct byte_range unwritten_part(const struct fiemap_extent *extent, struct byte_range span)
 {
 	const uint32_t doubtful = FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC |
 				  FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_SHARED;
-	struct span part = {extent->fe_logical, extent_end(extent)};
+	struct byte_range part = {extent->fe_logical, raw_extent_end(extent)};
 
 	if (part.begin < span.begin)
 		part.begin = span.begin;
@@ -145,7 +110,7 @@ static struct span unwritten_part(const struct fiemap_extent *extent, struct spa
 	return part;
 }
 
-static int punch(int fd, struct span part)
+static int punch(int fd, struct byte_range part)
 {
 	if (part.end == part.begin)
 		return 0;
@@ -156,22 +121,22 @@ static int punch(int fd, struct span part)
 }
 
 /* One answer of the file system; the span is left behind as far as it went. */
-static int release_some(int fd, struct span *span)
+static int release_some(int fd, struct byte_range *span)
 {
-	struct extents extents;
-	int res = extents_read(fd, *span, FIEMAP_FLAG_SYNC, &extents);
+	struct raw_extents extents;
+	int res = raw_extents_read(fd, *span, FIEMAP_FLAG_SYNC, &extents);
 	unsigned count = res ? 0 : extents.map.fm_mapped_extents;
 	uint64_t reached = span->end;
 
 	for (unsigned i = 0; i < count && !res; i++)
 		res = punch(fd, unwritten_part(&extents.map.fm_extents[i], *span));
-	if (count == EXTENTS)
-		reached = extent_end(&extents.map.fm_extents[count - 1]);
+	if (count == RAW_EXTENTS)
+		reached = raw_extent_end(&extents.map.fm_extents[count - 1]);
 	span->begin = reached < span->end ? reached : span->end;
 	return res;
 }
 
-static int release(int fd, struct span span)
+static int release(int fd, struct byte_range span)
 {
 	int res = 0;
 
@@ -185,12 +150,12 @@ static int call_release(struct loop_op *op)
 	const struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
 
 	return release(io->image->fd,
-		       (struct span){io->offset_bytes, io->offset_bytes + io->length_bytes});
+		       (struct byte_range){io->offset_bytes, io->offset_bytes + io->length_bytes});
 }
 
 int raw_release_now(struct image *image, uint64_t offset_bytes, uint64_t length_bytes)
 {
-	return release(image->fd, (struct span){offset_bytes, offset_bytes + length_bytes});
+	return release(image->fd, (struct byte_range){offset_bytes, offset_bytes + length_bytes});
 }
 
 /* -- On the loop -- */

@@ -360,6 +360,20 @@ static bool file_takes_holes(const struct raw_opening *o)
 	return !fallocate(o->image->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, beyond, align);
 }
 
+/* Whether zeroing keeps space, and takes it where there was none: by what is known of the file
+ * systems, because a trial would leave a block behind. ext4 has files without extents, too. */
+static bool file_anchors(const struct raw_opening *o)
+{
+	struct statfs fs;
+	int flags = 0;
+
+	if (fstatfs(o->image->fd, &fs))
+		return false;
+	if (fs.f_type == EXT4_SUPER_MAGIC)
+		return !ioctl(o->image->fd, FS_IOC_GETFLAGS, &flags) && (flags & FS_EXTENT_FL);
+	return fs.f_type == XFS_SUPER_MAGIC;
+}
+
 /* Where UNMAP gives something back, it does so by PUNCH_HOLE, which guarantees zeroes: on a file
  * always, on a block device by failing where the device cannot zero by itself. */
 static void raw_find_thinness(struct raw_opening *o)
@@ -379,6 +393,7 @@ static void raw_find_thinness(struct raw_opening *o)
 			unit_fit((uint64_t)o->st.st_blksize, info->io_align_bytes);
 	}
 	info->zeroes_after_unmap = info->thin;
+	info->anchors = info->thin && !o->image->is_block_device && file_anchors(o);
 	o->image->zeroes_after_unmap = info->thin;
 }
 

@@ -46,7 +46,8 @@ bool rmw_is_needed(const struct lun *lun, const struct lun_io *io)
 {
 	uint64_t mask = lun->io_align_bytes - 1;
 
-	return lun->rmws && io->op != LUN_FLUSH && ((io->offset_bytes | io->length_bytes) & mask);
+	return lun->rmws && io->op != LUN_FLUSH && io->op != LUN_MAP &&
+	       ((io->offset_bytes | io->length_bytes) & mask);
 }
 
 /* -- The end -- */

@@ -99,7 +99,7 @@ static bool is_plainly_within(const struct scsi_op *op, const uint8_t *cdb)
 	uint64_t low = get_le64(cdb) & ~get_le64(op->usage);
 	uint64_t high = get_le64(cdb + 8) & ~get_le64(op->usage + 8);
 
-	return (low >> 8 | high) == 0 && (cdb[1] & op->thin_bits) == 0;
+	return (low >> 8 | high) == 0 && (cdb[1] & (op->thin_bits | op->anchor_bits)) == 0;
 }
 
 static bool check_usage(struct scsi_cmd *cmd)

@@ -1,7 +1,7 @@
 /*
  * The rows. A new command is a row here and its functions elsewhere; what is not in a usage mask is
- * refused before any function sees it: protection information (RDPROTECT and its kin), ANCHOR,
- * group numbers (but see PRE-FETCH), and NACA and the vendor's bits of the CONTROL byte.
+ * refused before any function sees it: protection information (RDPROTECT and its kin), group
+ * numbers (but see PRE-FETCH), and NACA and the vendor's bits of the CONTROL byte.
  *
  * Constant; any thread. Read next: command.c.
  */
@@ -74,6 +74,14 @@ static const struct scsi_op service_action_in_16[ACTIONS] = {
 		.length_rule = LENGTH_ALLOCATION, .length = { 10, 4 },
 		.usage = { 0, ACTION, 0, 0, 0, 0, 0, 0, 0, 0, FF4 },
 		.answer = scsi_answer_read_capacity_16,
+	},
+	[0x12] = {
+		.name = "GET LBA STATUS(16)", .passes = PASS_WRITE_EXCLUSIVE, .opcode = 0x9E, .service_action = 0x12,
+		.cdb_bytes = 16, .flags = OP_SERVICE_ACTION | OP_MEDIUM, .data = SCSI_DATA_IN_PARAM,
+		.length_rule = LENGTH_ALLOCATION, .lba = { 2, 8 }, .length = { 10, 4 },
+		.timeouts = TIMEOUTS_RANGE,
+		.usage = { 0, ACTION, FF8, FF4, 0xFF },
+		.refine = scsi_refine_get_lba_status, .execute = scsi_execute_get_lba_status,
 	},
 };
 
@@ -239,7 +247,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 4 }, .length = { 7, 2 },
 		.timeouts = TIMEOUTS_RANGE,
-		.usage = { 0, 0x08, FF4, 0, FF2 }, .thin_bits = 0x08,
+		.usage = { 0, 0x18, FF4, 0, FF2 }, .thin_bits = 0x08, .anchor_bits = 0x10,
 		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
 	} },
 	[0x42] = { .op = {
@@ -247,7 +255,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.flags = OP_MEDIUM | OP_WRITES | OP_THIN, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_PARAMETER_LIST, .length = { 7, 2 },
 		.timeouts = TIMEOUTS_RANGE,
-		.usage = { 0, 0, 0, 0, 0, 0, 0, FF2 },
+		.usage = { 0, 0x01, 0, 0, 0, 0, 0, FF2 }, .anchor_bits = 0x01,
 		.execute = scsi_execute_unmap,
 	} },
 	[0x4D] = { .op = {
@@ -340,7 +348,7 @@ static const struct opcode opcodes[OPCODES] = {
 		.flags = OP_MEDIUM | OP_WRITES, .data = SCSI_DATA_OUT_PARAM,
 		.length_rule = LENGTH_BLOCKS, .lba = { 2, 8 }, .length = { 10, 4 },
 		.timeouts = TIMEOUTS_RANGE,
-		.usage = { 0, 0x09, FF8, FF4 }, .thin_bits = 0x08,
+		.usage = { 0, 0x19, FF8, FF4 }, .thin_bits = 0x08, .anchor_bits = 0x10,
 		.refine = scsi_refine_write_same, .execute = scsi_execute_write_same,
 	} },
 	[0x9E] = { .actions = service_action_in_16 },
@@ -445,8 +453,12 @@ bool scsi_op_supported(const struct scsi_op *op, const struct scsi_lu *lu)
 
 uint8_t scsi_op_usage(const struct scsi_op *op, const struct scsi_lu *lu, unsigned at)
 {
+	uint8_t lacks = 0;
+
 	assert(at > 0 && at < SCSI_CDB_MAX);
-	if (at == 1 && lu != NULL && !lu->limits->thin)
-		return (uint8_t)(op->usage[1] & ~op->thin_bits);
-	return op->usage[at];
+	if (at == 1 && lu != NULL) {
+		lacks |= lu->limits->thin ? 0 : op->thin_bits;
+		lacks |= lu->limits->thin && lu->limits->anchors ? 0 : op->anchor_bits;
+	}
+	return (uint8_t)(op->usage[at] & ~lacks);
 }

@@ -87,6 +87,8 @@ struct scsi_op {
 	uint8_t fixed_bytes; /* LENGTH_NONE: how much is answered. */
 	/* Bits of CDB byte 1 that only a thin logical unit understands. */
 	uint8_t thin_bits;
+	/* The same for one that can anchor blocks. */
+	uint8_t anchor_bits;
 	uint8_t timeouts; /* enum scsi_timeouts */
 	/* Bits that may be set, from byte 1 on; of a service action all five of its field. */
 	uint8_t usage[SCSI_CDB_MAX];
@@ -123,7 +125,7 @@ static inline uint64_t scsi_cdb_field(const uint8_t *cdb, struct scsi_field fiel
 
 /* The rows' functions: inquiry.c, mode_sense.c, mode_select.c, log_sense.c, opcodes.c, status.c,
  * steps.c, write_same.c, unmap.c, verify.c, compare_and_write.c, orwrite.c, write_and_verify.c,
- * upkeep.c, port_groups.c. */
+ * upkeep.c, port_groups.c, lba_status.c. */
 void scsi_answer_inquiry(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer);
 void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer);
@@ -145,6 +147,8 @@ LOOP_ONLY bool scsi_execute_pr_in(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_pr_out(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_reserve(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_release(struct scsi_cmd *cmd);
+bool scsi_refine_get_lba_status(struct scsi_cmd *cmd);
+LOOP_ONLY bool scsi_execute_get_lba_status(struct scsi_cmd *cmd);
 bool scsi_refine_verify(struct scsi_cmd *cmd);
 LOOP_ONLY bool scsi_execute_verify(struct scsi_cmd *cmd);
 bool scsi_refine_compare_and_write(struct scsi_cmd *cmd);

@@ -161,7 +161,8 @@ static enum scsi_sense io_reason(enum lun_op op, int res)
 			return io_results[i].reason;
 	}
 	if (res == -EIO || res == -EILSEQ || res == -ENODATA)
-		return op == LUN_READ ? SENSE_UNRECOVERED_READ_ERROR : SENSE_WRITE_ERROR;
+		return op == LUN_READ || op == LUN_MAP ? SENSE_UNRECOVERED_READ_ERROR
+						       : SENSE_WRITE_ERROR;
 	return SENSE_INTERNAL_TARGET_FAILURE;
 }
 

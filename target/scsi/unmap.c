@@ -1,6 +1,7 @@
 /*
  * UNMAP: SBC-3 5.28. The whole parameter list is checked before the first descriptor is done, then
- * they are done one after the other, out of the buffer they arrived in.
+ * they are done one after the other, out of the buffer they arrived in. ANCHOR keeps the space,
+ * which is what a zeroing does.
  *
  * Threads: the loop of the command. Read next: steps.c.
  */
@@ -10,6 +11,7 @@
 
 #define HEADER_BYTES 8u
 #define DESCRIPTOR_BYTES 16u
+#define ANCHOR_BIT 0x01u
 
 struct descriptor {
 	uint64_t lba;
@@ -72,7 +74,7 @@ static bool next_unmap(struct scsi_cmd *cmd, struct lun_io *io)
 
 		if (cmd->progress_bytes < total) {
 			cmd->lba = d.lba;
-			io->op = LUN_UNMAP;
+			io->op = (cmd->cdb[1] & ANCHOR_BIT) != 0 ? LUN_ZERO : LUN_UNMAP;
 			scsi_io_next_range(cmd, io, total, STEP_RANGE_BYTES_MAX);
 			return true;
 		}

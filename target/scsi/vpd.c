@@ -135,6 +135,8 @@ static void page_provisioning(const struct scsi_cmd *cmd, struct byte_writer *wr
 
 	if (limits->thin && limits->zeroes_after_unmap)
 		does |= 0x04; /* LBPRZ */
+	if (limits->thin && limits->anchors)
+		does |= 0x02; /* ANC_SUP */
 	byte_writer_u8(writer, 0);
 	byte_writer_u8(writer, does);
 	byte_writer_u8(writer, limits->thin ? 0x02 : 0); /* Thin, or fully provisioned. */

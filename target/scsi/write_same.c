@@ -1,8 +1,8 @@
 /*
  * WRITE SAME(10), (16): SBC-3 5.43, 5.44. A block of zeroes, sent or meant by NDOB, becomes an
  * unmap where the initiator allows that and unmapped blocks read as zeroes, else a zeroing that
- * keeps the space; both cost nothing of the size. Any other block is written again and again, UNMAP
- * bit or not: after the command the blocks must read as what was sent.
+ * keeps the space; so does ANCHOR. Both cost nothing of the size. Any other block is written again
+ * and again, UNMAP bit or not: after the command the blocks must read as what was sent.
  *
  * Threads: the loop of the command. Read next: steps.c.
  */
@@ -12,12 +12,16 @@
 #include "target/scsi/steps.h"
 
 #define UNMAP_BIT 0x08u
+#define ANCHOR_BIT 0x10u
 #define NDOB_BIT 0x01u
 
 bool scsi_refine_write_same(struct scsi_cmd *cmd)
 {
 	bool no_data = (cmd->cdb[1] & NDOB_BIT) != 0;
 
+	/* SBC-3 table 117: without UNMAP there is nothing to anchor. */
+	if ((cmd->cdb[1] & ANCHOR_BIT) != 0 && (cmd->cdb[1] & UNMAP_BIT) == 0)
+		return scsi_cmd_fail_field(cmd, 1, 4);
 	/* WSNZ is set in the Block Limits page: 0 does not mean "to the end". */
 	if (cmd->block_count == 0)
 		return scsi_cmd_fail_field(cmd, cmd->op->length.at, 7);
@@ -54,7 +58,8 @@ static enum lun_op choose_op(const struct scsi_cmd *cmd)
 {
 	if (cmd->data != SCSI_DATA_NONE && !is_zero(cmd->buffer, cmd->lu->block_bytes))
 		return LUN_WRITE;
-	if ((cmd->cdb[1] & UNMAP_BIT) != 0 && cmd->lu->limits->zeroes_after_unmap)
+	if ((cmd->cdb[1] & (UNMAP_BIT | ANCHOR_BIT)) == UNMAP_BIT &&
+	    cmd->lu->limits->zeroes_after_unmap)
 		return LUN_UNMAP;
 	return LUN_ZERO;
 }

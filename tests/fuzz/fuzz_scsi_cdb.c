@@ -26,6 +26,7 @@
 
 /* Memory that all inputs use, one after the other. */
 static uint8_t medium[MEDIUM_BYTES];
+static uint8_t states[BLOCKS];
 static uint8_t before[MEDIUM_BYTES];
 static uint8_t data[MEDIUM_BYTES];
 static _Alignas(4096) uint8_t gather_memory[GATHER_BUFFERS * FAKE_GATHER_STRIDE];
@@ -50,6 +51,8 @@ enum {
 	NO_CACHE = 1 << 3,
 	READ_ONLY = 1 << 4,
 	WIDE_IO = 1 << 5,
+	NO_ANCHORS = 1 << 6,
+	SHORT_MAPS = 1 << 7,
 
 	FROM_ROW = 1 << 0,
 	MASKED = 1 << 1,   /* Only bits that the row allows. */
@@ -357,11 +360,15 @@ LOOP_ONLY static void set_stage(uint8_t scene)
 	}
 	fake_lun_set(&rig.lun, large ? LARGE : BLOCKS, large ? 4096 : 512, medium);
 	memset(medium, 0, rig.lun.state.size_bytes);
+	memset(states, LUN_DEALLOCATED, sizeof(states));
+	rig.lun.states = states;
 	judge_begin();
 	rig.lun.limits.thin = (scene & NOT_THIN) == 0;
 	rig.lun.limits.zeroes_after_unmap = (scene & NO_ZEROES) == 0;
 	rig.lun.limits.write_cache = (scene & NO_CACHE) == 0;
 	rig.lun.state.read_only = (scene & READ_ONLY) != 0;
+	rig.lun.limits.anchors = (scene & NO_ANCHORS) == 0;
+	rig.lun.map_extents = (scene & SHORT_MAPS) != 0 ? 1 : 0;
 	if ((scene & WIDE_IO) != 0)
 		rig.lun.limits.io_align_bytes = 4096;
 }

@@ -107,6 +107,7 @@ static inline void rig_clear(struct rig *rig)
 	scsi_nexus_free(rig->nexus);
 	scsi_target_free(rig->target);
 	free(rig->lun.bytes);
+	free(rig->lun.states);
 	free(rig->loop.buffers);
 	free(rig->buffer);
 	free(rig->gather);

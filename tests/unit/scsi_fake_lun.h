@@ -33,6 +33,8 @@ struct lun {
 	struct lun_identity identity;
 	struct lun_state state;
 	bool overrun;
+	uint8_t *states;             /* enum lun_extent_state by block; NULL like bytes. */
+	unsigned map_extents;        /* An answer of LUN_MAP has no more; 0: as there is room. */
 	uint8_t *bytes;              /* NULL: data are not kept (a LUN too large for that). */
 	struct list_node queue;      /* Submitted. */
 	struct list_node exclusives; /* In order of arrival. */
@@ -126,6 +128,7 @@ static inline void fake_lun_set(struct lun *lun, uint64_t block_count, uint32_t 
 				.allocation_unit_bytes = 65536,
 				.thin = true,
 				.zeroes_after_unmap = true,
+				.anchors = true,
 				.write_cache = true,
 			},
 		.identity =
@@ -147,6 +150,10 @@ static inline void fake_lun_init(struct lun *lun, uint64_t block_count, uint32_t
 
 	fake_lun_set(lun, block_count, block_bytes,
 		     size <= UINT64_C(64) << 20 ? calloc(1, (size_t)size) : NULL);
+	if (lun->bytes != NULL) {
+		lun->states = malloc((size_t)block_count);
+		memset(lun->states, LUN_DEALLOCATED, (size_t)block_count);
+	}
 }
 
 const char *lun_name(const struct lun *lun)
@@ -222,6 +229,9 @@ static inline void fake_check_io(const struct lun *lun, const struct lun_io *io)
 		total += io->iov[i].iov_len;
 	if (io->op == LUN_READ || io->op == LUN_WRITE)
 		assert(total == io->length_bytes && total > 0);
+	else if (io->op == LUN_MAP)
+		assert(io->iov_count == 1 &&
+		       total >= sizeof(struct lun_map) + sizeof(struct lun_extent));
 	else
 		assert(io->iov_count == 0);
 }
@@ -346,12 +356,62 @@ void lun_io_abandon(struct lun_io *io)
 	io->lun->abandoned_count++;
 }
 
+static inline void fake_set_states(struct lun *lun, const struct lun_io *io)
+{
+	static const uint8_t after[LUN_OP_COUNT] = {
+		[LUN_WRITE] = LUN_MAPPED, [LUN_UNMAP] = LUN_DEALLOCATED, [LUN_ZERO] = LUN_ANCHORED};
+	uint32_t block = lun->limits.logical_block_bytes;
+
+	if (lun->states != NULL &&
+	    (io->op == LUN_WRITE || io->op == LUN_UNMAP || io->op == LUN_ZERO))
+		memset(lun->states + io->offset_bytes / block, after[io->op],
+		       (size_t)(io->length_bytes / block));
+}
+
+/* Where a run of blocks of one state ends. Without states everything is a hole. */
+static inline uint64_t fake_run_end(const struct lun *lun, uint64_t block, uint64_t end)
+{
+	uint64_t at = block;
+
+	if (lun->states == NULL)
+		return end;
+	while (at < end && lun->states[at] == lun->states[block])
+		at++;
+	return at;
+}
+
+static inline void fake_map(const struct lun *lun, struct lun_io *io)
+{
+	uint32_t size = lun->limits.logical_block_bytes;
+	uint64_t end = (io->offset_bytes + io->length_bytes) / size;
+	size_t room = (io->iov[0].iov_len - sizeof(struct lun_map)) / sizeof(struct lun_extent);
+	struct lun_map *map = io->iov[0].iov_base;
+
+	if (lun->map_extents != 0 && lun->map_extents < room)
+		room = lun->map_extents;
+	map->count = 0;
+	for (uint64_t at = io->offset_bytes / size; at < end && map->count < room;) {
+		uint64_t next = fake_run_end(lun, at, end);
+
+		map->extents[map->count++] = (struct lun_extent){
+			.offset_bytes = at * size,
+			.length_bytes = (next - at) * size,
+			.state = lun->states ? (enum lun_extent_state)lun->states[at]
+					     : LUN_DEALLOCATED,
+		};
+		at = next;
+	}
+}
+
 static inline void fake_transfer(struct lun *lun, struct lun_io *io)
 {
 	uint8_t *at;
 
-	if (lun->bytes == NULL)
+	if (io->op == LUN_MAP)
+		fake_map(lun, io);
+	if (lun->bytes == NULL || io->op == LUN_MAP)
 		return;
+	fake_set_states(lun, io);
 	at = lun->bytes + io->offset_bytes;
 	if (io->op == LUN_ZERO || io->op == LUN_UNMAP)
 		memset(at, lun->limits.zeroes_after_unmap || io->op == LUN_ZERO ? 0 : 0xDD,

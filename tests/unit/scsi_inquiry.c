@@ -219,18 +219,22 @@ Test(scsi_inquiry, page_b2)
 	static const struct {
 		bool thin;
 		bool zeroes;
+		bool anchors;
 		uint8_t golden[8];
 	} cases[] = {
-		{true, true, {0, 0xB2, 0, 4, 0, 0xE4, 2, 0}},
-		{true, false, {0, 0xB2, 0, 4, 0, 0xE0, 2, 0}},
-		{false, true, {0, 0xB2, 0, 4, 0, 0, 0, 0}},
-		{false, false, {0, 0xB2, 0, 4, 0, 0, 0, 0}},
+		{true, true, true, {0, 0xB2, 0, 4, 0, 0xE6, 2, 0}},
+		{true, true, false, {0, 0xB2, 0, 4, 0, 0xE4, 2, 0}},
+		{true, false, false, {0, 0xB2, 0, 4, 0, 0xE0, 2, 0}},
+		{false, true, false, {0, 0xB2, 0, 4, 0, 0, 0, 0}},
+		{false, true, true, {0, 0xB2, 0, 4, 0, 0, 0, 0}},
+		{false, false, false, {0, 0xB2, 0, 4, 0, 0, 0, 0}},
 	};
 
 	rig_init(&rig);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		rig.lun.limits.thin = cases[i].thin;
 		rig.lun.limits.zeroes_after_unmap = cases[i].zeroes;
+		rig.lun.limits.anchors = cases[i].anchors;
 		expect_at_every_length(true, 0xB2, cases[i].golden, sizeof(cases[i].golden));
 	}
 	rig_clear(&rig);

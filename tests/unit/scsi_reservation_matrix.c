@@ -65,7 +65,7 @@ static const struct cells cells[] = {
 	/* SBC-3 4.17 */
 	{"COMPARE AND WRITE", "nnn"},
 	{"FORMAT UNIT", "nnn"},
-	{"GET LBA STATUS", "Ynn"},
+	{"GET LBA STATUS(16)", "Ynn"},
 	{"ORWRITE(16)", "nnn"},
 	{"PRE-FETCH(10)", "Ynn"},
 	{"PRE-FETCH(16)", "Ynn"},

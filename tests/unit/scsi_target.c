@@ -49,6 +49,7 @@ Test(scsi_target, numbers_are_unique_and_bounded)
 	cr_expect(scsi_lu_lun(scsi_target_find_lu(target, 7)) == &lun);
 	scsi_target_free(target);
 	free(lun.bytes);
+	free(lun.states);
 }
 
 /* In an order that is neither up nor down, all of them, and one too many. */
@@ -67,6 +68,7 @@ Test(scsi_target, as_many_as_report_luns_can_list)
 		cr_assert(scsi_target_find_lu(target, (uint16_t)(i * 5 % 16384)) != NULL);
 	scsi_target_free(target);
 	free(lun.bytes);
+	free(lun.states);
 }
 
 Test(scsi_target, names)
@@ -109,4 +111,5 @@ Test(scsi_target, identification_is_short_printable_ascii)
 	}
 	scsi_target_free(target);
 	free(lun.bytes);
+	free(lun.states);
 }

@@ -50,6 +50,62 @@ Test(scsi_unmap, descriptors_in_order)
 	rig_clear(&rig);
 }
 
+/* Lists of descriptors that overlap, in any order: what one of them names is unmapped. */
+Test(scsi_unmap, overlapping_and_unordered)
+{
+	static const struct range ranges[] = {{50, 10}, {45, 10}, {50, 10},
+					      {40, 1},  {0, 100}, {7, 0}};
+	uint32_t length = make_list(ranges, ARRAY_SIZE(ranges));
+
+	rig_init(&rig);
+	memset(rig.lun.bytes, 1, FAKE_BLOCKS * 512);
+	unmap(length, length);
+	cr_expect(rig_sense(&rig) == 0 && rig.lun.count[LUN_UNMAP] == 5);
+	for (unsigned b = 0; b < FAKE_BLOCKS; b++)
+		cr_assert(rig.lun.bytes[b * 512] == (b >= 100));
+	rig_clear(&rig);
+}
+
+/* ANCHOR keeps the space; where there is none to keep, ANC_SUP says so and it is refused. */
+Test(scsi_unmap, anchor)
+{
+	static const struct range ranges[] = {{10, 5}, {100, 1}};
+	uint32_t length = make_list(ranges, ARRAY_SIZE(ranges));
+
+	rig_init(&rig);
+	memset(rig.lun.bytes, 1, FAKE_BLOCKS * 512);
+	rig_do(&rig, CDB(0x42, 1, [8] = (uint8_t)length), list, length);
+	cr_expect(rig_sense(&rig) == 0);
+	cr_expect(rig.lun.count[LUN_ZERO] == 2 && rig.lun.count[LUN_UNMAP] == 0);
+	cr_expect(rig.lun.bytes[10 * 512] == 0 && rig.lun.bytes[15 * 512] == 1);
+	rig.lun.limits.anchors = false;
+	rig_do(&rig, CDB(0x42, 1, [8] = (uint8_t)length), list, length);
+	cr_expect(rig_sense(&rig) == INVALID_FIELD && rig_field(&rig) == 0x100);
+	cr_expect(rig.lun.count[LUN_ZERO] == 2);
+	rig_clear(&rig);
+}
+
+/* Write protection is told before what is wrong with the CDB or the list: a host that hears of an
+ * unknown bit gives the command up for good. */
+Test(scsi_unmap, write_protection_first)
+{
+	static const struct range ranges[] = {{5000, 5}};
+	uint32_t length = make_list(ranges, ARRAY_SIZE(ranges));
+
+	rig_init(&rig);
+	rig.lun.limits.anchors = false;
+	rig.lun.state.read_only = true;
+	unmap(length, length);
+	cr_expect(rig_sense(&rig) == WRITE_PROTECTED);
+	rig_do(&rig, CDB(0x42, 1, [8] = 7), list, 7);
+	cr_expect(rig_sense(&rig) == WRITE_PROTECTED);
+	rig_do(&rig, CDB(0x93, 0x10), NULL, 0);
+	cr_expect(rig_sense(&rig) == WRITE_PROTECTED);
+	rig_do(&rig, CDB(0x93, 0, 0xFF, [13] = 1), list, 512);
+	cr_expect(rig_sense(&rig) == WRITE_PROTECTED);
+	rig_clear(&rig);
+}
+
 Test(scsi_unmap, as_many_descriptors_as_announced)
 {
 	static struct range ranges[4095];

@@ -9,6 +9,7 @@ static struct rig rig;
 static uint8_t block[4096];
 
 enum {
+	ANCHOR = 0x10,
 	UNMAP = 0x08,
 	NDOB = 0x01,
 };
@@ -126,16 +127,40 @@ Test(scsi_write_same, zero_blocks)
 	rig_clear(&rig);
 }
 
-Test(scsi_write_same, anchor_is_refused)
+/* ANCHOR means something with UNMAP alone, and where blocks can be anchored. */
+Test(scsi_write_same, anchor)
 {
-	rig_init(&rig);
-	for (uint8_t bits = 0x10; bits <= 0x18; bits += 8) {
-		write_same_16(bits, 0, 1);
-		cr_expect(rig_sense(&rig) == INVALID_FIELD && rig_field(&rig) == 0x104);
-		rig_do(&rig, CDB(0x41, bits, [8] = 1), block, 512);
-		cr_expect(rig_sense(&rig) == INVALID_FIELD && rig_field(&rig) == 0x104);
+	static const struct {
+		uint8_t bits;
+		bool anchors;
+		uint32_t sense;
+	} cases[] = {
+		{ANCHOR, true, INVALID_FIELD},
+		{ANCHOR, false, INVALID_FIELD},
+		{ANCHOR | UNMAP, true, 0},
+		{ANCHOR | UNMAP, false, INVALID_FIELD},
+		{ANCHOR | NDOB, true, INVALID_FIELD},
+		{ANCHOR | UNMAP | NDOB, true, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		rig_init(&rig);
+		rig.lun.limits.anchors = cases[i].anchors;
+		memset(block, 0, sizeof(block));
+		write_same_16(cases[i].bits, 5, 7);
+		cr_expect(rig_sense(&rig) == cases[i].sense, "%zu", i);
+		cr_expect(cases[i].sense == 0 || rig_field(&rig) == 0x104, "%zu", i);
+		cr_expect(rig.lun.range_bytes[LUN_ZERO] == (cases[i].sense == 0 ? 7 * 512 : 0));
+		cr_expect(rig.lun.count[LUN_UNMAP] == 0);
+		if ((cases[i].bits & NDOB) == 0) {
+			rig_do(&rig, CDB(0x41, cases[i].bits, [8] = 1), block, 512);
+			cr_expect(rig_sense(&rig) == cases[i].sense, "%zu", i);
+		}
+		block[3] = 9;
+		write_same_16(cases[i].bits & (uint8_t)~NDOB, 5, 7);
+		cr_expect(rig.lun.count[LUN_WRITE] == (cases[i].sense == 0), "%zu", i);
+		rig_clear(&rig);
 	}
-	rig_clear(&rig);
 }
 
 /* D4 of another target: byte counts of 32 bits made 4 GiB nothing at all. */
