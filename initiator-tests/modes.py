@@ -99,6 +99,16 @@ def write_cache(one, other, lun):
     equal("for all", 4, sense(other, lun, 8)[0][2])
 
 
+def lengths(host, lun):
+    """PARAMETER LIST LENGTH and what the host says that it sends need not agree."""
+    data = bytes(4) + CONTROL + bytes(8)
+    for listed, sent, code, residual in ((0, 16, "", 16), (4, 16, "", 12), (16, 16, "", 0), (16, 20, "", 4),
+                                         (16, 12, "05/1a/00", 0), (16, 0, "05/1a/00", 0),
+                                         (3, 4, "05/1a/00", 1), (17, 17, "05/1a/00", 0)):
+        task = host.command(lun, bytes([0x15, PF, 0, 0, listed, 0]), data_out=data[:sent])
+        equal(f"a list of {listed} bytes, {sent} sent", (code, residual), (task.sense_code, task.residual))
+
+
 def forbidden(no_cache_url, url):
     no_cache, lun = initiator.split_url(no_cache_url)[3], initiator.split_url(url)[3]
     host = open_url(url, 1)
@@ -112,6 +122,7 @@ def forbidden(no_cache_url, url):
           [sense(host, lun, 8, control)[0][2] for control in (0, 1)])
     task = select(host, lun, PF, CACHING[:2] + b"\0" + CACHING[3:])
     equal("turning it off", "05/26/00", task.sense_code)
+    lengths(host, lun)
     host.logout()
 
 

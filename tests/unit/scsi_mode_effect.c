@@ -29,6 +29,7 @@ Test(scsi_mode_effect, d_sense_of_all_nexuses)
 {
 	static const uint8_t field[] = {0x72, 5, 0x24, 0, 0, 0, 0, 8, 2, 6, 0, 0, 0xCF, 0, 1, 0};
 	static const uint8_t attention[] = {0x72, 6, 0x2A, 1, 0, 0, 0, 0};
+	static const uint8_t data_phase[] = {0x72, 0x0B, 0x4B, 0, 0, 0, 0, 0};
 	static const uint8_t miscompare[] = {0x72, 0x0E, 0x1D, 0, 0, 0, 0, 12, 0, 10,
 					     0x80, 0,    0,    0, 0, 0, 0, 0,  0, 3};
 
@@ -42,6 +43,11 @@ Test(scsi_mode_effect, d_sense_of_all_nexuses)
 	rig_do(&rig, CDB(0x2F, 0x02, [8] = 1), data, 512);
 	cr_expect(rig.cmd.sense_bytes == sizeof(miscompare));
 	cr_expect(memcmp(rig.cmd.sense, miscompare, sizeof(miscompare)) == 0);
+	/* What the transport finds wrong with the data. */
+	cr_assert(rig_prepare(&rig, CDB(0x2A, [8] = 1)));
+	scsi_cmd_fail_data_phase(&rig.cmd);
+	cr_expect(rig.cmd.sense_bytes == sizeof(data_phase));
+	cr_expect(memcmp(rig.cmd.sense, data_phase, sizeof(data_phase)) == 0);
 	/* A number without a logical unit has no mode pages. */
 	rig.lun_number = 9;
 	rig_do(&rig, CDB(0x00), NULL, 0);
