@@ -148,7 +148,7 @@ LOOP_ONLY static uint8_t answer_drained(struct conn *conn, const struct pdu_tmf_
 /* -- functions inside the session -- */
 
 /* A task that has its status is as good as answered. */
-static struct task *find_task(struct conn *conn, const struct pdu_tmf_request *request)
+LOOP_ONLY static struct task *find_task(struct conn *conn, const struct pdu_tmf_request *request)
 {
 	struct task *task = task_find(conn->session, request->referenced_task_tag);
 
@@ -159,7 +159,7 @@ static struct task *find_task(struct conn *conn, const struct pdu_tmf_request *r
 }
 
 /* RFC 7143 11.5.5: the command that it names was lost before it came here, and never will. */
-static bool names_a_hole(struct session *session, const struct pdu_tmf_request *request)
+LOOP_ONLY static bool names_a_hole(struct session *session, const struct pdu_tmf_request *request)
 {
 	return task_find(session, request->referenced_task_tag) == NULL &&
 	       session_judge_cmd_sn(session, request->ref_cmd_sn) != CMD_SN_OUTSIDE &&
