@@ -446,6 +446,43 @@ Test(scsi_caw, abort_at_the_end)
 	rig_clear(&rig);
 }
 
+/* After so many messages and I/Os; true: it had ended before that. */
+static bool abort_after(unsigned events)
+{
+	bool ended;
+	bool written;
+
+	begin(4096);
+	make_data(1, BLOCKS_MAX, 1);
+	first_start(1, BLOCKS_MAX);
+	while (events-- > 0 && (fake_message(&rig.loop) || fake_step(&rig.lun)))
+		continue;
+	ended = rig.done_count == 1;
+	if (!ended)
+		scsi_cmd_abort(&rig.cmd);
+	fake_run(&rig);
+	cr_assert(rig.done_count == 1 && rig.cmd.rewrite == NULL);
+	cr_assert(list_is_empty(&rig.lun.exclusives));
+	written = memcmp(rig.lun.bytes + BLOCK, image + BLOCK, BLOCK) != 0;
+	cr_expect(rig.cmd.status == (ended ? SCSI_GOOD : SCSI_TASK_ABORTED));
+	cr_expect(!ended || written, "GOOD, and not written");
+	if (written)
+		memcpy(image + BLOCK, data + BLOCKS_MAX * BLOCK, BLOCKS_MAX * BLOCK);
+	expect_image();
+	rig_clear(&rig);
+	return ended;
+}
+
+/* At every moment there is: all of the write, or nothing. */
+Test(scsi_caw, abort_after_each_event)
+{
+	unsigned events = 0;
+
+	while (!abort_after(events))
+		events++;
+	cr_expect(events >= 4, "a grant, two I/Os, and the way back");
+}
+
 Test(scsi_caw, write_protected_unit)
 {
 	begin(512);
