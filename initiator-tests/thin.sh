@@ -10,6 +10,7 @@ configure <<C
 target "$iqn" {
 	lun 0 { image = "$image" size = 10G look-ahead = 0 }
 	lun 1 { image = "$dir/ahead.img" size = 10G }
+	lun 2 { image = "$dir/huge.img" size = 4T look-ahead = 0 }
 }
 C
 start_or_end
@@ -80,6 +81,11 @@ for ((tries = 0; tries < 50; tries++)); do
 done
 near 'and 32 MiB when the stream has ended' $((32 * mib))
 case_run 'the data is untouched, what follows is zero' qemu_io 1 'read -P 0x55 0 32M' 'read -P 0 32M 16M'
+
+# What the blocks are, as hosts are told; and all of 4 TiB given back.
+limited python3 initiator-tests/thin.py "$(url 2)" || fail 'thin.py' 'see above'
+huge=$(allocated_bytes "$dir/huge.img")
+case_equal '4 TiB that were unmapped take less than 1 MiB' yes "$([ "$huge" -lt "$mib" ] && echo yes || echo "$huge")"
 
 restart_ringsand
 case_run 'data is there after a restart' qemu_io 0 'read -P 0x44 2048 61k' 'read -P 0 5G 8M'
