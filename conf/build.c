@@ -176,6 +176,36 @@ static void build_portal(const struct builder *b, struct conf_node *node,
 	build_options(b, CONF_SECTION_PORTAL, node, portal);
 }
 
+static void build_pool(const struct builder *b, struct conf_node *node, struct conf_pool *pool)
+{
+	const char *title = conf_node_title(node);
+	const char *reason = strlen(title) > CONF_POOL_NAME_BYTES_MAX
+				     ? "longer than 64 bytes; shorten it"
+				     : conf_check_serial(title);
+
+	pool->line = conf_node_line(b->syntax, node);
+	if (reason != NULL)
+		refuse_title(b, pool->line, title, reason);
+	pool->name = conf_memory_copy(b->conf->memory, title, strlen(title));
+	build_options(b, CONF_SECTION_POOL, node, pool);
+}
+
+/* A pool without a section has what a section without options would have. */
+static void build_default_pool(const struct builder *b, struct conf_pool *pool)
+{
+	const struct conf_section *section = &conf_sections[CONF_SECTION_POOL];
+
+	for (size_t i = 0; i < section->option_count; i++) {
+		const struct conf_option *option = &section->options[i];
+		const char *reason = NULL;
+
+		if (option->initial != NULL)
+			reason = conf_value_parse(option, option->initial, b->conf->memory,
+						  (unsigned char *)pool + option->offset);
+		assert(reason == NULL || conf_memory_failed(b->conf->memory));
+	}
+}
+
 static void build_lun(const struct builder *b, struct conf_node *node, struct conf_lun *lun)
 {
 	const char *title = conf_node_title(node);
@@ -261,6 +291,11 @@ void conf_build(struct conf *conf, struct conf_syntax *syntax, struct conf_error
 				      sizeof(*conf->portals), &conf->portal_count);
 	for (size_t i = 0; i < conf->portal_count; i++)
 		build_portal(&b, conf_node_child(root, CONF_SECTION_PORTAL, i), &conf->portals[i]);
+	conf->pools = take_children(&b, root, CONF_SECTION_POOL, CONF_POOLS_MAX,
+				    sizeof(*conf->pools), &conf->pool_count);
+	for (size_t i = 0; i < conf->pool_count; i++)
+		build_pool(&b, conf_node_child(root, CONF_SECTION_POOL, i), &conf->pools[i]);
+	build_default_pool(&b, &conf->pool_default);
 	conf->targets = take_children(&b, root, CONF_SECTION_TARGET, CONF_TARGETS_MAX,
 				      sizeof(*conf->targets), &conf->target_count);
 	for (size_t i = 0; i < conf->target_count; i++)

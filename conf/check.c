@@ -58,6 +58,31 @@ static void check_portals(const struct checker *c)
 	}
 }
 
+static void check_pool(const struct checker *c, const struct conf_pool *pool)
+{
+	if (pool->path == NULL) {
+		conf_errors_add(c->errors, at(c, pool->line),
+				"pool \"%s\" has no path; add path = \"/folder/of/images\"",
+				pool->name);
+	}
+	for (const struct conf_pool *other = c->conf->pools; other < pool; other++) {
+		if (strcmp(other->name, pool->name) == 0) {
+			conf_errors_add(c->errors, at(c, pool->line),
+					"pool \"%s\" is in line %d already; rename one", pool->name,
+					other->line);
+			return;
+		}
+		if (pool->path != NULL && other->path != NULL &&
+		    strcmp(other->path, pool->path) == 0) {
+			conf_errors_add(c->errors, at(c, pool->line),
+					"path \"%s\" is that of the pool in line %d; leave one "
+					"pool for each file system",
+					pool->path, other->line);
+			return;
+		}
+	}
+}
+
 static void check_limits(const struct checker *c)
 {
 	const struct conf_limits *limits = &c->conf->limits;
@@ -423,6 +448,8 @@ void conf_check(const struct conf *conf, struct conf_errors *errors)
 
 	check_portals(&c);
 	check_limits(&c);
+	for (size_t i = 0; i < conf->pool_count; i++)
+		check_pool(&c, &conf->pools[i]);
 	check_auth(&c, &conf->discovery_auth, "discovery-auth");
 	check_duplicates(&c);
 	for (size_t i = 0; i < conf->target_count; i++) {

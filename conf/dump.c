@@ -103,6 +103,11 @@ static void dump_all(const struct conf *conf, FILE *out)
 		dump_options(CONF_SECTION_PORTAL, &conf->portals[i], 1, out);
 		(void)fputs("}\n", out);
 	}
+	for (size_t i = 0; i < conf->pool_count; i++) {
+		(void)fprintf(out, "pool \"%s\" {\n", conf->pools[i].name);
+		dump_options(CONF_SECTION_POOL, &conf->pools[i], 1, out);
+		(void)fputs("}\n", out);
+	}
 	for (size_t i = 0; i < conf->target_count; i++)
 		dump_target(&conf->targets[i], out);
 }
@@ -165,6 +170,16 @@ static bool portals_equal(const struct conf_portal *a, const struct conf_portal 
 	return strcmp(one, other) == 0 && options_equal(CONF_SECTION_PORTAL, a, b);
 }
 
+static bool pools_equal(const struct conf *a, const struct conf *b)
+{
+	for (size_t i = 0; i < a->pool_count && a->pool_count == b->pool_count; i++) {
+		if (strcmp(a->pools[i].name, b->pools[i].name) != 0 ||
+		    !options_equal(CONF_SECTION_POOL, &a->pools[i], &b->pools[i]))
+			return false;
+	}
+	return a->pool_count == b->pool_count;
+}
+
 static bool targets_equal(const struct conf_target *a, const struct conf_target *b)
 {
 	if (strcmp(a->name, b->name) != 0 || a->lun_count != b->lun_count ||
@@ -188,7 +203,8 @@ bool conf_equal(const struct conf *a, const struct conf *b)
 	if (!options_equal(CONF_SECTION_ROOT, a, b) ||
 	    !options_equal(CONF_SECTION_LIMITS, &a->limits, &b->limits) ||
 	    !options_equal(CONF_SECTION_DISCOVERY_AUTH, &a->discovery_auth, &b->discovery_auth) ||
-	    a->portal_count != b->portal_count || a->target_count != b->target_count)
+	    !pools_equal(a, b) || a->portal_count != b->portal_count ||
+	    a->target_count != b->target_count)
 		return false;
 	for (size_t i = 0; i < a->portal_count; i++) {
 		if (!portals_equal(&a->portals[i], &b->portals[i]))

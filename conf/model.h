@@ -33,6 +33,8 @@ enum {
 	CONF_TARGETS_MAX = 4096,
 	CONF_LUNS_PER_TARGET_MAX = 8191, /* What one REPORT LUNS answers in 64 KiB. */
 	CONF_PORTALS_MAX = 64,
+	CONF_POOLS_MAX = 64,
+	CONF_POOL_NAME_BYTES_MAX = 64,
 	CONF_ACCESS_RULES_MAX = 256, /* Per target. */
 	CONF_LIST_MAX = 256,         /* Items in one { list }. */
 };
@@ -111,6 +113,21 @@ struct conf_auth {
 	int line;
 };
 
+/* What a pool is that no section describes. */
+#define CONF_POOL_RESERVE_DEFAULT "256M"
+#define CONF_POOL_WARN_DEFAULT "80%"
+/* Up to this many a share counts percent, above it bytes. */
+#define CONF_SHARE_PERCENT_MAX 100u
+
+/* A file system that images lie on. */
+struct conf_pool {
+	char *name;
+	char *path;            /* Something on it. */
+	uint64_t reserve;      /* A share: what writes that need new space leave. */
+	uint32_t warn_percent; /* Used, when hosts are told; 0: never. */
+	int line;
+};
+
 struct conf_lun {
 	uint16_t number;
 	enum conf_lun_type type;
@@ -122,6 +139,7 @@ struct conf_lun {
 	uint32_t block_size;
 	uint32_t physical_block_size;
 	uint32_t allocation_unit; /* 0: chosen when the image is created. */
+	uint32_t warn_percent;    /* Used of size_bytes, when hosts are told; 0: never. */
 	uint64_t size_bytes;      /* 0: what the image has. */
 	char *image;              /* NULL where the type needs none. */
 	char *fault_control;      /* CONF_LUN_FAULT: the file that commands it; else NULL. */
@@ -197,6 +215,10 @@ struct conf {
 	struct conf_auth discovery_auth;
 	struct conf_portal *portals;
 	size_t portal_count;
+	struct conf_pool *pools;
+	size_t pool_count;
+	/* That of images on other file systems: the defaults. */
+	struct conf_pool pool_default;
 	struct conf_target *targets;
 	size_t target_count;
 	struct conf_user *users; /* From the secrets file, in its order. */

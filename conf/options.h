@@ -18,6 +18,7 @@ enum conf_section_id {
 	CONF_SECTION_LIMITS,
 	CONF_SECTION_DISCOVERY_AUTH,
 	CONF_SECTION_PORTAL,
+	CONF_SECTION_POOL,
 	CONF_SECTION_TARGET,
 	CONF_SECTION_LUN,
 	CONF_SECTION_ACCESS,
@@ -29,6 +30,8 @@ enum conf_type {
 	CONF_NUMBER,     /* uint16_t, uint32_t or uint64_t, by width. */
 	CONF_SIZE,       /* The same, in bytes; suffixes K, M, G, T. */
 	CONF_DURATION,   /* uint32_t, in milliseconds; suffixes s and ms. */
+	CONF_PERCENT,    /* uint32_t, 0 to 100, written with a '%'. */
+	CONF_SHARE,      /* uint64_t: a percentage, or a size, which is more than 100. */
 	CONF_COMPANY_ID, /* uint32_t, 24 bits, written XX-XX-XX. */
 	CONF_SWITCH,     /* bool; yes/no, on/off, true/false. */
 	CONF_WORD,       /* An enum: the index in `words`. */

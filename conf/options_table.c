@@ -115,6 +115,15 @@ static const struct conf_option portal_options[] = {
 	  .min = 1, .max = 300 },
 };
 
+static const struct conf_option pool_options[] = {
+	{ .name = "path", .type = CONF_PATH, FIELD(struct conf_pool, path),
+	  .min = 1, .max = 4095 },
+	{ .name = "reserve", .type = CONF_SHARE, FIELD(struct conf_pool, reserve),
+	  .initial = CONF_POOL_RESERVE_DEFAULT, .min = MIB, .max = 8192 * TIB },
+	{ .name = "warn", .type = CONF_PERCENT, FIELD(struct conf_pool, warn_percent),
+	  .initial = CONF_POOL_WARN_DEFAULT, .min = 0, .max = 100 },
+};
+
 static const struct conf_option target_options[] = {
 	{ .name = "alias", .type = CONF_TEXT, FIELD(struct conf_target, alias),
 	  .min = 1, .max = 255, .check_text = conf_check_utf8 },
@@ -164,6 +173,8 @@ static const struct conf_option lun_options[] = {
 	/* It must divide 1 MiB, or VMFS6 does not unmap by itself. */
 	{ .name = "allocation-unit", .type = CONF_SIZE, FIELD(struct conf_lun, allocation_unit),
 	  .min = 4 * KIB, .max = MIB, .check_number = check_power_of_two },
+	{ .name = "warn", .type = CONF_PERCENT, FIELD(struct conf_lun, warn_percent),
+	  .initial = "0%", .min = 0, .max = 100 },
 	{ .name = "identity", .type = CONF_TEXT, FIELD(struct conf_lun, identity),
 	  .min = 1, .max = 36, .lower_case = true, .check_text = conf_check_identity },
 	{ .name = "serial", .type = CONF_TEXT, FIELD(struct conf_lun, serial),
@@ -191,6 +202,8 @@ const struct conf_section conf_sections[CONF_SECTION_COUNT] = {
 	[CONF_SECTION_DISCOVERY_AUTH] = { .name = "discovery-auth", SECTION(auth_options) },
 	[CONF_SECTION_PORTAL] = { .name = "portal", .title = "\"ADDRESS:PORT\"", .many = true,
 				  SECTION(portal_options) },
+	[CONF_SECTION_POOL] = { .name = "pool", .title = "\"NAME\"", .many = true,
+				SECTION(pool_options) },
 	[CONF_SECTION_TARGET] = { .name = "target", .title = "\"NAME\"", .many = true,
 				  SECTION(target_options) },
 	[CONF_SECTION_LUN] = { .name = "lun", .title = "NUMBER", .many = true,

@@ -13,6 +13,7 @@
 #include "base/attr.h"
 #include "base/checked.h"
 #include "conf/address.h"
+#include "conf/model.h"
 
 const char conf_reason_range[] = "out of range";
 
@@ -135,6 +136,34 @@ static const char *size_parse(const struct value *value, const char *text)
 	if (!checked_mul(number, 1ull << (10 * power), &number))
 		return conf_reason_range;
 	return store_checked(value, number);
+}
+
+/* The digits before a '%', which ends the text, into *out. */
+static bool take_percent(const char *text, uint64_t *out)
+{
+	return take_digits(&text, out) && strcmp(text, "%") == 0;
+}
+
+static const char *percent_parse(const struct value *value, const char *text)
+{
+	uint64_t number;
+
+	if (!take_percent(text, &number))
+		return "not a percentage; write a number and '%', such as 80%";
+	return store_checked(value, number);
+}
+
+/* The bounds of the option are those of a size; a percentage has its own. */
+static const char *share_parse(const struct value *value, const char *text)
+{
+	uint64_t percent;
+
+	if (strchr(text, '%') == NULL)
+		return size_parse(value, text);
+	if (!take_percent(text, &percent) || percent >= CONF_SHARE_PERCENT_MAX)
+		return "not a share; write a percentage below 100%, or a size such as 10G";
+	store(value, percent);
+	return NULL;
 }
 
 static const char *duration_parse(const struct value *value, const char *text)
@@ -306,7 +335,9 @@ void conf_number_to_text(enum conf_type type, uint64_t number, char out[CONF_NUM
 	const char *unit = "";
 	unsigned power = 0;
 
-	if (type == CONF_SIZE) {
+	if (type == CONF_PERCENT || (type == CONF_SHARE && number <= CONF_SHARE_PERCENT_MAX)) {
+		unit = "%";
+	} else if (type == CONF_SIZE || type == CONF_SHARE) {
 		while (power < sizeof(size_letters) - 1 && number != 0 && number % 1024 == 0) {
 			number /= 1024;
 			power++;
@@ -463,6 +494,8 @@ static const struct type_row type_rows[CONF_TYPE_COUNT] = {
 	[CONF_NUMBER] = {number_parse, always_set, number_print, number_equal},
 	[CONF_SIZE] = {size_parse, size_is_set, number_print, number_equal},
 	[CONF_DURATION] = {duration_parse, always_set, number_print, number_equal},
+	[CONF_PERCENT] = {percent_parse, always_set, number_print, number_equal},
+	[CONF_SHARE] = {share_parse, always_set, number_print, number_equal},
 	[CONF_COMPANY_ID] = {company_id_parse, always_set, company_id_print, number_equal},
 	[CONF_SWITCH] = {switch_parse, always_set, switch_print, number_equal},
 	[CONF_WORD] = {word_parse, always_set, word_print, number_equal},

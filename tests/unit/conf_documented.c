@@ -66,7 +66,7 @@ static void range_text(const struct conf_option *option, char *out, size_t size)
 	else if (option->type == CONF_SWITCH)
 		(void)snprintf(out, size, " on or off;");
 	else if (option->type == CONF_NUMBER || option->type == CONF_SIZE ||
-		 option->type == CONF_DURATION)
+		 option->type == CONF_PERCENT || option->type == CONF_DURATION)
 		(void)snprintf(out, size, " %s to %s;", least, most);
 	for (size_t i = 0; option->type == CONF_WORD && option->words[i] != NULL; i++) {
 		const char *behind = option->words[i + 1] == NULL   ? ";"

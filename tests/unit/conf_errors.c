@@ -17,6 +17,7 @@
 #define LUN(body) TARGET("lun 0 {\nimage = \"/a\"\n" body "\n}")
 #define ACCESS(body) TARGET("access {\n" body "\n}")
 #define LIMITS(body) PORTAL "limits {\n" body "\n}\n"
+#define POOL(body) PORTAL "pool \"p\" {\npath = \"/p\"\n" body "\n}\n"
 #define AUTH(body) "secrets = \"/s\"\n" TARGET("auth {\n" body "\n}")
 
 struct error_case {
@@ -26,6 +27,28 @@ struct error_case {
 };
 
 static const struct error_case cases[] = {
+	/* Pools. */
+	{"no percentage", POOL("warn = 80"),
+	 "f:4: warn \"80\": not a percentage; write a number and '%', such as 80%"},
+	{"percentage and more", POOL("warn = \"80%%\""),
+	 "f:4: warn \"80%%\": not a percentage; write a number and '%', such as 80%"},
+	{"more than all", POOL("warn = 101%"),
+	 "f:4: warn \"101%\": out of range; 0% to 100% is right"},
+	{"all is reserve", POOL("reserve = 100%"),
+	 "f:4: reserve \"100%\": not a share; write a percentage below 100%, or a size such as "
+	 "10G"},
+	{"no share", POOL("reserve = \"%5\""),
+	 "f:4: reserve \"%5\": not a share; write a percentage below 100%, or a size such as 10G"},
+	{"reserve without a unit", POOL("reserve = 5"),
+	 "f:4: reserve \"5\": out of range; 1M to 8192T is right"},
+	{"pool without a path", PORTAL "pool \"p\" { }\n",
+	 "f:2: pool \"p\" has no path; add path = \"/folder/of/images\""},
+	{"pool without a name", PORTAL "pool \"\" { path = \"/p\" }\n",
+	 "f:2: an empty value; leave the option out where it has none"},
+	{"pool twice", POOL("") "pool \"p\" { path = \"/q\" }\n",
+	 "f:6: pool \"p\" is in line 2 already; rename one"},
+	{"path twice", POOL("") "pool \"q\" { path = \"/p\" }\n",
+	 "f:6: path \"/p\" is that of the pool in line 2; leave one pool for each file system"},
 	/* Syntax, by libConfuse. */
 	{"unknown option", PORTAL "state-dri = \"/a\"\n",
 	 "f:2: unknown option 'state-dri'; did you mean 'state-dir'?"},

@@ -70,6 +70,7 @@ Test(conf_options, defaults)
 				       "\t\tread-only = off\n"
 				       "\t\tblock-size = 512\n"
 				       "\t\tphysical-block-size = 4K\n"
+				       "\t\twarn = 0%\n"
 				       "\t\tvendor = \"RINGSAN\"\n"
 				       "\t\tproduct = \"VIRTUAL-DISK\"\n"
 				       "\t\trevision = \"0001\"\n"
@@ -87,6 +88,9 @@ Test(conf_options, defaults)
 	cr_expect_eq(conf->engine, LOOP_ENGINE_AUTO);
 	cr_expect_eq(conf->log_level, LOG_LEVEL_INFO);
 	cr_expect_eq(conf->targets[0].luns[0].allocation_unit, 0);
+	cr_expect_eq(conf->pool_count, 0);
+	cr_expect_eq(conf->pool_default.reserve, 256u << 20);
+	cr_expect_eq(conf->pool_default.warn_percent, 80);
 	free(text);
 	conf_free(conf);
 }
@@ -99,6 +103,7 @@ static const struct {
 	[CONF_SECTION_LIMITS] = {"limits {\n", "}\n"},
 	[CONF_SECTION_DISCOVERY_AUTH] = {"discovery-auth {\n", "}\n"},
 	[CONF_SECTION_PORTAL] = {"portal \"127.0.0.2\" {\n", "}\n"},
+	[CONF_SECTION_POOL] = {"pool \"p\" {\n", "}\n"},
 	[CONF_SECTION_TARGET] = {"target \"eui.02004567A425678D\" {\n", "}\n"},
 	[CONF_SECTION_LUN] = {"target \"eui.02004567A425678D\" {\nlun 0 {\n", "}}\n"},
 	[CONF_SECTION_ACCESS] = {"target \"eui.02004567A425678D\" {\naccess {\n", "}}\n"},
@@ -132,7 +137,9 @@ static const char *number_text(const struct conf_option *option, uint64_t number
 	static char text[32];
 
 	(void)snprintf(text, sizeof(text), "%llu%s", (unsigned long long)number,
-		       option->type == CONF_DURATION ? "ms" : "");
+		       option->type == CONF_DURATION  ? "ms"
+		       : option->type == CONF_PERCENT ? "%"
+						      : "");
 	return text;
 }
 
@@ -175,6 +182,7 @@ static void check_words(enum conf_section_id section, const struct conf_option *
 static void check_option(enum conf_section_id section, const struct conf_option *option)
 {
 	if (option->type == CONF_NUMBER || option->type == CONF_SIZE ||
+	    option->type == CONF_SHARE || option->type == CONF_PERCENT ||
 	    option->type == CONF_DURATION)
 		check_number(section, option);
 	else if (option->type == CONF_TEXT || option->type == CONF_PATH)
@@ -245,6 +253,32 @@ Test(conf_options, durations_take_units)
 	cr_expect_eq(conf->limits.nop_timeout_ms, 7000);
 	cr_expect_eq(conf->limits.data_out_timeout_ms, 8000);
 	conf_free(conf);
+}
+
+Test(conf_options, pools)
+{
+	struct conf *conf =
+		parse_right(PORTAL "pool \"fast\" { path = /srv reserve = 5% warn = 0% }\n"
+				   "pool slow-1 { path = \"/s/\" reserve = 100G }\n"
+				   "pool none { path = /n reserve = 0% }\n");
+	char *text = conf_dump(conf);
+	struct conf *again = parse_right(text);
+
+	cr_assert_eq(conf->pool_count, 3);
+	cr_expect_str_eq(conf->pools[0].name, "fast");
+	cr_expect_str_eq(conf->pools[0].path, "/srv");
+	cr_expect_eq(conf->pools[0].reserve, 5);
+	cr_expect_eq(conf->pools[0].warn_percent, 0);
+	cr_expect_eq(conf->pools[1].reserve, 100ull << 30);
+	cr_expect_eq(conf->pools[1].warn_percent, 80);
+	cr_expect_eq(conf->pools[2].reserve, 0);
+	cr_expect_eq(conf->pools[2].line, 4);
+	cr_expect(conf_equal(conf, again), "%s", text);
+	again->pools[2].reserve = 1;
+	cr_expect(!conf_equal(conf, again));
+	conf_free(again);
+	conf_free(conf);
+	free(text);
 }
 
 Test(conf_options, comments_and_quotes_do_not_move_lines)
