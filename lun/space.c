@@ -121,6 +121,8 @@ bool lun_space(const struct lun *lun, struct lun_space *out)
 		.used_bytes = atomic_load_explicit(&lun->used_bytes, memory_order_relaxed),
 		.available_bytes = left > reserve ? left - reserve : 0,
 		.total_bytes = atomic_load_explicit(&pool->total_bytes, memory_order_relaxed),
+		.reserve_bytes = reserve,
+		.warn_percent = pool->warn_percent,
 	};
 	return true;
 }

@@ -68,6 +68,8 @@ struct lun_space {
 	uint64_t used_bytes;      /* By this LUN. */
 	uint64_t available_bytes; /* To all of the pool, its reserve apart. */
 	uint64_t total_bytes;     /* The pool's. */
+	uint64_t reserve_bytes;
+	unsigned warn_percent; /* Of the pool's total, used: when hosts are told; 0: never. */
 };
 
 /* False: nobody knows, because the LUN has no pool. Any thread. */

@@ -12,6 +12,7 @@
 #include "target/scsi/pr_state.h"
 #include "target/scsi/scsi.h"
 #include "target/scsi/sense.h"
+#include "target/scsi/threshold.h"
 
 #define SCSI_VENDOR_BYTES 8u
 #define SCSI_PRODUCT_BYTES 16u
@@ -40,6 +41,8 @@ struct scsi_lu {
 	_Atomic(struct scsi_reservations *) reservations; /* NULL before the first one. */
 	bool reservations_lost; /* Their file cannot be read. Set before the loops run. */
 	struct scsi_modes modes;
+	unsigned warn_percent;
+	struct scsi_thresholds thresholds;
 };
 
 /* Mode parameters as they now are: good for this turn, though not in force for all of it. */
@@ -129,7 +132,7 @@ extern const struct scsi_lu scsi_no_lu;
 LOOP_ONLY enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus,
 					     const struct scsi_lu *lu);
 /* The same, and it is pending no more. */
-LOOP_ONLY enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu);
+LOOP_ONLY enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, struct scsi_lu *lu);
 /* REPORT LUNS has told the nexus: 3Fh/0Eh is pending for no logical unit any more. */
 LOOP_ONLY void scsi_nexus_luns_reported(struct scsi_nexus *nexus);
 

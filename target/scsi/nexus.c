@@ -27,6 +27,7 @@ static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 	[SCSI_UA_ASYMMETRIC_ACCESS_CHANGED] = SENSE_ASYMMETRIC_ACCESS_CHANGED,
 	[SCSI_UA_MODE_PARAMETERS_CHANGED] = SENSE_MODE_PARAMETERS_CHANGED,
 	[SCSI_UA_THRESHOLD_REACHED] = SENSE_THRESHOLD_REACHED,
+	[SCSI_UA_POOL_THRESHOLD_REACHED] = SENSE_POOL_THRESHOLD_REACHED,
 	[SCSI_UA_CAPACITY_CHANGED] = SENSE_CAPACITY_CHANGED,
 	[SCSI_UA_LUNS_CHANGED] = SENSE_REPORTED_LUNS_CHANGED,
 	[SCSI_UA_COMMANDS_CLEARED] = SENSE_COMMANDS_CLEARED,
@@ -129,11 +130,26 @@ bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const struct sc
 	return row->key != 0;
 }
 
-enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, const struct scsi_lu *lu)
+/* What one nexus alone is to report, and another one has reported, is pending no more. */
+static void drop_claimed(struct scsi_nexus *nexus, struct scsi_lu *lu)
 {
 	enum scsi_sense reason = scsi_nexus_pending(nexus, lu);
 	uint16_t *pending = &nexus->pending[lu->slot];
 
+	while ((reason == SENSE_THRESHOLD_REACHED || reason == SENSE_POOL_THRESHOLD_REACHED) &&
+	       !scsi_threshold_claim(lu, reason)) {
+		*pending &= (uint16_t)(*pending - 1u);
+		reason = scsi_nexus_pending(nexus, lu);
+	}
+}
+
+enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, struct scsi_lu *lu)
+{
+	uint16_t *pending = &nexus->pending[lu->slot];
+	enum scsi_sense reason;
+
+	drop_claimed(nexus, lu);
+	reason = scsi_nexus_pending(nexus, lu);
 	/*
 	 * A host that hears of power on takes nothing for granted, so what came before is told
 	 * with it: libvirt and VirtualBox repeat their first command for 29h/00h only.

@@ -205,6 +205,7 @@ struct scsi_lu_spec {
 	const char *state_dir;
 	/* Hosts may turn a write cache that the LUN has off and on again (WCE). */
 	bool write_cache_by_hosts;
+	unsigned warn_percent; /* Used of its capacity, when hosts are told; 0: never. */
 };
 
 /* `group` are the loops of all its nexuses; borrowed, and may be filled in until they run. */
@@ -292,6 +293,7 @@ enum scsi_ua {
 	SCSI_UA_MODE_PARAMETERS_CHANGED,   /* 2Ah/01h */
 	SCSI_UA_LUNS_CHANGED,              /* 3Fh/0Eh */
 	SCSI_UA_THRESHOLD_REACHED,         /* 38h/07h: thin provisioning soft threshold */
+	SCSI_UA_POOL_THRESHOLD_REACHED,    /* The same, of the pool. */
 	SCSI_UA_COUNT
 };
 

@@ -103,6 +103,7 @@ static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 	lu->lun = spec->lun;
 	lu->state_dir = spec->state_dir;
 	lu->write_cache_by_hosts = spec->write_cache_by_hosts;
+	lu->warn_percent = spec->warn_percent;
 	lu->limits = lun_limits(spec->lun);
 	lu->block_bytes = lu->limits->logical_block_bytes;
 	if (lu->block_bytes == 0)
@@ -147,8 +148,10 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 	res = lu_init(lu, spec);
 	if (res == 0)
 		res = scsi_mode_init(lu);
-	if (res == 0)
+	if (res == 0) {
+		scsi_thresholds_init(lu);
 		res = lu_insert(target, lu);
+	}
 	if (res != 0) {
 		scsi_mode_release(lu);
 		free(lu);

@@ -97,9 +97,23 @@ bool scsi_cmd_fail_with(struct scsi_cmd *cmd, const struct scsi_sense_data *data
 	return false;
 }
 
+/* SBC-4 4.7.3.7.6: which threshold it is. */
+struct scsi_sense_data scsi_sense_of(enum scsi_sense reason)
+{
+	struct scsi_sense_data data = {.reason = reason};
+
+	if (reason == SENSE_THRESHOLD_REACHED || reason == SENSE_POOL_THRESHOLD_REACHED) {
+		data.has_information = true;
+		data.information = scsi_threshold_information(reason);
+	}
+	return data;
+}
+
 bool scsi_cmd_fail(struct scsi_cmd *cmd, enum scsi_sense reason)
 {
-	return scsi_cmd_fail_with(cmd, &(struct scsi_sense_data){.reason = reason});
+	struct scsi_sense_data data = scsi_sense_of(reason);
+
+	return scsi_cmd_fail_with(cmd, &data);
 }
 
 void scsi_cmd_fail_data_phase(struct scsi_cmd *cmd)

@@ -43,6 +43,7 @@ enum scsi_sense {
 	SENSE_CAPACITY_CHANGED,
 	SENSE_COMMANDS_CLEARED,
 	SENSE_THRESHOLD_REACHED,
+	SENSE_POOL_THRESHOLD_REACHED,
 	SENSE_REPORTED_LUNS_CHANGED,
 	SENSE_WRITE_PROTECTED,
 	SENSE_SOFTWARE_WRITE_PROTECTED,
@@ -105,6 +106,8 @@ uint8_t sense_write(uint8_t *out, enum scsi_sense_format format,
  */
 bool scsi_cmd_fail_with(struct scsi_cmd *cmd, const struct scsi_sense_data *data);
 bool scsi_cmd_fail(struct scsi_cmd *cmd, enum scsi_sense reason);
+/* With what a unit attention of that reason has to say besides. */
+struct scsi_sense_data scsi_sense_of(enum scsi_sense reason);
 /* 05/24/00 that points to a CDB byte, and to a bit of it unless that is SENSE_NO_BIT. */
 bool scsi_cmd_fail_field(struct scsi_cmd *cmd, uint16_t byte, uint8_t bit);
 /* 05/26/00 that points to a byte of the parameter list. */

@@ -64,6 +64,8 @@ const struct scsi_sense_row scsi_sense_table[SENSE_COUNT] = {
 		"commands cleared by another initiator" },
 	[SENSE_THRESHOLD_REACHED] = { SENSE_KEY_UNIT_ATTENTION, 0x38, 0x07,
 		"thin provisioning soft threshold reached" },
+	[SENSE_POOL_THRESHOLD_REACHED] = { SENSE_KEY_UNIT_ATTENTION, 0x38, 0x07,
+		"thin provisioning soft threshold reached" },
 	[SENSE_REPORTED_LUNS_CHANGED] = { SENSE_KEY_UNIT_ATTENTION, 0x3F, 0x0E,
 		"reported LUNs data has changed" },
 	[SENSE_INVALID_MESSAGE] = { SENSE_KEY_ILLEGAL_REQUEST, 0x49, 0x00, "invalid message error" },

@@ -33,7 +33,7 @@ LOOP_ONLY static enum scsi_sense find_reason(struct scsi_cmd *cmd, bool descript
 LOOP_ONLY void scsi_answer_request_sense(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	bool descriptors = (cmd->cdb[1] & 0x01) != 0;
-	struct scsi_sense_data data = {.reason = find_reason(cmd, descriptors)};
+	struct scsi_sense_data data = scsi_sense_of(find_reason(cmd, descriptors));
 	uint8_t sense[SENSE_DESCRIPTOR_MAX];
 	uint8_t length;
 

@@ -127,7 +127,7 @@ static void page_characteristics(const struct scsi_cmd *cmd, struct byte_writer 
 	byte_writer_zero(writer, 55);
 }
 
-/* SBC-3 6.6.5 */
+/* SBC-4 6.6.7. Thresholds count sets, not percentages, so THRESHOLD PERCENTAGE is 0. */
 static void page_provisioning(const struct scsi_cmd *cmd, struct byte_writer *writer)
 {
 	const struct lun_limits *limits = cmd->lu->limits;
@@ -137,7 +137,7 @@ static void page_provisioning(const struct scsi_cmd *cmd, struct byte_writer *wr
 		does |= 0x04; /* LBPRZ */
 	if (limits->thin && limits->anchors)
 		does |= 0x02; /* ANC_SUP */
-	byte_writer_u8(writer, 0);
+	byte_writer_u8(writer, (uint8_t)scsi_threshold_exponent(cmd->lu));
 	byte_writer_u8(writer, does);
 	byte_writer_u8(writer, limits->thin ? 0x02 : 0); /* Thin, or fully provisioned. */
 	byte_writer_u8(writer, 0);

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "lun/lun.h"
+#include "lun/space.h"
 
 #define FAKE_BUFFERS 4u
 
@@ -33,6 +33,8 @@ struct lun {
 	struct lun_identity identity;
 	struct lun_state state;
 	bool overrun;
+	bool has_space;
+	struct lun_space space;
 	uint8_t *states;             /* enum lun_extent_state by block; NULL like bytes. */
 	unsigned map_extents;        /* An answer of LUN_MAP has no more; 0: as there is room. */
 	uint8_t *bytes;              /* NULL: data are not kept (a LUN too large for that). */
@@ -209,6 +211,12 @@ void lun_wait_for_orphans(struct lun *lun, struct loop *loop, struct lun_orphan_
 	lun->wait = wait;
 	wait->loop = loop;
 	fake_check_wait(lun);
+}
+
+bool lun_space(const struct lun *lun, struct lun_space *out)
+{
+	*out = lun->space;
+	return lun->has_space;
 }
 
 bool lun_is_overrun(const struct lun *lun)

@@ -18,6 +18,10 @@ static const uint8_t control[12] = {0x0A, 10, 0x22, 0x10, 0, 0x40, 0, 0, 0xFF, 0
 static const uint8_t extension[32] = {0x4A, 0x01, 0, 28};
 static const uint8_t exceptions[12] = {0x1C, 10, 0x08};
 
+static const uint8_t provisioning[32] = {
+	0x5C, 0x02, 0, 28, [16] = 0x01, 0x02, [24] = 0x00, 0x01,
+};
+
 static const struct {
 	const uint8_t *bytes;
 	size_t length;
@@ -30,6 +34,8 @@ static const struct {
 	{control, sizeof(control), 0x0A, 0, {0x204, 0x408, 0x540}},
 	{extension, sizeof(extension), 0x0A, 1, {0}},
 	{exceptions, sizeof(exceptions), 0x1C, 0, {0}},
+	/* With thresholds: scsi_threshold.c. */
+	{provisioning, sizeof(provisioning), 0x1C, 2, {0}},
 };
 
 static void sense_6(uint8_t byte1, uint8_t page, uint8_t subpage, uint8_t allocation)
@@ -68,7 +74,7 @@ Test(scsi_mode, all_pages_at_every_length)
 
 	rig_init(&rig);
 	for (unsigned subpage = 0; subpage < 256; subpage += 255) {
-		uint8_t golden[128] = {[2] = 0x10, 8};
+		uint8_t golden[192] = {[2] = 0x10, 8};
 		size_t length = 4;
 
 		append(golden, &length, descriptor, sizeof(descriptor));

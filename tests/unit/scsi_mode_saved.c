@@ -66,7 +66,7 @@ Test(scsi_mode_saved, pages_can_be_saved)
 	begin();
 	for (uint8_t pc = 0; pc < 4; pc++) {
 		rig_do(&rig, CDB(0x1A, 0x08, (uint8_t)(pc << 6 | 0x3F), 0xFF, 255), NULL, 0);
-		cr_assert(rig.cmd.status == SCSI_GOOD && rig.cmd.data_bytes == 92);
+		cr_assert(rig.cmd.status == SCSI_GOOD && rig.cmd.data_bytes == 124);
 		/* PS of every page. */
 		cr_expect(rig.buffer[4] == 0x81 && rig.buffer[16] == 0x88 &&
 			  rig.buffer[36] == 0x8A && rig.buffer[48] == 0xCA &&
@@ -258,7 +258,7 @@ Test(scsi_mode_saved, files)
 	} files[] = {
 		{"sound", HEAD "0a.00 0a0a261000000000ffff0000\n", true},
 		{"pages of a later version beside it",
-		 HEAD "1c.02 5c02\n0a.00 0a0a261000000000ffff0000\n3e.00 00\n", true},
+		 HEAD "1d.02 5d02\n0a.00 0a0a261000000000ffff0000\n3e.00 00\n", true},
 		{"PS in the page", HEAD "0a.00 8a0a261000000000ffff0000\n", true},
 		{"no page", HEAD, false},
 		{"nothing", "", false},

@@ -180,24 +180,24 @@ Test(scsi_mode_select, refused)
 /* A list of all pages, cut after every byte: good only between pages. */
 Test(scsi_mode_select, cut_everywhere)
 {
-	static const unsigned ends[] = {0, 4, 16, 36, 48, 80, 92};
+	static const unsigned ends[] = {0, 4, 16, 36, 48, 80, 92, 124};
 	uint8_t list[256] = {0};
 
 	set_up();
 	rig_do(&rig, CDB(0x1A, 0x08, 0x3F, 0xFF, 255), NULL, 0);
 	cr_assert(rig.cmd.data_bytes == ends[ARRAY_SIZE(ends) - 1]);
 	memcpy(list, rig.buffer, (size_t)rig.cmd.data_bytes);
-	for (unsigned n = 0, end = 0; n <= 92; n++) {
+	for (unsigned n = 0, end = 0; n <= 124; n++) {
 		bool good = n == ends[end];
 
 		select_6(PF, list, (uint8_t)n);
 		cr_assert(rig_sense(&rig) == (good ? 0 : LIST_LENGTH), "%u bytes", n);
 		end += good;
 		/* The same, where less arrives than was announced. */
-		if (n == 92)
+		if (n == 124)
 			break;
-		rig_do(&rig, CDB(0x15, PF, 0, 0, 92), list, n);
-		cr_assert(rig_sense(&rig) == LIST_LENGTH, "%u bytes of 92", n);
+		rig_do(&rig, CDB(0x15, PF, 0, 0, 124), list, n);
+		cr_assert(rig_sense(&rig) == LIST_LENGTH, "%u bytes of 124", n);
 	}
 	tear_down();
 }

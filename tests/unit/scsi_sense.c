@@ -79,6 +79,9 @@ Test(scsi_sense, rows_are_complete_and_different)
 		const struct scsi_sense_row *row = &scsi_sense_table[i];
 
 		cr_assert(row->name != NULL && row->name[0] != 0, "%u", i);
+		/* One of a logical unit and one of its pool, which differ in INFORMATION. */
+		if (i == SENSE_POOL_THRESHOLD_REACHED)
+			continue;
 		for (unsigned k = 0; k < i; k++)
 			cr_expect(row->key != scsi_sense_table[k].key ||
 				  row->asc != scsi_sense_table[k].asc ||

@@ -9,6 +9,7 @@
 
 #include "tests/unit/base_testing.h"
 
+#include "lun/space.h"
 #include "target/scsi/device.h"
 
 #define LOOPS 3u
@@ -29,6 +30,12 @@ const struct lun_state *lun_state(const struct lun *lun UNUSED)
 	static const struct lun_state state = {.online = true};
 
 	return &state;
+}
+
+bool lun_space(const struct lun *lun UNUSED, struct lun_space *out)
+{
+	*out = (struct lun_space){0};
+	return false;
 }
 
 bool lun_is_overrun(const struct lun *lun UNUSED)
