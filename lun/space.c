@@ -44,8 +44,6 @@ int lun_pool_look(struct lun_pool *pool)
 	uint64_t reserve;
 	bool guarded = atomic_load_explicit(&pool->guarded, memory_order_relaxed);
 
-	/* What is noted from here on may be news to this look. */
-	atomic_store_explicit(&pool->noted, false, memory_order_release);
 	if (statvfs(pool->path, &fs) != 0)
 		return -errno;
 	/* As df(1) reckons: what only root may take belongs to nobody. */
@@ -144,6 +142,8 @@ void space_note_end(const struct lun_io *io, int res)
 
 	if (pool == NULL || !lun_op_writes(io->op))
 		return;
+	if (res == -ENOSPC && !lun_pool_is_guarded(pool))
+		atomic_store_explicit(&pool->refused, true, memory_order_relaxed);
 	if (res == -ENOSPC || (io->op == LUN_UNMAP && lun_pool_is_guarded(pool)))
 		pool_note(pool);
 }

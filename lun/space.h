@@ -33,7 +33,7 @@ struct lun_pool {
 	uint64_t reserve;      /* In percent or bytes: LUN_PERCENT_MAX. */
 	unsigned warn_percent; /* Used so far, hosts are told; 0: they are not. */
 	/* A write has met a full disk or a guard, or space has been given back under one. Any loop;
-	 * until lun_pool_look it is not called again. NULL: nobody wants to know. */
+	 * until lun_pool_listen it is not called again. NULL: nobody wants to know. */
 	void (*on_note)(struct lun_pool *pool);
 	/* By lun_pool_look; read by all. */
 	atomic_bool guarded CACHE_LINE_ALIGNED;
@@ -41,6 +41,7 @@ struct lun_pool {
 	_Atomic uint64_t free_bytes;    /* As df(1) says. */
 	_Atomic uint64_t reserve_bytes; /* Of these, nobody's. */
 	atomic_bool noted CACHE_LINE_ALIGNED;
+	atomic_bool refused; /* Some write found no space, and no guard; for who looks to clear. */
 };
 
 /* What of the pool's size is its reserve. Sizes count as a tenth of it at most. */
@@ -50,6 +51,12 @@ bool lun_pool_judge(bool guarded, uint64_t free_bytes, uint64_t reserve_bytes);
 /* Look how much is left, and set or lift the guard. One at a time; blocks; any thread. Negative
  * errno: nothing has changed. */
 int MUST_CHECK lun_pool_look(struct lun_pool *pool);
+
+/* What on_note told has been dealt with; it may be called again, for what happens from now on. */
+static inline void lun_pool_listen(struct lun_pool *pool)
+{
+	atomic_store_explicit(&pool->noted, false, memory_order_release);
+}
 
 static inline bool lun_pool_is_guarded(const struct lun_pool *pool)
 {

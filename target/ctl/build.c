@@ -222,6 +222,7 @@ static int build_lun(const struct conf *conf, struct scsi_target *target,
 		.revision = from->revision,
 		.state_dir = conf->state_dir,
 		.write_cache_by_hosts = from->write_cache_by_hosts,
+		.warn_percent = from->warn_percent,
 	};
 
 	return scsi_target_add_lu(target, from->number, &lu);
@@ -391,6 +392,33 @@ static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 	return res;
 }
 
+/* Pools, before logical units ask how full they are. */
+static int build_space(struct runtime *runtime)
+{
+	const struct space_loops loops = {
+		.control = runtime->server.control,
+		.data = runtime->server.group.loops[0],
+	};
+
+	return space_create(runtime->conf, loops, runtime->luns, &runtime->space);
+}
+
+static void join_space(struct runtime *runtime)
+{
+	const struct conf *conf = runtime->conf;
+	size_t index = 0;
+
+	for (size_t i = 0; i < conf->target_count; i++) {
+		const struct conf_target *target = &conf->targets[i];
+
+		for (size_t j = 0; j < target->lun_count; j++) {
+			space_set_lu(runtime->space, index++,
+				     scsi_target_find_lu(runtime->targets[i].scsi,
+							 target->luns[j].number));
+		}
+	}
+}
+
 /* Last of all steps: it makes images, so nothing that may refuse the start comes after it. */
 static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 {
@@ -404,11 +432,14 @@ static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 		return res;
 	for (size_t i = 0; i < conf->target_count; i++)
 		runtime->lun_count += conf->targets[i].lun_count;
+	res = build_space(runtime);
 	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
 		res = build_luns(conf, &conf->targets[i], runtime->targets[i].scsi,
 				 runtime->luns + count);
 		count += conf->targets[i].lun_count;
 	}
+	if (res == 0)
+		join_space(runtime);
 	if (res == 0)
 		res = lun_check_identities(runtime->luns, runtime->lun_count);
 	/* By identity, so after those that are not to be trusted have lost theirs. */
@@ -471,6 +502,7 @@ void runtime_free(struct runtime *runtime)
 	}
 	for (size_t i = 0; i < runtime->lun_count; i++)
 		lun_close(runtime->luns[i]);
+	space_free(runtime->space);
 	free_loops(&runtime->server);
 	free(runtime->server.targets);
 	free(runtime->targets);

@@ -11,6 +11,7 @@
 #include "lun/lun.h"
 #include "target/ctl/control.h"
 #include "target/ctl/sizing.h"
+#include "target/ctl/space.h"
 #include "target/iscsi/login_service.h"
 #include "target/iscsi/registry.h"
 
@@ -24,6 +25,7 @@ struct runtime {
 	size_t user_count;
 	struct lun **luns;
 	size_t lun_count;
+	struct space *space;
 	struct portal_set *portal_set;
 	struct login_service *logins;
 	struct control *control;

@@ -137,6 +137,7 @@ static LOOP_ONLY void on_start(struct loop_msg *msg)
 
 	signals_start(daemon->signals);
 	control_start(daemon->runtime->control);
+	space_start(daemon->runtime->space);
 	portal_set_start(daemon->runtime->portal_set);
 	say_ready(daemon->runtime);
 }

@@ -41,6 +41,7 @@ struct stop {
 	uint64_t deadline_ns;
 	unsigned closing; /* Of logins, sessions and requests: who has not reported yet. */
 	size_t busy_luns;
+	bool space_stopped; /* No pool is being looked at. */
 	bool failed;
 	bool over;
 	struct lun_stop luns[];
@@ -60,6 +61,12 @@ static LOOP_ONLY void finish(struct stop *stop, bool ok)
 	stop->on_done(stop->context, ok);
 }
 
+static LOOP_ONLY void finish_if_all(struct stop *stop)
+{
+	if (stop->closing == 0 && stop->busy_luns == 0 && stop->space_stopped)
+		finish(stop, !stop->failed);
+}
+
 /* -- One LUN -- */
 
 static LOOP_ONLY void lun_stopped(struct lun_stop *item)
@@ -68,8 +75,7 @@ static LOOP_ONLY void lun_stopped(struct lun_stop *item)
 
 	item->stage = LUN_STOP_DONE;
 	stop->busy_luns--;
-	if (stop->busy_luns == 0)
-		finish(stop, !stop->failed);
+	finish_if_all(stop);
 }
 
 static LOOP_ONLY void on_drained(struct lun *lun, int res, void *arg)
@@ -158,8 +164,7 @@ static LOOP_ONLY void flush_all(struct stop *stop)
 	size_t count = stop->runtime->lun_count;
 
 	stop->busy_luns = count;
-	if (count == 0)
-		finish(stop, true);
+	finish_if_all(stop);
 	for (size_t i = 0; i < count; i++) {
 		struct lun_stop *item = &stop->luns[i];
 
@@ -183,6 +188,14 @@ static LOOP_ONLY void on_closed(void *arg)
 		flush_all(stop);
 }
 
+static LOOP_ONLY void on_space_stopped(void *arg)
+{
+	struct stop *stop = arg;
+
+	stop->space_stopped = true;
+	finish_if_all(stop);
+}
+
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 {
 	struct stop *stop = CONTAINER_OF(timer, struct stop, timer);
@@ -194,6 +207,8 @@ static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 			  registry_count(stop->runtime->server.registry),
 			  control_pending(stop->runtime->control));
 	}
+	if (!stop->space_stopped)
+		log_error("ctl", "stuck: a file system does not tell how full it is");
 	for (size_t i = 0; i < stop->runtime->lun_count; i++) {
 		const struct lun_stop *item = &stop->luns[i];
 
@@ -221,6 +236,7 @@ void stop_begin(struct stop *stop)
 	control_stop(runtime->control, on_closed, stop);
 	login_service_stop(runtime->logins, on_closed, stop);
 	registry_close_all(runtime->server.registry, SESSION_CLOSE_SHUTDOWN, on_closed, stop);
+	space_stop(runtime->space, on_space_stopped, stop);
 }
 
 int stop_create(struct runtime *runtime, stop_done_fn *on_done, void *context, struct stop **out)
