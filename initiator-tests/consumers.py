@@ -34,7 +34,8 @@ PROVISIONING = "00b2 0004" + ANY + os.environ.get("PROVISIONING", "e6") + "02 00
 CAPACITY_10 = "001fffff 00000200"
 CAPACITY_16 = "00000000001fffff 00000200 00 03 c000" + "00" * 16
 DESCRIPTOR = "00200000 00000200"
-RECOVERY = "810a" + "00" * 10
+# LBPERE: soft thresholds are told of.
+RECOVERY = "810a" + "00" * 5 + "80" + "00" * 4
 CACHING = "8812 04" + "00" * 17
 CONTROL = "8a0a 22 10 00 40 0000 ffff 0000"
 EXCEPTIONS = "9c0a 08" + "00" * 9

@@ -15,7 +15,7 @@ disk() {
 }
 
 truncate -s 64M "$dir/3.img"
-configure <<C
+configure "pool golden { path = \"$dir\" warn = 0% }" <<C
 target "$iqn" {
 	$(disk 0 size = 64M allocation-unit = 64K)
 	$(disk 1 size = 64M allocation-unit = 64K physical-block-size = 512)

@@ -33,6 +33,13 @@ FIELDS = {
     "unmap": ("ffffffff 00000fff 00000080 80000000",
               {"4Kn": "ffffffff 00000fff 00000010 80000000", "read-only": zeroes(16)}),
     "provisioning": (PROVISIONING + " 02", {"read-only": "00 00"}),
+    # Sets of a thousandth of the capacity and up; LBPERE; SITUA, ENABLED and THRESHOLD COUNT.
+    "threshold_exponent": ("07", {"4Kn": "04", "read-only": "00"}),
+    "lbpere": ("80", {"read-only": "00"}),
+    "situa_may_change": ("01", {"read-only": "00"}),
+    "threshold_may_change": ("80 00 0000 ffffffff", {"read-only": zeroes(8)}),
+    "log_pages": ("0002 00 0c", {"read-only": "0001 00"}),
+    "log_subpages": ("0006 0000 00ff 0c00", {"read-only": "0004 0000 00ff"}),
     "v_sup": ("01", {"no write cache": "00"}),
     "wp_dpofua": ("10", {"read-only": "90"}),
     "wce": ("04", {"no write cache": "00"}),
@@ -63,14 +70,14 @@ ANSWERS = [
      "00b0 003c 01 ff {granularity} 00000000 00000000 00000000 {unmap} 00000000ffffffff" + zeroes(20)),
     # Does not rotate; FUAB, VBULS.
     ("page B1", "1201 b1 LLLL 00", "00b1 003c 0001 0000 03" + zeroes(55)),
-    ("page B2", "1201 b2 LLLL 00", "00b2 0004 00 {provisioning} 00"),
+    ("page B2", "1201 b2 LLLL 00", "00b2 0004 {threshold_exponent} {provisioning} 00"),
     ("READ CAPACITY(10)", "25 00 00000000 000000 00", "{last_block} {block_bytes}"),
     ("READ CAPACITY(16)", "9e10 0000000000000000 LLLLLLLL 0000",
      "00000000 {last_block} {block_bytes} 00 {exponent} {lbpme_lbprz} 00" + zeroes(16)),
     ("REQUEST SENSE", "0300 0000 LL 00", "70 00 00 00000000 0a 00000000 0000 00 000000"),
     ("REQUEST SENSE, DESC", "0301 0000 LL 00", "72 00 00 00 000000 00"),
-    ("LOG SENSE, pages", "4d00 0000 00 0000 LLLL 00", "0000 0001 00"),
-    ("LOG SENSE, subpages", "4d00 00ff 00 0000 LLLL 00", "40ff 0004 0000 00ff"),
+    ("LOG SENSE, pages", "4d00 0000 00 0000 LLLL 00", "0000 {log_pages}"),
+    ("LOG SENSE, subpages", "4d00 00ff 00 0000 LLLL 00", "40ff {log_subpages}"),
     # ATS ATSS CTSS LURS TRS; and their times, 10 s and 5 s.
     ("TASK MANAGEMENT FUNCTIONS", "a30d 00 000000 LLLLLLLL 0000", "de 07 00 00"),
     ("TASK MANAGEMENT FUNCTIONS, REPD", "a30d 80 000000 LLLLLLLL 0000",
@@ -81,12 +88,15 @@ ANSWERS = [
 
 # Page code, subpage code: current, default and saved values; what may change. PS is set.
 MODE_PAGES = {
-    (0x01, 0x00): ("81 0a" + zeroes(10), "81 0a" + zeroes(10)),
+    (0x01, 0x00): ("81 0a 0000000000 {lbpere} 00000000", "81 0a 0000000000 {lbpere} 00000000"),
     (0x08, 0x00): ("88 12 {wce}" + zeroes(17), "88 12 {wce_may_change}" + zeroes(17)),
     # TST 001b, D_SENSE, GLTSD; QUEUE ALGORITHM MODIFIER 1; SWP; no limit of BUSY.
     (0x0A, 0x00): ("8a 0a 22 10 00 40 0000 ffff 0000", "8a 0a 04 00 08 40 0000 0000 0000"),
     (0x0A, 0x01): ("ca 01 001c" + zeroes(28), "ca 01 001c" + zeroes(28)),
     (0x1C, 0x00): ("9c 0a 08 00 00000000 00000000", "9c 0a 00 00 00000000 00000000"),
+    # Thresholds of what is used, armed increasing, and of what is left in the pool; none is enabled.
+    (0x1C, 0x02): ("dc 02 001c" + zeroes(12) + "01 02 0000 00000000" + "00 01 0000 00000000",
+                   "dc 02 001c {situa_may_change}" + zeroes(11) + "{threshold_may_change}" * 2),
 }
 SHORT_DESCRIPTOR = "{blocks} {block_bytes}"
 LONG_DESCRIPTOR = "00000000 {blocks} 00000000 {block_bytes}"

@@ -74,7 +74,7 @@ bool scsi_lu_has_space(const struct scsi_lu *lu)
 {
 	struct lun_space space;
 
-	return lun_space(lu->lun, &space) && scsi_lu_block_count(lu) > 0;
+	return lu->limits->thin && lun_space(lu->lun, &space) && scsi_lu_block_count(lu) > 0;
 }
 
 unsigned scsi_threshold_exponent(const struct scsi_lu *lu)

@@ -68,7 +68,7 @@ struct scsi_thresholds {
 	atomic_uint claimed;
 };
 
-/* False: nobody knows what it uses, so it has no thresholds. Any thread. */
+/* False: it is not thin, or nobody knows what it uses, so it has no thresholds. Any thread. */
 bool scsi_lu_has_space(const struct scsi_lu *lu);
 /* THRESHOLD EXPONENT of page B2h, the binary logarithm of the blocks of a set; 0: no thresholds. */
 unsigned scsi_threshold_exponent(const struct scsi_lu *lu);
