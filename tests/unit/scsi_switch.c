@@ -38,6 +38,11 @@ bool lun_space(const struct lun *lun UNUSED, struct lun_space *out)
 	return false;
 }
 
+void lun_io_submit(struct lun *lun UNUSED, struct loop *loop UNUSED, struct lun_io *io UNUSED)
+{
+	abort();
+}
+
 bool lun_is_overrun(const struct lun *lun UNUSED)
 {
 	return false;
