@@ -10,36 +10,42 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* `tsih` is constant while loops look for theirs; `figures` is the loop's that finds it. */
+struct place {
+	uint16_t tsih;
+	struct session_figures figures; /* Window 0: not found. */
+};
+
 struct survey {
 	struct loop_round round;
 	survey_done_fn *done;
 	void *arg;
 	struct loop_figures loops[LOOPS_MAX];
 	size_t count;
-	struct session_figures sessions[]; /* Ascending by TSIH; window 0: not found. */
+	struct place places[]; /* Ascending by TSIH. */
 };
 
 static int compare(const void *a, const void *b)
 {
-	const struct session_figures *left = a;
-	const struct session_figures *right = b;
+	const struct place *left = a;
+	const struct place *right = b;
 
 	return (int)left->tsih - (int)right->tsih;
 }
 
-static struct session_figures *find(const struct survey *survey, uint16_t tsih)
+static struct place *find(const struct survey *survey, uint16_t tsih)
 {
-	const struct session_figures key = {.tsih = tsih};
+	const struct place key = {.tsih = tsih};
 
-	return bsearch(&key, survey->sessions, survey->count, sizeof(key), compare);
+	return bsearch(&key, survey->places, survey->count, sizeof(key), compare);
 }
 
 static void on_session(void *arg, const struct session_figures *figures)
 {
-	struct session_figures *place = find(arg, figures->tsih);
+	struct place *place = find(arg, figures->tsih);
 
 	if (place != NULL)
-		*place = *figures;
+		place->figures = *figures;
 }
 
 static bool on_each_loop(struct loop_round *round, struct loop *loop)
@@ -63,7 +69,7 @@ int survey_start(const struct runtime *runtime, survey_done_fn *done, void *arg)
 {
 	const struct registry *registry = runtime->server.registry;
 	size_t count = registry_count(registry);
-	struct survey *survey = calloc(1, sizeof(*survey) + count * sizeof(struct session_figures));
+	struct survey *survey = calloc(1, sizeof(*survey) + count * sizeof(struct place));
 	const struct registry_entry *entry = NULL;
 
 	if (survey == NULL)
@@ -71,8 +77,8 @@ int survey_start(const struct runtime *runtime, survey_done_fn *done, void *arg)
 	survey->done = done;
 	survey->arg = arg;
 	while (survey->count < count && (entry = registry_next(registry, entry)) != NULL)
-		survey->sessions[survey->count++].tsih = registry_spec(entry)->tsih;
-	qsort(survey->sessions, survey->count, sizeof(struct session_figures), compare);
+		survey->places[survey->count++].tsih = registry_spec(entry)->tsih;
+	qsort(survey->places, survey->count, sizeof(struct place), compare);
 	loop_round_start(&survey->round, &runtime->server.group, runtime->server.control,
 			 on_each_loop, on_all_loops);
 	return 0;
@@ -85,9 +91,9 @@ const struct loop_figures *survey_loop(const struct survey *survey, unsigned ind
 
 const struct session_figures *survey_session(const struct survey *survey, uint16_t tsih)
 {
-	const struct session_figures *found = find(survey, tsih);
+	const struct place *found = find(survey, tsih);
 
-	return found != NULL && found->window != 0 ? found : NULL;
+	return found != NULL && found->figures.window != 0 ? &found->figures : NULL;
 }
 
 void survey_free(struct survey *survey)
