@@ -28,11 +28,19 @@ static const struct control_parameter one_lun[] = {
 	{ LUN_NUMBER },
 };
 
+static const struct control_parameter alua_set_parameters[] = {
+	{ TARGET_NAME },
+	{ .name = "group", .type = CONTROL_NUMBER, .min = 1, .max = UINT16_MAX },
+	{ .name = "state", .type = CONTROL_TEXT, .min = 1, .max = 32 },
+};
+
 static const struct control_row rows[] = {
 	{ .name = "help", .handler = request_help },
 	{ .name = "status", .handler = request_status },
 	{ .name = "sessions", PARAMETERS(one_target), .handler = request_sessions },
 	{ .name = "luns", PARAMETERS(luns_parameters), .handler = request_luns },
+	{ .name = "alua-show", PARAMETERS(one_target), .handler = request_alua_show },
+	{ .name = "alua-set", PARAMETERS(alua_set_parameters), .handler = request_alua_set },
 	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
 	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
 };
