@@ -38,12 +38,12 @@ LDFLAGS := -pthread $(LINK_$(V))
 
 LIBS := -luring -laio -lcrypto -lisal -lconfuse -ljansson -lm
 
-LAYERS := base conf lun target/net target/scsi target/iscsi target/ctl target/bench
+LAYERS := base conf lun target/net target/scsi target/iscsi target/ctl target/bench target/cli
 # Programs' main files stand in target/ itself.
 layer_srcs = $(wildcard $(1)/*.c)
 layer_lib = $(O)/lib$(subst /,_,$(1)).a
 # Linked in this order: a layer before what it stands on.
-LINK_ORDER := target/bench target/ctl target/iscsi target/scsi target/net lun conf base
+LINK_ORDER := target/cli target/bench target/ctl target/iscsi target/scsi target/net lun conf base
 ALL_LIBS := $(foreach l,$(LINK_ORDER),$(call layer_lib,$(l)))
 
 .PHONY: all
@@ -79,8 +79,9 @@ BELOW_net := target/net base
 BELOW_scsi := target/scsi lun base
 BELOW_iscsi := target/iscsi target/scsi target/net lun base
 BELOW_ctl := target/ctl target/iscsi target/scsi target/net lun conf base
+BELOW_cli := target/cli conf base
 BELOW_bench := target/bench target/iscsi target/scsi target/net lun base
-TOPICS := base conf lun net scsi iscsi ctl bench
+TOPICS := base conf lun net scsi iscsi ctl cli bench
 libs_below = $(foreach l,$(BELOW_$(1)),$(call layer_lib,$(l)))
 
 define topic_rule

@@ -1,6 +1,7 @@
 /*
- * The command line tool: finds the subcommand in a table and hands over. What a subcommand does is
- * in its own folder. One thread. Read next: target/bench/bench.h, ringsan.1.
+ * The command line tool: finds the subcommand and hands over. Subcommands that do their own work
+ * stand in a table here; those that ask a running daemon in target/cli's. One thread. Read next:
+ * target/bench/bench.h, target/cli/cli.h, ringsan.1.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +10,7 @@
 #include "base/attr.h"
 #include "base/version.h"
 #include "target/bench/bench.h"
-
-enum {
-	EXIT_USAGE = 2,
-};
+#include "target/cli/cli.h"
 
 struct subcommand {
 	const char *name;
@@ -28,10 +26,12 @@ static void print_help(FILE *to)
 {
 	(void)fputs("usage: ringsan COMMAND [options]\n"
 		    "       ringsan --help | --version\n\n"
-		    "commands:\n",
+		    "commands that ask or change a running ringsand:\n",
 		    to);
+	cli_help_all(to);
+	(void)fputs("\nother commands:\n", to);
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
-		(void)fprintf(to, "  %-10s %s\n", subcommands[i].name, subcommands[i].help);
+		(void)fprintf(to, "  %-19s %s\n", subcommands[i].name, subcommands[i].help);
 	(void)fputs("\n'ringsan COMMAND --help' lists the options of a command.\n", to);
 }
 
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 {
 	if (argc < 2) {
 		print_help(stderr);
-		return EXIT_USAGE;
+		return CLI_EXIT_USAGE;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
@@ -53,6 +53,5 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], subcommands[i].name) == 0)
 			return subcommands[i].run(argc - 1, argv + 1);
 	}
-	(void)fprintf(stderr, "ringsan: unknown command '%s'\nTry 'ringsan --help'.\n", argv[1]);
-	return EXIT_USAGE;
+	return cli_main(argc - 1, argv + 1);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Includes run downwards only (DESIGN.md 2): the table below says what a folder may include. Quoted
-# includes name a file from the root of the tree, and only target/ringsan.c includes target/bench.
+# includes name a file from the root of the tree, and only target/ringsan.c includes target/bench
+# and target/cli.
 set -u
 cd "${1:-$(dirname "$0")/../..}" || exit 2
 
@@ -15,13 +16,14 @@ BEGIN {
 	may["target/iscsi"] = "target/iscsi target/scsi target/net lun base"
 	may["target/ctl"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
 	may["target/bench"] = "target/bench target/iscsi target/scsi target/net lun base"
+	may["target/cli"] = "target/cli conf base"
 	may["target/main.c"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
-	may["target/ringsan.c"] = "target/bench " may["target/ctl"]
+	may["target/ringsan.c"] = "target/bench target/cli " may["target/ctl"]
 	may["initiator-tests"] = ""
 	for (topic in may)
 		below[topic] = may[topic]
 	# A test stands beside the layer it tests: tests/unit/lun_range.c.
-	split("net scsi iscsi ctl bench", in_target, " ")
+	split("net scsi iscsi ctl cli bench", in_target, " ")
 	for (i in in_target)
 		topics[in_target[i]] = "target/" in_target[i]
 	split("base conf lun", at_root, " ")
