@@ -64,6 +64,10 @@ def write_same_10(block, blocks, flags=0):
     return f"41{flags:02x}{block:08x}00{blocks:04x}00"
 
 
+def get_lba_status(block, length=24):
+    return f"9e12{block:016x}{length:08x}0000"
+
+
 def report_target_port_groups(length=252, extended=False):
     return f"a3{0x2a if extended else 0x0a:02x}00000000{length:08x}0000"
 

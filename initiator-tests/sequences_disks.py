@@ -1,8 +1,9 @@
 """Who reads, writes, compares and gives back blocks: rows for sequences.py, on a thin LUN of 16 GiB with
 blocks of 512 bytes on 4096 that is all zeroes when a table begins."""
-from cdb import (SYNCHRONIZE_CACHE, TEST_UNIT_READY, compare_and_write, inquiry, read_10, read_16,
-                 read_capacity_16, report_target_port_groups, request_sense, unmap, unmap_list, verify_10, verify_16, write_10, write_16,
-                 write_same_10, write_same_16)
+from cdb import (SYNCHRONIZE_CACHE, TEST_UNIT_READY, compare_and_write, get_lba_status, inquiry,
+                 read_10, read_16, read_capacity_16, report_target_port_groups,
+                 request_sense, unmap, unmap_list, verify_10, verify_16, write_10, write_16, write_same_10,
+                 write_same_16)
 
 BLOCKS = 16 << 21  # The capacity.
 MIB = 2048  # In blocks.
@@ -15,6 +16,15 @@ GROUPS = "00000018" + "00cf0002 00000001 00000002" + "00cf0001 00000001 00000001
 def block(text, count=1):
     """Blocks filled with a letter or a text."""
     return (text.encode() * 512)[:512] * count
+
+
+MAPPED, DEALLOCATED = 0, 1
+
+
+def lba_status(first, status):
+    """GET LBA STATUS cut to one range from this block on, of whatever length. Bytes 4 to 7: RTP, and that
+    it ended for want of room, or at the end of the medium (SBC-4)."""
+    return f".{{8}} 0000000[37] {first:016x} .{{8}} {status:02x}000000"
 
 
 ZERO, A, B = bytes(512), block("A"), block("B")
@@ -135,6 +145,13 @@ QEMU = [
     ("A", "what is left", read_10(8, 16), 8192, ZERO * 14 + B * 2),
     ("A", "discard", unmap([(16, 8)]), unmap_list([(16, 8)]), ""),
     ("A", "zeroes", read_10(16, 8), 4096, bytes(4096)),
+    # Status by allocation unit; the answer must begin with the block that was asked for.
+    ("A", "status of what was given back", get_lba_status(17), 24, lba_status(17, DEALLOCATED)),
+    ("A", "a write", write_10(64, 8), A * 8, ""),
+    ("A", "status of what is there", get_lba_status(64), 24, lba_status(64, MAPPED)),
+    ("A", "status from its middle", get_lba_status(66), 24, lba_status(66, MAPPED)),
+    ("A", "status of the last block", get_lba_status(BLOCKS - 1), 24, lba_status(BLOCKS - 1, DEALLOCATED)),
+    ("A", "status beyond the end", get_lba_status(BLOCKS), 24, "05/21/00"),
     ("A", "discard of nothing", unmap([]), unmap_list([]), ""),
     ("A", "(16) beyond 2 TiB is beyond the end", read_16(1 << 32), 512, "05/21/00"),
 ]
