@@ -7,8 +7,8 @@ host    "A", "B": initiators of their own, through the first portal. "A2" is hos
         must find exactly one unit attention, 29/00.
 CDB     hexadecimal, or one of ACTIONS, which are no SCSI commands.
 data    bytes to send, the number of bytes that may come, or None.
-answer  hexadecimal or bytes that must come, whole, ".." being any byte and ".*" any bytes; "" for GOOD without data;
-        "KK/CC/QQ" for a sense code, with " at N" for a valid INFORMATION field; "conflict" for
+answer  hexadecimal or bytes that must come, whole, ".." being any byte and ".*" any bytes; "" for
+        GOOD without data; "KK/CC/QQ" for a sense code, with " at N" for a valid INFORMATION field; "conflict" for
         RESERVATION CONFLICT.
 
 A table has a LUN of its own, numbered as they come, and what is played after a restart of the target.
