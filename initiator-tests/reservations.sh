@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Persistent reservations by two target ports: fences that hold, four hosts at random against a model
+# of SPC-4 5.13, and what kill -9 and a loss of power leave. RESERVATIONS_SECONDS (1): how long at
+# random; RESERVATIONS_KILLS (1): how often killed; SEED repeats.
+. "$(dirname "$0")/lib.sh"
+
+port[a]=$(free_port)
+second=$(free_port)
+configure "portal \"127.0.0.1:$second\" { tag = 2 }" <<C
+target "$iqn" {
+	portal-groups = { 1, 2 }
+	lun 0 { image = "$dir/a.img" size = 64M }
+}
+C
+start_or_end
+
+urls() {
+	echo "$(url 0) iscsi://127.0.0.1:$second/$iqn/0"
+}
+
+# reservations VERB ARGUMENTS: with the two URLs between.
+reservations() {
+	local verb=$1
+	shift
+	# shellcheck disable=SC2046 # Two words.
+	limit=${limit:-120} limited python3 initiator-tests/reservations.py "$verb" $(urls) "$@" ||
+		fail "reservations.py $verb" 'see above'
+}
+
+limited python3 initiator-tests/reservations.py judge || fail 'the judge' 'see above'
+reservations fence
+limit=$((${RESERVATIONS_SECONDS:-1} + 120)) reservations mix "${RESERVATIONS_SECONDS:-1}"
+
+state=$dir/state.json
+for ((i = 0; i < ${RESERVATIONS_KILLS:-1}; i++)); do
+	reservations kill "${daemon[a]}" "$state" >"$dir/kill.log" 2>&1 &
+	killer=$!
+	wait "${daemon[a]}" 2>/dev/null
+	start_or_end
+	wait "$killer"
+	cat "$dir/kill.log"
+	stop_ringsand
+	start_or_end
+	reservations same "$state"
+done
+
+stop_ringsand
+python3 initiator-tests/reservations.py reboot "$(find "$dir/a/state" -name 'reservations-*')"
+start_or_end
+reservations rebooted "$state"
+
+stop_ringsand
+cases_end
