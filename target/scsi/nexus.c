@@ -131,7 +131,7 @@ bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const struct sc
 }
 
 /* What one nexus alone is to report, and another one has reported, is pending no more. */
-static void drop_claimed(struct scsi_nexus *nexus, struct scsi_lu *lu)
+LOOP_ONLY static void drop_claimed(struct scsi_nexus *nexus, struct scsi_lu *lu)
 {
 	enum scsi_sense reason = scsi_nexus_pending(nexus, lu);
 	uint16_t *pending = &nexus->pending[lu->slot];
