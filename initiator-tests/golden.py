@@ -124,7 +124,7 @@ def modes(to, fields, every):
                 cdb = f"{opcode}{control << 6 | page:02x}{subpage:02x}{rest}"
                 sweep(to, f"{form} of {page:02x}/{subpage:02x}, PC {control}", cdb,
                       mode_answer(form, page, subpage, control, fields),
-                      every and (page, subpage) == (0x3F, 0xFF))
+                      every and (page, subpage) == (0x3F, 0xFF) and form in ("(6)", "(10) LLBAA"))
     to.end("MODE SENSE")
 
 
@@ -135,11 +135,11 @@ def commands_of(disk):
     """Opcode, service action or None, usage map, times."""
     for usage, with_action, times in tables.COMMANDS:
         usage = plain(usage)
-        if usage[:2] in tables.LACKS.get(disk, ()):
+        if usage[:4] in tables.LACKS.get(disk, ()):
             continue
         usage = bytearray.fromhex(usage)
         usage[1] &= ~tables.NOT_IN_BYTE_1.get(disk, {}).get(f"{usage[0]:02x}", 0)
-        yield usage[0], usage[1] if with_action else None, bytes(usage), times
+        yield usage[0], usage[1] & 0x1F if with_action else None, bytes(usage), times
 
 
 def timeouts(times):
@@ -180,7 +180,7 @@ def disk_answers(session, disk):
     fields = fields_of(disk)
     every = disk in tables.EVERY_LENGTH
     to = Sweep(session, lun, disk)
-    for what, cdb, answer in tables.ANSWERS:
+    for what, cdb, answer in tables.ANSWERS + tables.MORE_ANSWERS.get(disk, []):
         sweep(to, what, cdb, bytes.fromhex(plain(answer.format(**fields))), every)
         to.end(what)
     modes(to, fields, every)
@@ -217,7 +217,7 @@ def numbers(session):
               session.command(lun_field(other), bytes(6)).status)
     equal("what is written to one form is read from the other", b"0002" * 1024,
           bytes(session.read(lun_field("4002"), 3, 1, 4096).data))
-    absent = bytes.fromhex("7f" + plain(tables.INQUIRY)[2:])
+    absent = bytes.fromhex("7f" + plain(tables.INQUIRY.format(tpgs="00"))[2:])
     for number in tables.NO_LUNS:
         lun = lun_field(number)
         no_lun(session, lun, number, absent)
@@ -254,12 +254,13 @@ def sizes(session):
 
 
 def main():
-    url, other_url, sizes_url = sys.argv[1:]
+    url, other_url, sizes_url, paths_url = sys.argv[1:]
     host, port, target, _ = initiator.split_url(url)
     session = initiator.Initiator(host, port).login(target)
     attentions(session)
     for disk in tables.DISKS:
-        disk_answers(session, disk)
+        if disk != tables.PATHS:
+            disk_answers(session, disk)
     refusals(session, 0, tables.DISKS[0])
     lists(session, 0, tables.LUNS, "nine LUNs")
     numbers(session)
@@ -270,6 +271,9 @@ def main():
     other.logout()
     other = initiator.open_url(sizes_url)
     sizes(other)
+    other.logout()
+    other = initiator.open_url(paths_url)
+    disk_answers(other, tables.PATHS)
     other.logout()
     end()
 

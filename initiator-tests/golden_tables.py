@@ -6,8 +6,10 @@ fields in which the disks of golden.sh differ; their values are in FIELDS. Blank
 import os
 
 # The disks by LUN number, and on which of them every allocation length is tried.
-DISKS = ("512e", "512n", "4Kn", "read-only", "no write cache", "write cache by hosts")
+DISKS = ("512e", "512n", "4Kn", "read-only", "no write cache", "write cache by hosts", "two paths")
 EVERY_LENGTH = DISKS[:4]
+# It belongs to a target of its own, with two portal groups.
+PATHS = "two paths"
 
 
 def text(characters):
@@ -20,6 +22,9 @@ def zeroes(count):
 
 # LBPU, LBPWS, LBPWS10, LBPRZ, and ANC_SUP where the file system anchors: lib.sh knows.
 PROVISIONING = os.environ.get("PROVISIONING", "e6")
+
+PORT = text("iqn.2026-11.io.ringsan:test,t,0x0001") + zeroes(4)
+TARGET = text("iqn.2026-11.io.ringsan:test") + "00"
 
 # Of all disks, and of those that differ.
 FIELDS = {
@@ -42,14 +47,15 @@ FIELDS = {
     "log_subpages": ("0006 0000 00ff 0c00", {"read-only": "0004 0000 00ff"}),
     "v_sup": ("01", {"no write cache": "00"}),
     "wp_dpofua": ("10", {"read-only": "90"}),
+    "tpgs": ("00", {PATHS: "30"}),
+    "page_83_bytes": ("0084", {PATHS: "0090"}),
+    "port": ("28" + PORT, {PATHS: "2c" + text("iqn.2026-11.io.ringsan:test.paths,t,0x0001") + zeroes(2)}),
+    "target": ("1c" + TARGET, {PATHS: "24" + text("iqn.2026-11.io.ringsan:test.paths") + zeroes(3)}),
     "wce": ("04", {"no write cache": "00"}),
     "wce_may_change": ("00", {"write cache by hosts": "04"}),
 }
 
-PORT = "iqn.2026-11.io.ringsan:test,t,0x0001"
-TARGET = "iqn.2026-11.io.ringsan:test"
-
-INQUIRY = ("00 00 06 12 5b 00 10 02" + text("RINGSAN VIRTUAL-DISK    0001") + zeroes(22) +
+INQUIRY = ("00 00 06 12 5b {tpgs} 10 02" + text("RINGSAN VIRTUAL-DISK    0001") + zeroes(22) +
            "00a0 0460 04c0 0960" + zeroes(30))
 
 ANSWERS = [
@@ -58,10 +64,10 @@ ANSWERS = [
     ("page 80", "1201 80 LLLL 00", "0080 0008" + text("SERIAL-") + "3{number}"),
     # NAA, vendor and serial, the port's number, its group, its name, the target's.
     ("page 83", "1201 83 LLLL 00",
-     "0083 0084 0103 0010 652534e0 00000000 00000000 0000000{number}"
+     "0083 {page_83_bytes} 0103 0010 652534e0 00000000 00000000 0000000{number}"
      "0201 0010" + text("RINGSAN SERIAL-") + "3{number}"
      "5194 0004 00000001 5195 0004 00000001"
-     "5398 0028" + text(PORT) + zeroes(4) + "53a8 001c" + text(TARGET) + "00"),
+     "5398 00{port} 53a8 00{target}"),
     # SIMPSUP; V_SUP; LUICLR; RTD_SUP; sense data of at most 28 bytes.
     ("page 86", "1201 86 LLLL 00", "0086 003c 00 07 {v_sup} 01 08 00 0000 00 1c" + zeroes(50)),
     ("page 87", "1201 87 LLLL 00", "0087 0004 3fff 0000"),
@@ -85,6 +91,13 @@ ANSWERS = [
     ("READ DEFECT DATA(10)", "3700 1d 00000000 LLLL 00", "00 1d 0000"),
     ("READ DEFECT DATA(12)", "b70a 00000000 LLLLLLLL 0000", "00 0a 0000 00000000"),
 ]
+
+# Group 1 is preferred and active/optimized, group 2 active/non-optimized; a transition takes 5 s.
+GROUPS = "01 cf 0002 00 00 00 01 0000 0002" "80 cf 0001 00 00 00 01 0000 0001"
+MORE_ANSWERS = {PATHS: [
+    ("REPORT TARGET PORT GROUPS", "a30a 00 000000 LLLLLLLL 0000", "00000018" + GROUPS),
+    ("REPORT TARGET PORT GROUPS, extended", "a32a 00 000000 LLLLLLLL 0000", "0000001c 10 05 0000" + GROUPS),
+]}
 
 # Page code, subpage code: current, default and saved values; what may change. PS is set.
 MODE_PAGES = {
@@ -155,16 +168,19 @@ COMMANDS = [
     ("9e 10 0000000000000000 ffffffff 00 00", True, ANSWER),
     ("9e 12 ffffffffffffffff ffffffff ff 00", True, RANGE),
     ("a0 00 ff 000000 ffffffff 00 00", False, ANSWER),
+    ("a3 ea 0000 0000 ffffffff 00 00", True, ANSWER),
     ("a3 0c 87 ff ffff ffffffff 00 00", True, ANSWER),
     ("a3 0d 80 00 0000 ffffffff 00 00", True, ANSWER),
+    ("a4 0a 0000 0000 ffffffff 00 00", True, ANSWER),
     ("a8 18 ffffffff ffffffff 00 00", False, TRANSFER),
     ("aa 18 ffffffff ffffffff 00 00", False, TRANSFER),
     ("ae 12 ffffffff ffffffff 00 00", False, TRANSFER),
     ("af 16 ffffffff ffffffff 00 00", False, RANGE),
     ("b7 1f ffffffff ffffffff 00 00", False, ANSWER),
 ]
-# What a disk lacks, by opcode, and what it does not understand of byte 1.
-LACKS = {"read-only": ("42",)}
+# What a disk lacks, by the first two bytes of the usage map, and what it does not understand of byte 1.
+LACKS = {disk: ("a3ea", "a40a") for disk in DISKS if disk != PATHS}
+LACKS["read-only"] += ("4201",)
 NO_ANCHORS = {} if PROVISIONING == "e6" else {"41": 0x10, "42": 0x01, "93": 0x10}
 NOT_IN_BYTE_1 = {disk: NO_ANCHORS for disk in DISKS} | {"read-only": {"41": 0x18, "93": 0x18}}
 
