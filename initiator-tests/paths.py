@@ -1,4 +1,6 @@
 """Target port groups as hosts on several paths see them (see paths.sh). First argument: which part."""
+import json
+import socket
 import struct
 import sys
 
@@ -170,6 +172,48 @@ def implicit(near_url, far_url):
     far.logout()
 
 
+def ask(path, request, **parameters):
+    """One request to the control socket; answers its result, or the code of its error."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(20)
+        control.connect(path)
+        lines = control.makefile("rw", encoding="utf-8")
+        lines.readline()
+        lines.write(json.dumps({"request": request, "parameters": parameters, "id": 1}) + "\n")
+        lines.flush()
+        answer = json.loads(lines.readline())
+        return answer.get("result") or answer["error"]["code"]
+
+
+def administrator(near_url, far_url, path):
+    target = initiator.split_url(near_url)[2]
+    hosts = [open_url(near_url, 1), open_url(near_url, 2), open_url(far_url, 3)]
+    for state, code, sense in (("offline", OFFLINE, "02/04/12"),
+                               ("transitioning", TRANSITIONING, "02/04/0a"),
+                               ("non-optimized", NON_OPTIMIZED, "")):
+        answer = ask(path, "alua-set", target=target, group=2, state=state)
+        equal(f"{state}: answered", True, answer["changed"])
+        for host in hosts:
+            equal(f"{state}: told", CHANGED, host.command(0, TEST_UNIT_READY).sense_code)
+        equal(f"{state}: on its path", sense, hosts[2].command(0, TEST_UNIT_READY).sense_code)
+        equal(f"{state}: on the other", 0, hosts[0].read(0, 0, 1).status)
+        groups, _ = report(hosts[2])
+        equal(f"{state}: reported, by no host", (code, 2),
+              (groups[2]["state"], groups[2]["cause"]))
+    answer = ask(path, "alua-set", target=target, group=2, state="non-optimized")
+    equal("the same again", False, answer["changed"])
+    equal("tells nobody", 0, hosts[0].command(0, TEST_UNIT_READY).status)
+    shown = ask(path, "alua-show", target=target)["groups"]
+    equal("shown", [(1, "optimized", None), (2, "non-optimized", "administrator")],
+          sorted((g["group"], g["state"], g["changed_by"]) for g in shown))
+    equal("a group that there is not", "not-found",
+          ask(path, "alua-set", target=target, group=3, state="standby"))
+    equal("a state that there is not", "bad-request",
+          ask(path, "alua-set", target=target, group=2, state="active"))
+    for host in hosts:
+        host.logout()
+
+
 def single(url):
     session = open_url(url, 1)
     equal("TPGS of a target with one group", 0, session.inquiry(0)[5] >> 4)
@@ -190,6 +234,6 @@ def as_configured(url):
 
 
 PARTS = {part.__name__: part for part in
-         (explicit, implicit, single, leave_standby, as_configured)}
+         (explicit, implicit, administrator, single, leave_standby, as_configured)}
 PARTS[sys.argv[1]](*sys.argv[2:])
 end()

@@ -35,6 +35,7 @@ paths() {
 
 paths explicit "$(url 0)" "$(other_url 0)"
 paths implicit "$(url 0 "$iqn.implicit")" "$(other_url 0 "$iqn.implicit")"
+paths administrator "$(url 0)" "$(other_url 0)" "$dir/$server/ringsand.sock"
 paths single "$(url 0 "$iqn.single")"
 
 # The configuration is the truth: what hosts changed ends with the daemon.
