@@ -15,7 +15,9 @@
 #include "base/bytes.h"
 #include "lun/space.h"
 
+#ifndef FAKE_BUFFERS
 #define FAKE_BUFFERS 4u
+#endif
 
 /* What memory holds that nobody may read. */
 static uint8_t fake_poison = 0xEE;

@@ -1,0 +1,651 @@
+/*
+ * Fuzzes the full feature phase: two sessions send requests made from every row of the protocol,
+ * whole and broken, to the iSCSI layer and the device server, while disks fail or answer nothing,
+ * time passes and connections end.
+ *
+ * Beyond the sanitizers and the asserts of the target: whatever leaves is well-formed, its numbers
+ * go on as RFC 7143 4.2.2 wants, no data exceed what was expected or agreed to, a command has one
+ * answer at most, and none after the answer to what aborted it. At the end nothing is left of
+ * tasks, buffers and sessions. Read next: iscsi_fake.h.
+ */
+#include "tests/fuzz/iscsi_fake.h"
+
+#include "base/crc32c.h"
+#include "base/log.h"
+
+#define TAGS 8u
+#define FIRST_CMD_SN 0xFFFFFFF8u
+#define COMMAND_TAG 0x100u
+#define FUNCTION_TAG 0x200u
+#define OTHER_TAG 0x300u
+#define DATA_MAX 8192u
+
+/* Commands of one tag. */
+struct record {
+	unsigned sent, answered;
+	unsigned dead; /* Aborted: they have no answer any more. */
+	uint32_t expected_bytes;
+	uint64_t lun;
+	bool many_luns;
+};
+
+struct function {
+	bool pending;
+	uint8_t function;
+	uint64_t lun;
+	uint32_t referenced;
+	unsigned sent[TAGS]; /* When it was sent. */
+};
+
+struct initiator {
+	struct wire *wire;
+	struct iscsi_params params;
+	uint32_t cmd_sn, stat_sn, exp_cmd_sn, max_cmd_sn;
+	struct record records[TAGS];
+	struct function functions[TAGS];
+	struct pdu_r2t r2t;
+	uint32_t data_sn;
+	uint32_t data_max; /* That the target may send in one segment. */
+	uint8_t heard[PDU_BHS_BYTES + 2 * PDU_DIGEST_BYTES + DATA_MAX + 4];
+	size_t heard_bytes;
+	bool closed;
+};
+
+static struct initiator initiators[WIRES];
+
+#define check(what) check_says(what, #what)
+
+static void check_says(bool what, const char *text)
+{
+	if (!what)
+		(void)fprintf(stderr, "not so: %s\n", text);
+	if (!what)
+		abort();
+}
+
+/* -- What the target says -- */
+
+static struct record *record_of(struct initiator *self, uint32_t itt)
+{
+	check(itt >= COMMAND_TAG && itt < COMMAND_TAG + TAGS);
+	return &self->records[itt - COMMAND_TAG];
+}
+
+static void on_answer(struct initiator *self, uint32_t itt)
+{
+	struct record *record = record_of(self, itt);
+
+	record->answered++;
+	check(record->answered + record->dead <= record->sent);
+}
+
+static void on_data_in(struct initiator *self, const uint8_t *bhs)
+{
+	struct pdu_data_in in;
+	const struct record *record;
+
+	pdu_data_in_decode(&in, bhs);
+	record = record_of(self, in.itt);
+	check((uint64_t)in.buffer_offset + in.data_len_bytes <= record->expected_bytes);
+	check(in.data_len_bytes > 0);
+	if (in.has_status)
+		on_answer(self, in.itt);
+}
+
+static void on_r2t(struct initiator *self, const uint8_t *bhs)
+{
+	pdu_r2t_decode(&self->r2t, bhs);
+	check(self->r2t.desired_data_len_bytes > 0 &&
+	      self->r2t.desired_data_len_bytes <= self->params.max_burst_length);
+	check((uint64_t)self->r2t.buffer_offset + self->r2t.desired_data_len_bytes <=
+	      record_of(self, self->r2t.itt)->expected_bytes);
+	self->data_sn = 0;
+}
+
+static bool reaches(const struct function *function, const struct record *record, unsigned tag)
+{
+	if (function->function == PDU_TMF_ABORT_TASK)
+		return function->referenced == COMMAND_TAG + tag;
+	if (function->function == PDU_TMF_ABORT_TASK_SET ||
+	    function->function == PDU_TMF_CLEAR_TASK_SET ||
+	    function->function == PDU_TMF_LOGICAL_UNIT_RESET)
+		return !record->many_luns && record->lun == function->lun;
+	return function->function == PDU_TMF_TARGET_WARM_RESET ||
+	       function->function == PDU_TMF_TARGET_COLD_RESET ||
+	       function->function == PDU_TMF_I_T_NEXUS_RESET;
+}
+
+/* What was sent before it and has no answer by now has none at all. */
+static void on_function(struct initiator *self, const uint8_t *bhs)
+{
+	struct pdu_tmf_response response;
+	struct function *function;
+
+	pdu_tmf_response_decode(&response, bhs);
+	check(response.itt >= FUNCTION_TAG && response.itt < FUNCTION_TAG + TAGS);
+	function = &self->functions[response.itt - FUNCTION_TAG];
+	check(function->pending);
+	function->pending = false;
+	for (unsigned i = 0; i < TAGS && response.response == PDU_TMF_FUNCTION_COMPLETE; i++) {
+		struct record *record = &self->records[i];
+
+		if (!reaches(function, record, i) || function->sent[i] <= record->answered)
+			continue;
+		if (function->sent[i] - record->answered > record->dead)
+			record->dead = function->sent[i] - record->answered;
+	}
+}
+
+/* Of which the header is all there is to check. */
+static void on_other(struct initiator *self UNUSED, const uint8_t *bhs UNUSED)
+{
+}
+
+static void on_response(struct initiator *self, const uint8_t *bhs)
+{
+	struct pdu_scsi_response response;
+
+	pdu_scsi_response_decode(&response, bhs);
+	on_answer(self, response.itt);
+	check(response.status != SCSI_CHECK_CONDITION || response.data_len_bytes > 2);
+}
+
+static const struct heard_row {
+	void (*take)(struct initiator *self, const uint8_t *bhs);
+	enum tx_stat_sn stat_sn;
+} heard_table[PDU_OPCODE_COUNT] = {
+	[PDU_NOP_IN] = {on_other, TX_STAT_SN_USE},
+	[PDU_SCSI_RESPONSE] = {on_response, TX_STAT_SN_USE},
+	[PDU_TMF_RESPONSE] = {on_function, TX_STAT_SN_USE},
+	[PDU_TEXT_RESPONSE] = {on_other, TX_STAT_SN_USE},
+	[PDU_DATA_IN] = {on_data_in, TX_STAT_SN_NONE},
+	[PDU_LOGOUT_RESPONSE] = {on_other, TX_STAT_SN_USE},
+	[PDU_R2T] = {on_r2t, TX_STAT_SN_SHOW},
+	[PDU_ASYNC_MESSAGE] = {on_other, TX_STAT_SN_USE},
+	[PDU_REJECT] = {on_other, TX_STAT_SN_USE},
+};
+
+static void check_numbers(struct initiator *self, const uint8_t *bhs, enum tx_stat_sn rule)
+{
+	uint32_t exp = get_be32(bhs + 28);
+	uint32_t max = get_be32(bhs + 32);
+
+	/* A NOP-In that asks, and Data-In that carries the status. */
+	if (pdu_opcode(bhs) == PDU_NOP_IN && get_be32(bhs + 16) == PDU_TAG_RESERVED)
+		rule = TX_STAT_SN_SHOW;
+	if (pdu_opcode(bhs) == PDU_DATA_IN && (bhs[1] & 1) != 0)
+		rule = TX_STAT_SN_USE;
+	if (rule != TX_STAT_SN_NONE)
+		check(get_be32(bhs + 24) == self->stat_sn);
+	if (rule == TX_STAT_SN_USE)
+		self->stat_sn++;
+	check((int32_t)(exp - self->exp_cmd_sn) >= 0 && (int32_t)(max - self->max_cmd_sn) >= 0);
+	check((int32_t)(max - exp) >= -1 && (int32_t)(max - exp) < 32);
+	self->exp_cmd_sn = exp;
+	self->max_cmd_sn = max;
+}
+
+/* Bytes of a whole PDU at the front, digests included; 0: more are needed. */
+static size_t whole_pdu(const struct initiator *self)
+{
+	uint32_t data = self->heard_bytes < PDU_BHS_BYTES ? 0 : get_be24(self->heard + 5);
+	size_t bytes = PDU_BHS_BYTES + pdu_padded(data);
+
+	if (self->heard_bytes < PDU_BHS_BYTES)
+		return 0;
+	check(self->heard[4] == 0 && data <= self->data_max);
+	bytes += self->params.header_digest ? PDU_DIGEST_BYTES : 0;
+	bytes += self->params.data_digest && data > 0 ? PDU_DIGEST_BYTES : 0;
+	return self->heard_bytes < bytes ? 0 : bytes;
+}
+
+static void check_digests(const struct initiator *self, size_t bytes)
+{
+	uint32_t data = get_be24(self->heard + 5);
+	size_t at = PDU_BHS_BYTES;
+
+	if (self->params.header_digest) {
+		check(get_le32(self->heard + at) == crc32c(0, self->heard, PDU_BHS_BYTES));
+		at += PDU_DIGEST_BYTES;
+	}
+	if (self->params.data_digest && data > 0)
+		check(get_le32(self->heard + bytes - PDU_DIGEST_BYTES) ==
+		      crc32c(0, self->heard + at, pdu_padded(data)));
+}
+
+static void on_pdu(struct initiator *self, size_t bytes)
+{
+	const struct heard_row *row = &heard_table[pdu_opcode(self->heard)];
+
+	check(row->take != NULL);
+	check_digests(self, bytes);
+	check_numbers(self, self->heard, row->stat_sn);
+	row->take(self, self->heard);
+}
+
+static void on_heard(struct wire *wire, const uint8_t *bytes, size_t count)
+{
+	struct initiator *self = &initiators[wire - fake.wires];
+
+	while (count > 0) {
+		size_t room = sizeof(self->heard) - self->heard_bytes;
+		size_t taken = count < room ? count : room;
+		size_t pdu;
+
+		check(room > 0);
+		memcpy(self->heard + self->heard_bytes, bytes, taken);
+		self->heard_bytes += taken;
+		bytes += taken;
+		count -= taken;
+		while ((pdu = whole_pdu(self)) > 0) {
+			on_pdu(self, pdu);
+			self->heard_bytes -= pdu;
+			memmove(self->heard, self->heard + pdu, self->heard_bytes);
+		}
+	}
+}
+
+/* -- What the initiators say -- */
+
+static void put(struct wire *wire, const void *bytes, size_t count)
+{
+	memcpy(wire->in + wire->in_to, bytes, count);
+	wire->in_to += count;
+}
+
+/* Bits of a request's second byte. */
+enum {
+	SAY_IMMEDIATE = 1 << 0,
+	SAY_NOT_FINAL = 1 << 1,
+	SAY_OTHER_CMD_SN = 1 << 2,
+	SAY_BROKEN_HEADER = 1 << 3,
+	SAY_BROKEN_DATA = 1 << 4,
+	SAY_HALF = 1 << 5,
+	SAY_OTHER_LUN = 1 << 6,
+	SAY_LONG = 1 << 7,
+};
+
+#define NOTHING_TO_SEND UINT32_MAX
+
+struct request {
+	struct byte_reader *reader;
+	struct initiator *self;
+	uint8_t how, tag;
+	uint8_t bhs[PDU_BHS_BYTES + 3 * 4];
+	uint32_t data_bytes; /* Or NOTHING_TO_SEND. */
+	uint8_t data[DATA_MAX];
+};
+
+static void send_request(struct request *request)
+{
+	struct initiator *self = request->self;
+	struct wire *wire = self->wire;
+	uint8_t digest[PDU_DIGEST_BYTES];
+	uint32_t padded = pdu_padded(request->data_bytes);
+	size_t header = PDU_BHS_BYTES + request->bhs[4] * 4u;
+
+	/* Half a PDU would make headers of what is none. */
+	if (WIRE_BYTES - wire->in_to < header + padded + 2 * PDU_DIGEST_BYTES || wire->ended)
+		return;
+	put_be24(request->bhs + 5, request->data_bytes);
+	if ((request->how & SAY_HALF) != 0) {
+		put(wire, request->bhs, request->tag * 3u % PDU_BHS_BYTES);
+		wire->ended = true;
+		return;
+	}
+	put(wire, request->bhs, header);
+	put_le32(digest, crc32c(0, request->bhs, header));
+	digest[0] ^= (request->how & SAY_BROKEN_HEADER) != 0;
+	if (self->params.header_digest)
+		put(wire, digest, sizeof(digest));
+	put(wire, request->data, padded);
+	put_le32(digest, crc32c(0, request->data, padded));
+	digest[0] ^= (request->how & SAY_BROKEN_DATA) != 0;
+	if (self->params.data_digest && request->data_bytes > 0)
+		put(wire, digest, sizeof(digest));
+}
+
+static uint32_t next_cmd_sn(struct request *request)
+{
+	struct initiator *self = request->self;
+
+	if ((request->how & SAY_OTHER_CMD_SN) != 0)
+		return self->cmd_sn + (uint32_t)(int8_t)byte_reader_u8(request->reader);
+	return (request->how & SAY_IMMEDIATE) != 0 ? self->cmd_sn : self->cmd_sn++;
+}
+
+static uint64_t some_lun(const struct request *request)
+{
+	static const uint64_t luns[] = {0, UINT64_C(0x0001) << 48, UINT64_C(0x4001) << 48,
+					UINT64_C(0x0077) << 48};
+
+	return luns[(request->how & SAY_OTHER_LUN) != 0 ? 1 + request->tag % 3 : 0];
+}
+
+/* Up to `most` bytes of data, filled with one byte. */
+static void take_data(struct request *request, uint32_t most)
+{
+	uint32_t bytes = byte_reader_be16(request->reader);
+
+	request->data_bytes = bytes % (most + 1);
+	memset(request->data, (uint8_t)bytes, pdu_padded(request->data_bytes));
+}
+
+static void note_command(struct request *request, const struct pdu_scsi_command *command)
+{
+	struct record *record = record_of(request->self, command->itt);
+
+	record->many_luns |= record->sent > 0 && record->lun != command->lun;
+	record->lun = command->lun;
+	record->sent++;
+	/* The longest, as several of one tag may be on their way. */
+	if (command->expected_data_len_bytes > record->expected_bytes)
+		record->expected_bytes = command->expected_data_len_bytes;
+}
+
+static void say_command(struct request *request)
+{
+	static const uint8_t cdbs[][4] = {{0x28, 10}, {0x2A, 10}, {0x00},     {0x12},
+					  {0x89, 16}, {0x42},     {0x93, 16}, {0x35},
+					  {0x2F, 10}, {0x15},     {0x5F},     {0xA0}};
+	const uint8_t *cdb = cdbs[byte_reader_u8(request->reader) % ARRAY_SIZE(cdbs)];
+	uint8_t shape = byte_reader_u8(request->reader);
+	uint8_t blocks = byte_reader_u8(request->reader);
+	struct pdu_scsi_command command = {
+		.lun = some_lun(request),
+		.itt = COMMAND_TAG + request->tag,
+		.immediate = (request->how & SAY_IMMEDIATE) != 0,
+		.final = (request->how & SAY_NOT_FINAL) == 0,
+		.read = (shape & 1) != 0,
+		.write = (shape & 2) != 0,
+		.attr = (shape >> 2) & 7,
+		.expected_data_len_bytes = (request->how & SAY_LONG) != 0
+						   ? byte_reader_be24(request->reader)
+						   : blocks % 64u * 512u,
+	};
+
+	command.cdb[0] = cdb[0];
+	put_be16(command.cdb + (cdb[1] == 16 ? 12 : 7), blocks % 65u);
+	command.cdb[cdb[1] == 16 ? 9 : 5] = shape >> 5;
+	for (unsigned i = 1; i < 16 && (shape & 0xE0) == 0xE0; i++)
+		command.cdb[i] = byte_reader_u8(request->reader);
+	take_data(request, command.write ? DATA_MAX : 4);
+	command.cmd_sn = next_cmd_sn(request);
+	pdu_scsi_command_encode(&command, request->bhs);
+	if ((request->how & SAY_HALF) == 0)
+		note_command(request, &command);
+}
+
+/* Mostly what the last R2T asked for. */
+static void say_data_out(struct request *request)
+{
+	struct initiator *self = request->self;
+	uint8_t delta = byte_reader_u8(request->reader);
+	uint32_t left = self->r2t.desired_data_len_bytes;
+	struct pdu_data_out out = {
+		.itt = (request->how & SAY_OTHER_LUN) != 0 ? COMMAND_TAG + request->tag
+							   : self->r2t.itt,
+		.ttt = (request->how & SAY_IMMEDIATE) != 0 ? PDU_TAG_RESERVED : self->r2t.ttt,
+		.buffer_offset = self->r2t.buffer_offset +
+				 ((request->how & SAY_OTHER_CMD_SN) != 0 ? delta : 0),
+		.data_sn = self->data_sn++,
+	};
+
+	request->data_bytes = left < DATA_MAX ? left : DATA_MAX;
+	if ((request->how & SAY_LONG) != 0)
+		take_data(request, DATA_MAX);
+	out.final = request->data_bytes == left && (request->how & SAY_NOT_FINAL) == 0;
+	memset(request->data, delta, pdu_padded(request->data_bytes));
+	self->r2t.buffer_offset += request->data_bytes;
+	self->r2t.desired_data_len_bytes -= request->data_bytes < left ? request->data_bytes : left;
+	pdu_data_out_encode(&out, request->bhs);
+}
+
+static void say_function(struct request *request)
+{
+	struct initiator *self = request->self;
+	struct function *function = &self->functions[request->tag];
+	uint8_t which = byte_reader_u8(request->reader);
+	uint8_t referenced = byte_reader_u8(request->reader);
+	struct pdu_tmf_request tmf = {
+		.lun = some_lun(request),
+		.itt = FUNCTION_TAG + request->tag,
+		.function = which % 14,
+		.referenced_task_tag = COMMAND_TAG + referenced % TAGS,
+		.ref_cmd_sn = self->cmd_sn + (uint32_t)(int8_t)which,
+		.immediate = (request->how & SAY_IMMEDIATE) == 0,
+	};
+
+	/* One at a time of each tag: the target need not keep them apart. */
+	request->data_bytes = function->pending ? NOTHING_TO_SEND : 0;
+	if (function->pending)
+		return;
+	request->how ^= SAY_IMMEDIATE;
+	tmf.cmd_sn = next_cmd_sn(request);
+	pdu_tmf_request_encode(&tmf, request->bhs);
+	*function = (struct function){.pending = true,
+				      .function = tmf.function,
+				      .lun = tmf.lun,
+				      .referenced = tmf.referenced_task_tag};
+	for (unsigned i = 0; i < TAGS; i++)
+		function->sent[i] = self->records[i].sent;
+}
+
+static void say_nop(struct request *request)
+{
+	struct pdu_nop_out nop = {
+		.itt = (request->how & SAY_NOT_FINAL) != 0 ? PDU_TAG_RESERVED : OTHER_TAG,
+		.ttt = (request->how & SAY_LONG) != 0 ? request->tag : PDU_TAG_RESERVED,
+		.immediate = (request->how & SAY_IMMEDIATE) != 0,
+	};
+
+	take_data(request, 4096);
+	nop.cmd_sn = next_cmd_sn(request);
+	pdu_nop_out_encode(&nop, request->bhs);
+}
+
+static void say_text(struct request *request)
+{
+	static const char *const texts[] = {"SendTargets=",
+					    "SendTargets=All",
+					    "MaxRecvDataSegmentLength=8192",
+					    "X-a=b",
+					    "=",
+					    "a"};
+	const char *text = texts[request->tag % ARRAY_SIZE(texts)];
+	struct pdu_text_request pdu = {
+		.itt = OTHER_TAG,
+		.ttt = (request->how & SAY_LONG) != 0 ? request->tag : PDU_TAG_RESERVED,
+		.immediate = (request->how & SAY_IMMEDIATE) != 0,
+		.final = (request->how & SAY_NOT_FINAL) == 0,
+		.cont = (request->how & SAY_OTHER_LUN) != 0,
+	};
+
+	request->self->data_max = DATA_MAX;
+	/* Perhaps with much behind it. */
+	if (request->tag >= TAGS / 2)
+		take_data(request, DATA_MAX);
+	if (request->data_bytes <= strlen(text))
+		request->data_bytes = (uint32_t)strlen(text) + 1;
+	memcpy(request->data, text, strlen(text) + 1);
+	pdu.cmd_sn = next_cmd_sn(request);
+	pdu_text_request_encode(&pdu, request->bhs);
+}
+
+static void say_logout(struct request *request)
+{
+	struct pdu_logout_request logout = {
+		.itt = OTHER_TAG,
+		.reason = request->tag % 4,
+		.immediate = (request->how & SAY_IMMEDIATE) != 0,
+	};
+
+	logout.cmd_sn = next_cmd_sn(request);
+	pdu_logout_request_encode(&logout, request->bhs);
+}
+
+/* Any header at all, but for tags that would be taken for ours. */
+static void say_anything(struct request *request)
+{
+	const uint8_t *raw = byte_reader_take(request->reader, PDU_BHS_BYTES);
+
+	if (raw != NULL)
+		memcpy(request->bhs, raw, PDU_BHS_BYTES);
+	if (pdu_opcode(request->bhs) == PDU_SCSI_COMMAND ||
+	    pdu_opcode(request->bhs) == PDU_TMF_REQUEST)
+		request->bhs[0] = PDU_SNACK_REQUEST;
+	request->bhs[4] &= 3; /* TotalAHSLength, in words. */
+	put_be32(request->bhs + 16, OTHER_TAG);
+	take_data(request, DATA_MAX);
+}
+
+/* -- What else happens -- */
+
+static void say_nothing(struct request *request)
+{
+	static const uint32_t waits_ms[] = {1, 300, 1000, 4000};
+
+	request->data_bytes = NOTHING_TO_SEND;
+	if ((request->how & SAY_HALF) != 0 && request->self->wire->session != NULL)
+		session_close(request->self->wire->session, request->tag % 2 == 0
+								    ? SESSION_CLOSE_ADMIN
+								    : SESSION_CLOSE_REINSTATED);
+	else if ((request->how & SAY_LONG) != 0)
+		request->self->wire->deaf ^= true;
+	else
+		fake.now_ns += waits_ms[request->tag % 4] * UINT64_C(1000000);
+}
+
+static void disks(struct request *request)
+{
+	static const int results[] = {0, -EIO, -ENOSPC, -EBUSY};
+	struct lun *lun = &fake.luns[request->how & 1];
+
+	request->data_bytes = NOTHING_TO_SEND;
+	fake.stuck[request->how & 1] = (request->how & 2) != 0;
+	lun->fail_res = results[request->tag % 4];
+	lun->fail_op = (enum lun_op)(request->tag / 4 % LUN_OP_COUNT);
+	lun->fail_after = request->how >> 5;
+}
+
+static void events(struct request *request)
+{
+	request->data_bytes = NOTHING_TO_SEND;
+	for (unsigned i = 0; i <= request->tag; i++)
+		(void)fake_event(request->how % FAKE_EVENTS, request->how / FAKE_EVENTS * 7u + 1);
+}
+
+static void settle(struct request *request)
+{
+	request->data_bytes = NOTHING_TO_SEND;
+	fake_settle((request->how & 1) != 0);
+}
+
+/* The attention of a fresh nexus, so that commands of the input do something. */
+static void clear_attention(struct initiator *self)
+{
+	struct request request = {.self = self};
+	struct pdu_scsi_command ready = {.final = true, .immediate = true, .itt = COMMAND_TAG};
+
+	for (unsigned i = 0; i < FAKE_LUNS; i++) {
+		ready.lun = (uint64_t)i << 48;
+		ready.cmd_sn = self->cmd_sn;
+		pdu_scsi_command_encode(&ready, request.bhs);
+		self->records[0].sent++;
+		send_request(&request);
+	}
+	self->records[0].many_luns = true;
+}
+
+static void (*const steps[])(struct request *request) = {
+	say_command, say_command, say_command,  say_data_out, say_data_out, say_function,
+	say_nop,     say_text,    say_logout,   say_anything, say_nothing,  disks,
+	events,      events,      say_function, settle,
+};
+
+static void step(struct byte_reader *reader)
+{
+	uint8_t what = byte_reader_u8(reader);
+	uint8_t how = byte_reader_u8(reader);
+	static struct request request;
+
+	memset(&request, 0, offsetof(struct request, data) + 64);
+	request.reader = reader;
+	request.self = &initiators[what >> 4 & 1];
+	request.how = how;
+	request.tag = what >> 5;
+	steps[what & 15](&request);
+	if (request.data_bytes != NOTHING_TO_SEND)
+		send_request(&request);
+}
+
+static const char *yes_or_no(unsigned bit)
+{
+	return bit != 0 ? "Yes" : "No";
+}
+
+static void begin(unsigned index, uint8_t flags)
+{
+	struct initiator *self = &initiators[index];
+	char keys[512];
+
+	*self = (struct initiator){
+		.wire = &fake.wires[index],
+		.cmd_sn = FIRST_CMD_SN,
+		.stat_sn = 1,
+		.exp_cmd_sn = FIRST_CMD_SN,
+		.max_cmd_sn = FIRST_CMD_SN - 1,
+		.data_max = (flags & 1) != 0 ? 512 : DATA_MAX,
+	};
+	(void)snprintf(keys, sizeof(keys),
+		       "HeaderDigest=%s\nDataDigest=%s\nInitialR2T=%s\nImmediateData=%s\n"
+		       "MaxRecvDataSegmentLength=%u\nMaxOutstandingR2T=%u\nFirstBurstLength=8192\n"
+		       "MaxBurstLength=16384\niSCSIProtocolLevel=2\n",
+		       (flags & 2) != 0 ? "CRC32C" : "None", (flags & 4) != 0 ? "CRC32C" : "None",
+		       yes_or_no(flags & 8), yes_or_no(flags & 16), self->data_max,
+		       1 + (flags >> 5 & 3u));
+	self->wire->heard = on_heard;
+	fake_connect(index, keys, FIRST_CMD_SN, &self->params);
+	clear_attention(self);
+}
+
+/* Whatever the input left, all of it ends when disks answer and the initiators go. */
+static void end(void)
+{
+	for (unsigned i = 0; i < FAKE_LUNS; i++) {
+		fake.stuck[i] = false;
+		fake.luns[i].fail_res = 0;
+	}
+	for (unsigned i = 0; i < WIRES; i++)
+		fake.wires[i].ended = true;
+	fake_settle(true);
+	fake.now_ns += UINT64_C(3600) * 1000000000;
+	fake_settle(true);
+	for (unsigned i = 0; i < WIRES; i++) {
+		fake.wires[i].deaf = false;
+		check(fake.wires[i].session == NULL);
+	}
+	fake_check_empty();
+	scsi_target_free(fake.target.scsi);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
+{
+	struct byte_reader reader = byte_reader_make(bytes, count);
+
+	loop_role_assume();
+	if (fake.user == NULL) {
+		log_set_level(LOG_LEVEL_ERROR);
+		fake_begin_server();
+	}
+	fake_begin_target();
+	for (unsigned i = 0; i < WIRES; i++)
+		begin(i, byte_reader_u8(&reader));
+	fake_settle(true);
+	while (!reader.failed && reader.left > 0)
+		step(&reader);
+	end();
+	return 0;
+}
