@@ -14,6 +14,7 @@
 #define ID_HEADER_BYTES 4u
 /* SPC-4 7.6.4.6: what follows the header has at least 20 bytes, in fours. */
 #define ID_REST_BYTES_MIN 20u
+#define ID_BYTES_MIN (ID_HEADER_BYTES + ID_REST_BYTES_MIN)
 /* FORMAT CODE 01b and PROTOCOL IDENTIFIER 5h. */
 #define ID_ISCSI_PORT 0x45u
 #define ID_SEPARATOR ",i,0x"
@@ -87,7 +88,7 @@ static enum pr_result parse_move(const uint8_t *list, size_t count, struct pr_re
 	out->move_port = get_be16(list + 18);
 	out->ids = list + LIST_BYTES;
 	out->ids_bytes = count - LIST_BYTES;
-	if (get_be32(list + 20) != out->ids_bytes)
+	if (out->ids_bytes < ID_BYTES_MIN || get_be32(list + 20) != out->ids_bytes)
 		return PR_BAD_LENGTH;
 	id = byte_reader_make(out->ids, out->ids_bytes);
 	*field = LIST_BYTES;

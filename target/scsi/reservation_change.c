@@ -33,9 +33,9 @@ void scsi_reservations_tell(struct scsi_switch *change, struct scsi_nexus *nexus
 	}
 	if ((marks & PR_ABORTED) == 0 || nexus->abort == NULL)
 		return;
-	/* SAM-5 5.14: who lost commands by another nexus hears of that, too. */
+	/* SAM-5 5.14: who lost commands by another nexus and gets no answers to them. */
 	if (nexus->abort(nexus->abort_arg, change->lu, reservations->sender) > 0 &&
-	    nexus != reservations->sender_nexus)
+	    nexus != reservations->sender_nexus && !scsi_lu_tells_aborted(change->lu))
 		scsi_nexus_raise(nexus, change->lu, SCSI_UA_COMMANDS_CLEARED);
 }
 

@@ -284,7 +284,7 @@ LOOP_ONLY bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const
 enum scsi_ua {
 	SCSI_UA_POWER_ON,                  /* 29h/00h */
 	SCSI_UA_BUS_DEVICE_RESET,          /* 29h/03h: LOGICAL UNIT RESET, TARGET RESET */
-	SCSI_UA_COMMANDS_CLEARED,          /* 2Fh/00h: CLEAR TASK SET by another initiator */
+	SCSI_UA_COMMANDS_CLEARED,          /* 2Fh/00h: by another initiator, TAS = 0 */
 	SCSI_UA_RESERVATIONS_PREEMPTED,    /* 2Ah/03h */
 	SCSI_UA_REGISTRATIONS_PREEMPTED,   /* 2Ah/05h */
 	SCSI_UA_RESERVATIONS_RELEASED,     /* 2Ah/04h */

@@ -182,12 +182,36 @@ Test(reservation, preempt_and_abort_aborts_the_victims)
 	cr_expect_eq(hosts.aborts[1], 0);
 	cr_expect_eq(hosts.aborts[2], 0);
 	cr_expect_eq(hosts.but, &hosts.rig.cmd);
-	EXPECT("told of the abort", host_attention(0), COMMANDS_CLEARED);
-	EXPECT("and of the loss", host_attention(0), LOST_REGISTRATION);
+	/* TASK ABORTED for each has told it of the abort (TAS = 1). */
+	EXPECT("told of the loss", host_attention(0), LOST_REGISTRATION);
 	/* Its own commands but this one, too, and without a unit attention. */
 	hosts.to_abort[1] = 3;
 	EXPECT("itself", host_pr_out(1, PREEMPT_AND_ABORT, 5, 'b', 'b', 0), 0);
 	cr_expect_eq(hosts.aborts[1], 1);
+	EXPECT("not told", host_attention(1), 0);
+	hosts_clear();
+}
+
+/* TAS = 0: there are no answers, so a unit attention says what became of the commands. */
+Test(reservation, preempt_and_abort_tells_who_gets_no_answers)
+{
+	uint8_t list[16] = {[4] = 0x0A, 0x0A, 0x22, 0x10, [12] = 0xFF, 0xFF};
+
+	hosts_init(NULL);
+	register_all();
+	EXPECT("MODE SELECT", host_do(2, CDB(0x15, 0x10, 0, 0, 16), list, sizeof(list)), 0);
+	for (unsigned i = 0; i < HOSTS; i++)
+		(void)host_attention(i);
+	EXPECT("RESERVE", host_pr_out(0, RESERVE, 5, 'a', 0, 0), 0);
+	hosts.to_abort[0] = 2;
+	EXPECT("PREEMPT AND ABORT", host_pr_out(1, PREEMPT_AND_ABORT, 5, 'b', 'a', 0), 0);
+	EXPECT("told of the abort", host_attention(0), COMMANDS_CLEARED);
+	EXPECT("and of the loss", host_attention(0), LOST_REGISTRATION);
+	/* Nothing of this one's was under way; itself it does not tell. */
+	EXPECT("PREEMPT AND ABORT", host_pr_out(1, PREEMPT_AND_ABORT, 5, 'b', 'c', 0), 0);
+	EXPECT("told of the loss only", host_attention(2), LOST_REGISTRATION);
+	hosts.to_abort[1] = 3;
+	EXPECT("itself", host_pr_out(1, PREEMPT_AND_ABORT, 5, 'b', 'b', 0), 0);
 	EXPECT("not told", host_attention(1), 0);
 	hosts_clear();
 }

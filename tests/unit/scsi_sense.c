@@ -183,6 +183,20 @@ static void meet_illegal_requests(void)
 	rig.lun_number = 0;
 }
 
+/* The task attribute ACA where there never is an ACA: SAM-5 8.6.5. */
+static void meet_invalid_message(void)
+{
+	loop_role_assume();
+	scsi_cmd_init(&rig.cmd);
+	rig.cmd.nexus = rig.nexus;
+	rig.cmd.loop = &rig.loop;
+	memset(rig.cmd.lun_field, 0, sizeof(rig.cmd.lun_field));
+	memset(rig.cmd.cdb, 0, SCSI_CDB_MAX);
+	rig.cmd.attribute = SCSI_ACA;
+	cr_assert_not(scsi_cmd_prepare(&rig.cmd));
+	meet_last();
+}
+
 static void meet_reservations(void)
 {
 	/* More initiator ports than there can be, in TransportIDs of 24 bytes. */
@@ -258,6 +272,7 @@ Test(scsi_sense, every_row_is_met)
 	rig_do(&rig, CDB(0x03, 0, 0, 0, 18), NULL, 0);
 	meet(rig.buffer[2], rig.buffer[12], rig.buffer[13]);
 	meet_illegal_requests();
+	meet_invalid_message();
 	meet_reservations();
 	meet_attentions();
 	meet_access_states();
