@@ -275,7 +275,8 @@ static void on_pdu(struct client *client, const struct rig_pdu *pdu)
 	else if (pdu->opcode == PDU_TMF_RESPONSE || pdu->opcode == PDU_NOP_IN)
 		on_awaited(client, pdu);
 	else
-		abort();
+		/* The target's farewell to a session that was told to end. */
+		assert(pdu->opcode == PDU_ASYNC_MESSAGE && client->dismissed);
 }
 
 /* False: nothing came for so long. */

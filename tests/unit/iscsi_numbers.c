@@ -27,7 +27,7 @@ static void end(void)
 
 static uint8_t manage(uint8_t function, uint64_t lun, uint32_t referenced)
 {
-	return peer_manage(&peer, &pdu, (struct rig_tmf){function, lun, referenced});
+	return peer_manage(&peer, &pdu, (struct rig_tmf){function, lun, referenced, 0});
 }
 
 /* -- numbers -- */
