@@ -1,8 +1,10 @@
 /*
  * The socket's place in the file system; see control_path.h.
  *
- * Whether a socket that lies there is somebody's is found out by connecting to it. Between that and
- * taking its place, nobody else may do the same, so the folder is locked meanwhile.
+ * Whether a socket that lies there is somebody's is found out by connecting to it: only one that
+ * refuses is nobody's. Between that and taking its place, no other daemon may do the same, so the
+ * folder is locked meanwhile; but whoever may read a folder may hold that lock for ever, so it is
+ * not waited for longer than a daemon that starts would hold it.
  */
 #include "target/ctl/control_path.h"
 
@@ -14,10 +16,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 /* Clients that the kernel holds until they are accepted. */
 #define BACKLOG 64
+/* Others that start hold the lock for a moment. */
+#define LOCK_TRIES 50
+#define LOCK_PAUSE_NS 20000000
 
 /* What the steps share. */
 struct claim {
@@ -79,6 +87,28 @@ static int judge_folder(const struct claim *claim, int folder)
 	return 0;
 }
 
+/* Who holds it for longer than a start takes is no daemon that starts, and shall not keep us. */
+static int lock_folder(const struct claim *claim, int folder)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+	int res = 0;
+
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(folder, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		res = -errno;
+		if (res != -EWOULDBLOCK && res != -EINTR)
+			return refuse(claim, res, "its folder cannot be locked", "name another");
+		(void)nanosleep(&pause, NULL);
+	}
+	log_warn(
+		"ctl",
+		"control-socket %s: another process keeps its folder locked; going on without that "
+		"lock, since it holds for no longer than a start",
+		claim->address.sun_path);
+	return 0;
+}
+
 static int open_folder(const struct claim *claim, int *out)
 {
 	int fd;
@@ -91,9 +121,8 @@ static int open_folder(const struct claim *claim, int *out)
 	if (fd < 0)
 		return refuse(claim, -errno, "its folder cannot be read", "name another");
 	res = judge_folder(claim, fd);
-	/* Held for a moment by others that start. */
-	if (res == 0 && flock(fd, LOCK_EX) != 0)
-		res = refuse(claim, -errno, "its folder cannot be locked", "name another");
+	if (res == 0)
+		res = lock_folder(claim, fd);
 	if (res == 0) {
 		*out = fd;
 	} else {
@@ -102,19 +131,38 @@ static int open_folder(const struct claim *claim, int *out)
 	return res;
 }
 
-/* 0: somebody listens; else why not. */
+/* 0: somebody listens; -ECONNREFUSED: nobody does any more; else it is no socket of a daemon. */
 static int probe(const struct claim *claim)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int res = 0;
 
 	if (fd < 0)
-		return 0;
+		return -errno;
 	if (connect(fd, (const struct sockaddr *)&claim->address, sizeof(claim->address)) != 0)
 		res = -errno;
 	(void)close(fd);
 	/* Its queue is full: it listens, and will take its time. */
 	return res == -EAGAIN ? 0 : res;
+}
+
+/* A socket lies there. */
+static int replace(const struct claim *claim)
+{
+	int res = probe(claim);
+
+	if (res == 0) {
+		return refuse_plainly(
+			claim, -EADDRINUSE,
+			"another ringsand serves it; stop that one (`ringsan status` asks "
+			"it), or give each a control-socket of its own");
+	}
+	/* Of another kind, or another user's: somebody may well use it. */
+	if (res != -ECONNREFUSED)
+		return refuse(claim, res, "a socket that is not ours", "name another");
+	if (unlink(claim->address.sun_path) != 0)
+		return refuse(claim, -errno, "a stale one cannot be removed", "remove it");
+	return 0;
 }
 
 static int remove_stale(const struct claim *claim)
@@ -130,15 +178,7 @@ static int remove_stale(const struct claim *claim)
 			claim, -EEXIST,
 			"there is a file that is no socket; remove it, or name another");
 	}
-	if (probe(claim) == 0) {
-		return refuse_plainly(
-			claim, -EADDRINUSE,
-			"another ringsand serves it; stop that one (`ringsan status` asks "
-			"it), or give each a control-socket of its own");
-	}
-	if (unlink(claim->address.sun_path) != 0)
-		return refuse(claim, -errno, "a stale one cannot be removed", "remove it");
-	return 0;
+	return replace(claim);
 }
 
 static int listen_at(const struct claim *claim, struct control_path *out)

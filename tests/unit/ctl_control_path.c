@@ -5,10 +5,14 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char dir[80];
@@ -108,4 +112,46 @@ Test(ctl_control_path, paths_that_are_refused)
 	memset(long_path, '/', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = '\0';
 	cr_expect_eq(control_path_claim(long_path, &path, why), -ENAMETOOLONG);
+}
+
+/* Of a kind that a daemon's is not, as /run/systemd/notify is: it is somebody's. */
+Test(ctl_control_path, sockets_of_others_stay)
+{
+	static const int kinds[] = {SOCK_DGRAM, SOCK_SEQPACKET};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char folder[100];
+	char why[CONTROL_WHY_BYTES];
+	struct control_path path;
+
+	(void)snprintf(folder, sizeof(folder), "%s/run", dir);
+	cr_assert_eq(mkdir(folder, 0700), 0);
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", name);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int fd = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC, 0);
+
+		cr_assert_geq(fd, 0);
+		cr_assert_eq(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+		cr_expect_eq(control_path_claim(name, &path, why), -EPROTOTYPE, "%s", why);
+		cr_expect_not_null(strstr(why, "not ours"), "%s", why);
+		cr_expect_eq(access(name, F_OK), 0);
+		(void)close(fd);
+		(void)unlink(name);
+	}
+}
+
+/* Whoever may read a folder may lock it, and forget it so. */
+Test(ctl_control_path, a_lock_of_others_keeps_nobody, .timeout = 60)
+{
+	char folder[100];
+	char why[CONTROL_WHY_BYTES];
+	struct control_path path;
+	int other;
+
+	(void)snprintf(folder, sizeof(folder), "%s/run", dir);
+	cr_assert_eq(mkdir(folder, 0755), 0);
+	other = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_eq(flock(other, LOCK_EX), 0);
+	cr_expect_eq(control_path_claim(name, &path, why), 0, "%s", why);
+	control_path_release(&path);
+	(void)close(other);
 }
