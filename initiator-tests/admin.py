@@ -1,9 +1,12 @@
 """The administrator's verbs beside running initiators (see admin.sh). Arguments: ringsan, its socket,
-the URL of a disk, the URL of the same disk through another portal group."""
+the URL of a disk, the URL of the same disk through another portal group; then, if that is the part
+wanted, the folder where its reservations are kept."""
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import initiator
 from cases import check, end, equal
@@ -17,7 +20,7 @@ def ringsan(*words):
     """A verb's answer as JSON, and its exit status."""
     done = subprocess.run([RINGSAN, *words, "--json", "--socket", SOCKET], capture_output=True,
                           timeout=60, check=False)
-    return json.loads(done.stdout), done.returncode
+    return json.loads(done.stdout or "null"), done.returncode
 
 
 def answer(*words):
@@ -62,7 +65,13 @@ def lun_row():
 def used(host):
     before = lun_row()["used_bytes"]
     equal("a write", 0, host.write(LUN, 0, bytes(range(256)) * 256).status)
-    equal("is seen in what is used", True, lun_row()["used_bytes"] >= before + 65536 - 4096)
+    # As of the last look at the pool; asking has the next one come soon.
+    for _ in range(600):
+        now = lun_row()["used_bytes"]
+        if now >= before + 65536 - 4096:
+            break
+        time.sleep(0.05)
+    check("is seen in what is used", now >= before + 65536 - 4096, (before, now))
     designator = host.inquiry(LUN, 0x83)
     check("the identity is what hosts see", bytes.fromhex(lun_row()["naa"][4:]) in
           designator, lun_row())
@@ -148,6 +157,26 @@ def refused():
     equal("an error is JSON, too", ("not-found", 1), (result["error"]["code"], status))
 
 
+def beside_stuck(fifo_folder):
+    """A change of reservations that meets a stuck disk: its file is a FIFO that nobody reads."""
+    host = open_host(1)
+    equal("REGISTER", 0, reserve_out(host, 0, new_key=1).status)
+    host.logout()
+    naa = lun_row()["naa"][4:]
+    os.mkfifo(f"{fifo_folder}/reservations-{naa}.new")
+    result, status = ringsan("reservations", "clear", TARGET, str(LUN), "--timeout", "1")
+    equal("clearing finds no end", (None, 3), (result, status))
+    row = lun_row()
+    equal("luns answers", ("unknown", None, True),
+          (row["reservation"], row["registrations"], row["online"]))
+    equal("what is not stuck as ever", None,
+          next(row for row in answer("luns", TARGET)["luns"] if row["lun"] == 1)["reservation"])
+    for _ in range(3):
+        equal("as often as it is asked", "unknown", lun_row()["reservation"])
+    equal("alua goes on", 1, len(answer("alua", "show", TARGET)["groups"]))
+    print(f"{fifo_folder}/reservations-{naa}.new", file=sys.stderr)
+
+
 def main():
     hosts = [open_host(1), open_host(2)]
     sessions(hosts)
@@ -163,4 +192,7 @@ def main():
     end()
 
 
+if len(sys.argv) > 5:
+    beside_stuck(sys.argv[5])
+    end()
 main()

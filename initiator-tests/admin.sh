@@ -78,4 +78,28 @@ verb 0 '^engine' status
 stop_ringsand
 verb 3 'no ringsand serves it' status
 case_equal 'the socket is gone with the daemon' '' "$(ls "$socket" 2>/dev/null)"
+
+# A request that waits for a disk that is stuck: others are answered, and the end flushes all LUNs
+# meanwhile, as the one tells whose flush fails.
+server=c
+echo 'fail flush EIO' >"$dir/rule"
+configure <<C
+target "$iqn" {
+	lun 0 { image = "$dir/c.img" size = 64M }
+	lun 1 { type = fault image = "$dir/d.img" size = 64M fault-control = "$dir/rule" }
+}
+C
+start_or_end
+limited python3 initiator-tests/admin.py "$ringsan" "$dir/c/ringsand.sock" "$(url 0)" - \
+	"$dir/c/state" 2>"$dir/fifo" || fail 'admin.py beside a stuck disk' 'see above'
+kill -TERM "${daemon[c]}"
+for ((tries = 0; tries < 300; tries++)); do
+	grep -q 'the last flush failed' "$(log_file)" && break
+	sleep 0.02
+done
+exec 9<>"$(tail -n 1 "$dir/fifo")"
+wait_ringsand "$stop_ms_max"
+exec 9<&-
+case_match 'LUNs are flushed while a request is stuck' 'lun 1: the last flush failed' "$(cat "$(log_file)")"
+case_equal 'no request was given up' '' "$(grep 'requests of the control socket' "$(log_file)")"
 cases_end

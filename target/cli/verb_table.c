@@ -19,7 +19,7 @@ const struct cli_verb cli_verbs[] = {
 	{ .words = { "luns" }, .request = "luns", .show = cli_show_luns,
 	  .help = "disks: identity, size, space, state, reservation",
 	  .arguments = { ANY_TARGET,
-			 { "quick", CLI_FLAG, true, "leave out what may wait for a disk" } } },
+			 { "quick", CLI_FLAG, true, "leave out reservations, wait for nothing" } } },
 	{ .words = { "alua", "show" }, .request = "alua-show", .show = cli_show_alua,
 	  .help = "target port groups and their states",
 	  .arguments = { ANY_TARGET } },

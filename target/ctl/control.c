@@ -415,7 +415,7 @@ void control_stop(struct control *control, void (*on_empty)(void *arg), void *ar
 		struct connection *connection = CONTAINER_OF(node, struct connection, link);
 
 		if (!connection->request.pending) {
-			connection_close(connection);
+			send_parting(connection);
 			wake(connection);
 		}
 	}

@@ -14,8 +14,7 @@
 
 static const struct control_parameter luns_parameters[] = {
 	{ TARGET_NAME, .optional = true },
-	/* Leave out what file systems have to be asked for, and what a change of reservations that
-	 * is under way would make wait. */
+	/* Leave out what a change of reservations that is under way makes wait. */
 	{ .name = "quick", .type = CONTROL_FLAG, .optional = true },
 };
 

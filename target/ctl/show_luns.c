@@ -1,18 +1,29 @@
 /*
- * The request `luns`: every LUN, or those of one target. Runs on the control loop, but for asking
- * file systems how much an image occupies, which may wait for a disk and so has a helper thread.
+ * The request `luns`: every LUN, or those of one target. Runs on the control loop. It asks no disk:
+ * what images occupy is as of the last look of those who watch pools (space.h).
  *
  * What a LUN's reservations are is asked for by a look at each that ever had any, all at once; each
- * look keeps what it has seen in its row, and the last one to end goes on.
+ * look keeps what it has seen in its row, and the last one to end answers. A change of reservations
+ * whose file meets a stuck disk keeps the looks behind it waiting, so after a while what has not
+ * been seen is "unknown", and the answer goes without it.
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
 
+#include "lun/space.h"
 #include "target/ctl/requests.h"
 #include "target/scsi/reservation_admin.h"
 
+/* A change of reservations takes as long as writing a small file durably. */
+#define LOOK_MS_MAX 2000u
+/* Surveys that were answered without all their looks, and wait for these: no more memory than that,
+ * however often somebody asks beside a stuck disk. */
+#define LEFT_BEHIND_MAX 4u
+
 #define NAA_TEXT_BYTES (4u + 2u * LUN_NAA_BYTES + 1u)
+
+static unsigned left_behind; /* The control loop's. */
 
 struct survey_of_luns;
 
@@ -20,19 +31,19 @@ struct row {
 	struct survey_of_luns *survey;
 	struct named_lun lun;
 	struct scsi_reservation_order look;
+	bool unknown;  /* Its reservations have not been seen. */
+	bool reserved; /* By RESERVE(6) or (10). */
 	enum pr_type type;
 	uint32_t registrations;
-	bool reserved; /* By RESERVE(6) or (10). */
-	char holder[PR_NAME_BYTES_MAX + 1];
-	bool has_used;
-	uint64_t used_bytes;
+	char *holder; /* Owned; NULL: nobody. */
 };
 
 struct survey_of_luns {
-	struct control_request *request;
+	struct control_request *request; /* NULL: it has been answered. */
+	struct loop *loop;
 	bool quick;
 	size_t looking; /* Looks under way, and one while they are started. */
-	struct loop_op usage;
+	struct loop_timer patience;
 	size_t count;
 	struct row rows[];
 };
@@ -48,13 +59,17 @@ static void naa_text(const struct lun_identity *identity, char out[NAA_TEXT_BYTE
 					 identity->naa[i]);
 }
 
-static json_t *used_json(const struct row *row)
+static json_t *used_json(const struct lun *lun)
 {
-	return row->has_used ? json_integer((json_int_t)row->used_bytes) : json_null();
+	struct lun_space space;
+
+	return lun_space(lun, &space) ? json_integer((json_int_t)space.used_bytes) : json_null();
 }
 
 static const char *reservation_name(const struct row *row)
 {
+	if (row->unknown)
+		return "unknown";
 	return row->reserved ? "reserve" : pr_type_name(row->type);
 }
 
@@ -69,10 +84,10 @@ static json_t *identity_json(const struct lun_identity *identity)
 static void add_reservation(json_t *to, const struct row *row)
 {
 	(void)json_object_set_new(to, "reservation", control_json_text(reservation_name(row)));
-	(void)json_object_set_new(to, "holder",
-				  control_json_text(row->holder[0] != '\0' ? row->holder : NULL));
+	(void)json_object_set_new(to, "holder", control_json_text(row->holder));
 	(void)json_object_set_new(to, "registrations",
-				  json_integer((json_int_t)row->registrations));
+				  row->unknown ? json_null()
+					       : json_integer((json_int_t)row->registrations));
 }
 
 static json_t *row_json(const struct survey_of_luns *survey, const struct row *row)
@@ -88,9 +103,9 @@ static json_t *row_json(const struct survey_of_luns *survey, const struct row *r
 			 at->target->name, "lun", (int)at->conf->number, "naa",
 			 identity_json(identity), "serial",
 			 control_json_text(identity->naa[0] != 0 ? identity->serial : NULL),
-			 "size_bytes", (json_int_t)state.size_bytes, "used_bytes", used_json(row),
-			 "block_bytes", (int)limits->logical_block_bytes, "online",
-			 (int)state.online, "read_only", (int)state.read_only, "reason",
+			 "size_bytes", (json_int_t)state.size_bytes, "used_bytes",
+			 used_json(at->lun), "block_bytes", (int)limits->logical_block_bytes,
+			 "online", (int)state.online, "read_only", (int)state.read_only, "reason",
 			 control_json_text(state.online ? NULL : state.offline_reason), "image",
 			 control_json_text(at->conf->image));
 	if (json != NULL && !survey->quick)
@@ -100,37 +115,21 @@ static json_t *row_json(const struct survey_of_luns *survey, const struct row *r
 
 static LOOP_ONLY void answer(struct survey_of_luns *survey)
 {
+	struct control_request *request = survey->request;
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < survey->count; i++)
 		(void)json_array_append_new(list, row_json(survey, &survey->rows[i]));
-	control_answer(survey->request, json_pack("{s:o}", "luns", list));
+	survey->request = NULL;
+	loop_timer_stop(survey->loop, &survey->patience);
+	control_answer(request, json_pack("{s:o}", "luns", list));
+}
+
+static void free_survey(struct survey_of_luns *survey)
+{
+	for (size_t i = 0; i < survey->count; i++)
+		free(survey->rows[i].holder);
 	free(survey);
-}
-
-/* -- What images occupy -- */
-
-/* On a helper thread: rows are this call's, and the configuration is constant. */
-static int measure(struct loop_op *op)
-{
-	struct survey_of_luns *survey = CONTAINER_OF(op, struct survey_of_luns, usage);
-
-	for (size_t i = 0; i < survey->count; i++) {
-		struct row *row = &survey->rows[i];
-		const char *image = row->lun.conf->image;
-		struct stat st;
-
-		row->has_used = image != NULL && stat(image, &st) == 0 && S_ISREG(st.st_mode);
-		if (row->has_used)
-			row->used_bytes = (uint64_t)st.st_blocks * 512u;
-	}
-	return 0;
-}
-
-static LOOP_ONLY void on_measured(struct loop_op *op, int res)
-{
-	(void)res;
-	answer(CONTAINER_OF(op, struct survey_of_luns, usage));
 }
 
 /* -- Reservations -- */
@@ -139,8 +138,18 @@ static LOOP_ONLY void look_ended(struct survey_of_luns *survey)
 {
 	if (--survey->looking > 0)
 		return;
-	loop_op_init(&survey->usage);
-	loop_call(control_loop(survey->request), &survey->usage, measure, on_measured);
+	if (survey->request != NULL) {
+		answer(survey);
+	} else {
+		left_behind--;
+	}
+	free_survey(survey);
+}
+
+static LOOP_ONLY void on_impatient(struct loop_timer *timer)
+{
+	left_behind++;
+	answer(CONTAINER_OF(timer, struct survey_of_luns, patience));
 }
 
 static void on_seen(struct scsi_reservation_order *order, const struct pr_state *state,
@@ -148,12 +157,12 @@ static void on_seen(struct scsi_reservation_order *order, const struct pr_state 
 {
 	struct row *row = CONTAINER_OF(order, struct row, look);
 
+	row->unknown = false;
 	row->type = state->type;
 	row->registrations = state->count;
 	row->reserved = reserved;
 	if (state->holder != PR_NOBODY)
-		(void)snprintf(row->holder, sizeof(row->holder), "%s",
-			       state->registrants[state->holder].nexus.initiator);
+		row->holder = strdup(state->registrants[state->holder].nexus.initiator);
 }
 
 static LOOP_ONLY void on_looked(struct scsi_reservation_order *order)
@@ -161,14 +170,29 @@ static LOOP_ONLY void on_looked(struct scsi_reservation_order *order)
 	look_ended(CONTAINER_OF(order, struct row, look)->survey);
 }
 
-static LOOP_ONLY void look(struct row *row, struct loop *loop)
+/* What is known to have none needs no look. */
+static LOOP_ONLY void look(struct row *row)
 {
+	struct survey_of_luns *survey = row->survey;
+
 	if (row->lun.lu == NULL || !scsi_reservations_known(row->lun.lu))
 		return;
-	row->survey->looking++;
+	row->unknown = true;
+	if (left_behind >= LEFT_BEHIND_MAX)
+		return;
+	survey->looking++;
 	row->look = (struct scsi_reservation_order){
-		.lu = row->lun.lu, .loop = loop, .seen = on_seen, .done = on_looked};
+		.lu = row->lun.lu, .loop = survey->loop, .seen = on_seen, .done = on_looked};
 	scsi_reservations_look(&row->look);
+}
+
+static LOOP_ONLY void look_at_all(struct survey_of_luns *survey)
+{
+	survey->looking = 1;
+	loop_timer_start(survey->loop, &survey->patience, LOOK_MS_MAX, on_impatient);
+	for (size_t i = 0; i < survey->count && !survey->quick; i++)
+		look(&survey->rows[i]);
+	look_ended(survey);
 }
 
 /* -- The request -- */
@@ -201,13 +225,8 @@ void request_luns(struct control_request *request)
 		return;
 	}
 	survey->request = request;
+	survey->loop = control_loop(request);
 	survey->quick = control_value(request, 1)->number != 0;
-	if (survey->quick) {
-		answer(survey);
-		return;
-	}
-	survey->looking = 1;
-	for (size_t i = 0; i < survey->count; i++)
-		look(&survey->rows[i], control_loop(request));
-	look_ended(survey);
+	space_hurry(runtime_of(request)->space);
+	look_at_all(survey);
 }

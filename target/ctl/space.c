@@ -309,18 +309,25 @@ static void on_timer(struct loop_timer *timer)
 
 /* -- Notes -- */
 
-static void on_note_taken(struct loop_msg *msg)
+/* If it rests, let it do so no longer than need be. */
+LOOP_ONLY static void wake(struct pool *pool)
 {
-	struct pool *pool = CONTAINER_OF(msg, struct pool, note);
 	uint64_t since_ms;
 
-	loop_role_assume();
-	pool->noted = true;
 	if (pool->stage != POOL_RESTING || pool->space->stopping)
 		return;
 	since_ms = (loop_now_ns(pool->space->loops.control) - pool->looked_ns) / 1000000u;
 	loop_timer_start(pool->space->loops.control, &pool->timer,
 			 since_ms < LOOK_MS_NOTED ? LOOK_MS_NOTED - since_ms : 0, on_timer);
+}
+
+static void on_note_taken(struct loop_msg *msg)
+{
+	struct pool *pool = CONTAINER_OF(msg, struct pool, note);
+
+	loop_role_assume();
+	pool->noted = true;
+	wake(pool);
 }
 
 static void on_note(struct lun_pool *which)
@@ -494,6 +501,14 @@ void space_start(struct space *space)
 	for (size_t i = 0; i < space->pool_count; i++) {
 		if (!list_is_empty(&space->pools[i].members))
 			rest(&space->pools[i], LOOK_MS_MIN);
+	}
+}
+
+void space_hurry(struct space *space)
+{
+	for (size_t i = 0; i < space->pool_count; i++) {
+		if (!list_is_empty(&space->pools[i].members))
+			wake(&space->pools[i]);
 	}
 }
 

@@ -34,6 +34,8 @@ int MUST_CHECK space_create(const struct conf *conf, struct space_loops loops,
 void space_set_lu(struct space *space, size_t index, struct scsi_lu *lu);
 /* Watch from now on. The control loop. */
 LOOP_ONLY void space_start(struct space *space);
+/* Somebody looks at the figures: have the next ones soon. It waits for nothing. */
+LOOP_ONLY void space_hurry(struct space *space);
 /* Watch no more; done(arg) runs, at once or later, when nothing is under way. The control loop. */
 LOOP_ONLY void space_stop(struct space *space, void (*done)(void *arg), void *arg);
 /* Before it was started, or after it has stopped, and no loop runs. NULL is allowed. */

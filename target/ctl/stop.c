@@ -39,9 +39,11 @@ struct stop {
 	void *context;
 	struct loop_timer timer;
 	uint64_t deadline_ns;
-	unsigned closing; /* Of logins, sessions and requests: who has not reported yet. */
+	unsigned closing; /* Of logins and sessions: who has not reported yet. */
 	size_t busy_luns;
-	bool space_stopped; /* No pool is being looked at. */
+	/* Both may wait for a disk, which is no reason not to flush the others. */
+	bool space_stopped;  /* No pool is being looked at. */
+	bool requests_ended; /* Of the control socket: all have been answered. */
 	bool failed;
 	bool over;
 	struct lun_stop luns[];
@@ -63,7 +65,8 @@ static LOOP_ONLY void finish(struct stop *stop, bool ok)
 
 static LOOP_ONLY void finish_if_all(struct stop *stop)
 {
-	if (stop->closing == 0 && stop->busy_luns == 0 && stop->space_stopped)
+	if (stop->closing == 0 && stop->busy_luns == 0 && stop->space_stopped &&
+	    stop->requests_ended)
 		finish(stop, !stop->failed);
 }
 
@@ -196,15 +199,24 @@ static LOOP_ONLY void on_space_stopped(void *arg)
 	finish_if_all(stop);
 }
 
+static LOOP_ONLY void on_requests_ended(void *arg)
+{
+	struct stop *stop = arg;
+
+	stop->requests_ended = true;
+	finish_if_all(stop);
+}
+
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 {
 	struct stop *stop = CONTAINER_OF(timer, struct stop, timer);
 
 	if (stop->closing > 0) {
-		log_error("ctl",
-			  "%u sessions and %u requests of the control socket have not ended in "
-			  "time; no LUN was flushed",
-			  registry_count(stop->runtime->server.registry),
+		log_error("ctl", "%u sessions have not ended in time; no LUN was flushed",
+			  registry_count(stop->runtime->server.registry));
+	}
+	if (!stop->requests_ended) {
+		log_error("ctl", "stuck: %u requests of the control socket have not ended in time",
 			  control_pending(stop->runtime->control));
 	}
 	if (!stop->space_stopped)
@@ -232,8 +244,8 @@ void stop_begin(struct stop *stop)
 	stop->deadline_ns = loop_now_ns(control_of(stop)) + STOP_DEADLINE_MS * UINT64_C(1000000);
 	loop_timer_start(control_of(stop), &stop->timer, STOP_DEADLINE_MS, on_deadline);
 	portal_set_stop(runtime->portal_set);
-	stop->closing = 3;
-	control_stop(runtime->control, on_closed, stop);
+	stop->closing = 2;
+	control_stop(runtime->control, on_requests_ended, stop);
 	login_service_stop(runtime->logins, on_closed, stop);
 	registry_close_all(runtime->server.registry, SESSION_CLOSE_SHUTDOWN, on_closed, stop);
 	space_stop(runtime->space, on_space_stopped, stop);

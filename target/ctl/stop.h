@@ -5,6 +5,8 @@
  *
  *     closing -> flushing and draining, each LUN by itself -> done
  *
+ * Requests of the control socket and looks at pools end beside all that.
+ *
  * Threads: the control loop's, but for the flushes, each of which runs on a data loop.
  * Read next: stop.c, daemon.h.
  */

@@ -17,7 +17,7 @@ struct late {
 };
 
 /* Of one block each, where there are blocks. */
-static const struct late lates[] = {
+static const struct late late_rows[] = {
 	{"WRITE(6)", {0x0A, 0, 0, 8, 1}},
 	{"WRITE(10)", {0x2A, 0, LBA_4, 0, 0, 1}},
 	{"WRITE(12)", {0xAA, 0, LBA_4, 0, 0, 0, 1}},
@@ -40,9 +40,9 @@ static const struct late lates[] = {
 
 static const struct late *late_of(const struct scsi_op *op)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(lates); i++) {
-		if (strcmp(lates[i].name, op->name) == 0)
-			return &lates[i];
+	for (size_t i = 0; i < ARRAY_SIZE(late_rows); i++) {
+		if (strcmp(late_rows[i].name, op->name) == 0)
+			return &late_rows[i];
 	}
 	cr_assert(false, "%s takes data and is not tested here", op->name);
 	return NULL;
