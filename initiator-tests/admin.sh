@@ -59,6 +59,17 @@ verb 2 'no such option' status --loud
 verb 2 'unknown command' stand
 verb 0 'usage: ringsan reservations clear' reservations clear --help
 
+case_equal 'an answer that cannot be written' 1 "$(
+	limited "$ringsan" status --json --socket "$socket" >/dev/full 2>"$dir/full"
+	echo $?
+)"
+case_match 'and says why' 'is the disk full' "$(cat "$dir/full")"
+verb 0 '^changed' alua set "$iqn" 2 optimized --preferred
+verb 0 "^$iqn +2 +optimized +yes" alua show
+verb 0 '^it was so already' alua set "$iqn" 2 optimized
+verb 0 '^changed' alua set --not-preferred "$iqn" 2 optimized
+verb 0 "^$iqn +2 +optimized +no" alua show "$iqn"
+
 # Whose the socket is.
 case_equal 'nobody else may use it' '600' "$(stat -c %a "$socket")"
 server=b configure "control-socket = \"$socket\"" <<C

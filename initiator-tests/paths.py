@@ -200,6 +200,14 @@ def administrator(near_url, far_url, path):
         groups, _ = report(hosts[2])
         equal(f"{state}: reported, by no host", (code, 2),
               (groups[2]["state"], groups[2]["cause"]))
+    for wanted in (1, 0):
+        answer = ask(path, "alua-set", target=target, group=2, state="non-optimized",
+                     preferred=bool(wanted))
+        equal(f"preferred {wanted}: answered", True, answer["changed"])
+        told_once(hosts, f"preferred {wanted}")
+        groups, _ = report(hosts[0])
+        equal(f"preferred {wanted}: reported", (1, wanted),
+              (groups[1]["preferred"], groups[2]["preferred"]))
     answer = ask(path, "alua-set", target=target, group=2, state="non-optimized")
     equal("the same again", False, answer["changed"])
     equal("tells nobody", 0, hosts[0].command(0, TEST_UNIT_READY).status)

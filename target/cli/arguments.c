@@ -126,6 +126,14 @@ static int take_timeout(struct cli_order *out, char error[CLI_ERROR_BYTES])
 	return 0;
 }
 
+static void set_flag(json_t *to, const struct cli_argument *argument)
+{
+	bool on = argument->kind == CLI_FLAG;
+
+	(void)json_object_set_new(to, on ? argument->name : argument->name + strlen("not-"),
+				  json_boolean(on));
+}
+
 static int take_option(struct cli_order *out, int option, char **argv, char error[CLI_ERROR_BYTES])
 {
 	int res = 0;
@@ -139,9 +147,7 @@ static int take_option(struct cli_order *out, int option, char **argv, char erro
 	} else if (option == 'h') {
 		out->help = true;
 	} else if (option >= OPTION_FLAG) {
-		(void)json_object_set_new(out->parameters,
-					  out->verb->arguments[option - OPTION_FLAG].name,
-					  json_true());
+		set_flag(out->parameters, &out->verb->arguments[option - OPTION_FLAG]);
 	} else {
 		res = complain(error,
 			       "%s: no such option, or its value is missing; --help lists "
@@ -160,7 +166,7 @@ static void make_options(const struct cli_verb *verb,
 
 	memcpy(options, common_options, sizeof(common_options));
 	for (unsigned i = 0; i < CLI_ARGUMENTS_MAX; i++) {
-		if (verb->arguments[i].name != NULL && verb->arguments[i].kind == CLI_FLAG)
+		if (verb->arguments[i].name != NULL && cli_is_flag(verb->arguments[i].kind))
 			options[count++] = (struct option){verb->arguments[i].name, no_argument,
 							   NULL, OPTION_FLAG + (int)i};
 	}
@@ -190,7 +196,7 @@ static int take_positionals(struct cli_order *out, int argc, char **argv,
 	for (unsigned i = 0; res == 0 && i < CLI_ARGUMENTS_MAX; i++) {
 		const struct cli_argument *argument = &out->verb->arguments[i];
 
-		if (argument->name == NULL || argument->kind == CLI_FLAG)
+		if (argument->name == NULL || cli_is_flag(argument->kind))
 			continue;
 		if (optind < argc) {
 			res = take_positional(out->parameters, argument, argv[optind++], error);
@@ -240,7 +246,7 @@ static void print_usage(FILE *to, const struct cli_verb *verb)
 	for (unsigned i = 0; i < CLI_ARGUMENTS_MAX && verb->arguments[i].name != NULL; i++) {
 		const struct cli_argument *argument = &verb->arguments[i];
 
-		if (argument->kind != CLI_FLAG)
+		if (!cli_is_flag(argument->kind))
 			(void)fprintf(to, argument->optional ? " [%s]" : " %s", argument->name);
 	}
 	(void)fprintf(to, "\n%s\n\n", verb->help);
@@ -252,8 +258,9 @@ void cli_help_verb(FILE *to, const struct cli_verb *verb)
 	for (unsigned i = 0; i < CLI_ARGUMENTS_MAX && verb->arguments[i].name != NULL; i++) {
 		const struct cli_argument *argument = &verb->arguments[i];
 
-		(void)fprintf(to, "  %s%-*s %s\n", argument->kind == CLI_FLAG ? "--" : "",
-			      argument->kind == CLI_FLAG ? 16 : 18, argument->name, argument->help);
+		(void)fprintf(to, "  %s%-*s %s\n", cli_is_flag(argument->kind) ? "--" : "",
+			      cli_is_flag(argument->kind) ? 16 : 18, argument->name,
+			      argument->help);
 	}
 	(void)fprintf(to,
 		      "  --json             print the answer as JSON, with sizes in bytes\n"

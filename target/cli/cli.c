@@ -62,8 +62,11 @@ static int run(const struct cli_order *order)
 	}
 	status = show(order, answer);
 	json_decref(answer);
-	/* A full disk must not pass for an answer. */
-	return fflush(stdout) == 0 ? status : CLI_EXIT_REFUSED;
+	/* A full disk must not pass for an answer, though what met it was flushed long before. */
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return status;
+	(void)fputs("ringsan: the answer cannot be written; is the disk full?\n", stderr);
+	return CLI_EXIT_REFUSED;
 }
 
 int cli_main(int argc, char **argv)

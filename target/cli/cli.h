@@ -25,8 +25,15 @@ enum cli_exit {
 enum cli_kind {
 	CLI_TEXT,
 	CLI_NUMBER,
-	CLI_FLAG, /* An option without a value; the others are positional. */
+	/* Options without a value; the others are positional. */
+	CLI_FLAG,
+	CLI_FLAG_OFF, /* "not-NAME": makes the parameter NAME false. */
 };
+
+static inline bool cli_is_flag(enum cli_kind kind)
+{
+	return kind == CLI_FLAG || kind == CLI_FLAG_OFF;
+}
 
 /* An argument on the command line, which becomes the parameter of its name. */
 struct cli_argument {

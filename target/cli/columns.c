@@ -39,12 +39,15 @@ static void seconds_text(json_int_t seconds, char out[COLUMN_CELL_BYTES])
 		(void)snprintf(out, COLUMN_CELL_BYTES, "%llds", seconds);
 }
 
+/* Control characters of ASCII, and those from U+0080 to U+009F, which are C2h and another byte. */
 static void plain_text(const char *text, char out[COLUMN_CELL_BYTES])
 {
 	(void)snprintf(out, COLUMN_CELL_BYTES, "%s", text);
 	for (char *at = out; *at != '\0'; at++) {
 		if ((unsigned char)*at < ' ' || *at == '\x7f')
 			*at = '?';
+		if (*at == '\xc2' && (unsigned char)at[1] < 0xA0)
+			memset(at, '?', at[1] != '\0' ? 2 : 1);
 	}
 }
 

@@ -31,6 +31,7 @@ static const struct control_parameter alua_set_parameters[] = {
 	{ TARGET_NAME },
 	{ .name = "group", .type = CONTROL_NUMBER, .min = 1, .max = UINT16_MAX },
 	{ .name = "state", .type = CONTROL_TEXT, .min = 1, .max = 32 },
+	{ .name = "preferred", .type = CONTROL_FLAG, .optional = true },
 };
 
 static const struct control_row rows[] = {

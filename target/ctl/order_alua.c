@@ -58,14 +58,28 @@ struct order {
 	struct scsi_access_change change;
 };
 
+static const char *preference_text(enum scsi_access_preference preference)
+{
+	if (preference == SCSI_PREFERENCE_KEEP)
+		return "";
+	return preference == SCSI_PREFERENCE_ON ? ", preferred" : ", not preferred";
+}
+
+static enum scsi_access_preference preference_of(const struct control_value *value)
+{
+	if (!value->given)
+		return SCSI_PREFERENCE_KEEP;
+	return value->number != 0 ? SCSI_PREFERENCE_ON : SCSI_PREFERENCE_OFF;
+}
+
 static LOOP_ONLY void on_done(struct scsi_access_change *change)
 {
 	struct order *order = CONTAINER_OF(change, struct order, change);
 
 	if (change->changed)
-		log_info("ctl", "%s: portal group %u: %s, by the administrator",
+		log_info("ctl", "%s: portal group %u: %s%s, by the administrator",
 			 order->target->name, (unsigned)change->tag,
-			 scsi_access_name(change->state));
+			 scsi_access_name(change->state), preference_text(change->preference));
 	control_answer(order->request, json_pack("{s:b}", "changed", (int)change->changed));
 	free(order);
 }
@@ -120,6 +134,7 @@ void request_alua_set(struct control_request *request)
 		.loop = control_loop(request),
 		.tag = (uint16_t)control_value(request, 1)->number,
 		.state = wanted,
+		.preference = preference_of(control_value(request, 3)),
 		.done = on_done,
 	};
 	start(order);

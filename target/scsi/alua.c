@@ -121,7 +121,7 @@ int scsi_target_set_group(struct scsi_target *target, uint16_t tag, enum scsi_ac
 		return -ENOENT;
 	if (scsi_access_name(state) == NULL)
 		return -EINVAL;
-	target->alua.preferred[group] = preferred;
+	scsi_alua_prefer(&target->alua.versions[0], group, preferred);
 	scsi_alua_set(&target->alua.versions[0], group, state, SCSI_ACCESS_UNCHANGED);
 	return 0;
 }
@@ -139,7 +139,7 @@ void scsi_alua_view(const struct scsi_target *target, const struct scsi_access_s
 	assert(index < target->port_count);
 	*out = (struct scsi_group_view){
 		.tag = target->ports[index],
-		.preferred = target->alua.preferred[index],
+		.preferred = atomic_load_explicit(&group->preferred, memory_order_relaxed) != 0,
 		.state = atomic_load_explicit(&group->access, memory_order_relaxed),
 		.cause = atomic_load_explicit(&group->cause, memory_order_relaxed),
 	};
@@ -160,6 +160,11 @@ void scsi_alua_set(struct scsi_access_states *next, unsigned group, enum scsi_ac
 	atomic_store_explicit(&next->groups[group].cause, (uint8_t)cause, memory_order_relaxed);
 }
 
+void scsi_alua_prefer(struct scsi_access_states *next, unsigned group, bool preferred)
+{
+	atomic_store_explicit(&next->groups[group].preferred, preferred, memory_order_relaxed);
+}
+
 struct scsi_access_states *scsi_alua_next(struct scsi_target *target)
 {
 	struct scsi_alua *alua = &target->alua;
@@ -169,6 +174,7 @@ struct scsi_access_states *scsi_alua_next(struct scsi_target *target)
 	for (unsigned i = 0; i < target->port_count; i++) {
 		scsi_target_group(target, i, &view);
 		scsi_alua_set(next, i, view.state, view.cause);
+		scsi_alua_prefer(next, i, view.preferred);
 	}
 	return next;
 }
@@ -202,17 +208,29 @@ static struct scsi_access_change *change_of(struct scsi_switch *change)
 	return CONTAINER_OF(change, struct scsi_access_change, change);
 }
 
+static bool wanted_preference(const struct scsi_access_change *mine, bool now)
+{
+	if (mine->preference == SCSI_PREFERENCE_KEEP)
+		return now;
+	return mine->preference == SCSI_PREFERENCE_ON;
+}
+
 static enum scsi_switch_step begin(struct scsi_switch *change)
 {
 	struct scsi_access_change *mine = change_of(change);
 	struct scsi_access_states *next;
 	struct scsi_group_view view;
+	bool preferred;
 
 	scsi_target_group(mine->target, mine->group, &view);
-	if (view.state == mine->state)
+	preferred = wanted_preference(mine, view.preferred);
+	if (view.state == mine->state && view.preferred == preferred)
 		return SCSI_SWITCH_END;
 	next = scsi_alua_next(mine->target);
-	scsi_alua_set(next, mine->group, mine->state, SCSI_ACCESS_BY_ADMINISTRATOR);
+	/* STATUS CODE tells of states alone. */
+	if (view.state != mine->state)
+		scsi_alua_set(next, mine->group, mine->state, SCSI_ACCESS_BY_ADMINISTRATOR);
+	scsi_alua_prefer(next, mine->group, preferred);
 	scsi_alua_publish(mine->target, next);
 	mine->changed = true;
 	return SCSI_SWITCH_PUBLISH;

@@ -69,12 +69,19 @@ unsigned scsi_target_group_count(const struct scsi_target *target);
 void scsi_target_group(const struct scsi_target *target, unsigned index,
 		       struct scsi_group_view *out);
 
+/* PREF of SPC-4 6.37: which of several groups in a state is the better one. */
+enum scsi_access_preference {
+	SCSI_PREFERENCE_KEEP,
+	SCSI_PREFERENCE_ON,
+	SCSI_PREFERENCE_OFF,
+};
+
 /*
  * The administrator changes the state of a group: to any state, at any time. It never waits for
  * I/O: what the image has already got goes on, and what has not (a write that waits for its data)
  * is refused where the new state does not serve it. When `done` runs, no loop acts on the old state
- * any more, and each nexus of the target has one 2Ah/06h for each logical unit, unless the state
- * was that already. Not kept beyond the end of the daemon (CHOICES.md).
+ * any more, and each nexus of the target has one 2Ah/06h for each logical unit, unless state and
+ * preference were that already. Not kept beyond the end of the daemon (CHOICES.md).
  */
 struct scsi_access_change {
 	/* Set before scsi_access_change_start; the record is scsi/'s until done. */
@@ -82,8 +89,9 @@ struct scsi_access_change {
 	struct loop *loop; /* Where done runs; the control loop will do. */
 	uint16_t tag;
 	enum scsi_access_state state;
+	enum scsi_access_preference preference;
 	void (*done)(struct scsi_access_change *change);
-	/* The result: false when the state was that already. */
+	/* The result: false when all was so already. */
 	bool changed;
 	/* Private to alua.c. */
 	unsigned group;

@@ -55,14 +55,14 @@ static inline const struct scsi_mode *scsi_lu_mode(const struct scsi_lu *lu)
  * for those who look without being a loop (scsi_target_group). */
 struct scsi_access_states {
 	struct scsi_group_state {
-		_Atomic uint8_t access; /* enum scsi_access_state */
-		_Atomic uint8_t cause;  /* enum scsi_access_cause */
+		_Atomic uint8_t access;    /* enum scsi_access_state */
+		_Atomic uint8_t cause;     /* enum scsi_access_cause */
+		_Atomic uint8_t preferred; /* 0 or 1 */
 	} groups[SCSI_TARGET_PORTS_MAX];
 };
 
 struct scsi_alua {
 	struct scsi_access_spec spec;
-	bool preferred[SCSI_TARGET_PORTS_MAX];
 	struct published now;
 	/* A switch has gone round before the next one begins, so two are enough. */
 	struct scsi_access_states versions[2];

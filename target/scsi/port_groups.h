@@ -30,6 +30,7 @@ void scsi_alua_view(const struct scsi_target *target, const struct scsi_access_s
 struct scsi_access_states *scsi_alua_next(struct scsi_target *target);
 void scsi_alua_set(struct scsi_access_states *next, unsigned group, enum scsi_access_state state,
 		   enum scsi_access_cause cause);
+void scsi_alua_prefer(struct scsi_access_states *next, unsigned group, bool preferred);
 /* Publish what scsi_alua_next answered. */
 void scsi_alua_publish(struct scsi_target *target, const struct scsi_access_states *next);
 /* Of every nexus, when a switch has published: it learns of the state and, unless it has asked for

@@ -41,6 +41,10 @@ static const struct {
 	{"luns a --json --quick", "luns", "{\"quick\":true,\"target\":\"a\"}"},
 	{"alua set a 7 standby", "alua-set",
 	 "{\"group\":7,\"state\":\"standby\",\"target\":\"a\"}"},
+	{"alua set --not-preferred a 7 standby", "alua-set",
+	 "{\"group\":7,\"preferred\":false,\"state\":\"standby\",\"target\":\"a\"}"},
+	{"alua set a 7 standby --preferred", "alua-set",
+	 "{\"group\":7,\"preferred\":true,\"state\":\"standby\",\"target\":\"a\"}"},
 	{"alua --json show", NULL, NULL},
 	{"reservations clear --socket /x a 0", "reservations-clear",
 	 "{\"lun\":0,\"target\":\"a\"}"},
@@ -155,6 +159,8 @@ static const struct {
 } cells[] = {
 	{COLUMN_TEXT, "\"abc\"", "abc"},
 	{COLUMN_TEXT, "\"a\\u001b[2Jz\\u007f\"", "a?[2Jz?"},
+	/* CSI as one character, which terminals obey, too; and one that is none of those. */
+	{COLUMN_TEXT, "\"a\\u009b2J\\u00fc\"", "a??2J\u00fc"},
 	{COLUMN_TEXT, "null", "-"},
 	{COLUMN_TEXT, "1", "-"},
 	{COLUMN_NUMBER, "0", "0"},

@@ -82,13 +82,15 @@ static void on_done(struct scsi_access_change *change)
 	CONTAINER_OF(change, struct outcome, change)->done++;
 }
 
-/* The administrator's word; answers whether the state became another. */
-static bool set_state(uint16_t tag, enum scsi_access_state state)
+/* The administrator's word; answers whether anything became another. */
+static bool set_both(uint16_t tag, enum scsi_access_state state,
+		     enum scsi_access_preference preference)
 {
 	struct outcome outcome = {.change = {.target = hosts.rig.target,
 					     .loop = &hosts.rig.loop,
 					     .tag = tag,
 					     .state = state,
+					     .preference = preference,
 					     .done = on_done}};
 
 	loop_role_assume();
@@ -97,6 +99,11 @@ static bool set_state(uint16_t tag, enum scsi_access_state state)
 	fake_run(&hosts.rig);
 	cr_assert_eq(outcome.done, 1);
 	return outcome.change.changed;
+}
+
+static bool set_state(uint16_t tag, enum scsi_access_state state)
+{
+	return set_both(tag, state, SCSI_PREFERENCE_KEEP);
 }
 
 static void forget_attentions(void)
@@ -368,6 +375,39 @@ Test(scsi_alua, every_nexus_is_told_once)
 	cr_expect(!set_state(2, SCSI_ACCESS_STANDBY), "it is so already");
 	for (unsigned i = 0; i < HOSTS; i++)
 		cr_expect_eq(host_attention(i), 0);
+	hosts_clear();
+}
+
+/* PREF while loops run: hosts look again, and STATUS CODE stays what it was of the state. */
+Test(scsi_alua, preference_changes_alone)
+{
+	static const struct {
+		enum scsi_access_preference preference;
+		bool changes;
+		uint8_t shown;
+	} cases[] = {
+		{SCSI_PREFERENCE_OFF, false, 0x00}, {SCSI_PREFERENCE_ON, true, 0x80},
+		{SCSI_PREFERENCE_ON, false, 0x80},  {SCSI_PREFERENCE_KEEP, false, 0x80},
+		{SCSI_PREFERENCE_OFF, true, 0x00},
+	};
+
+	hosts_init(NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		cr_expect_eq(set_both(2, SCSI_ACCESS_OPTIMIZED, cases[i].preference),
+			     cases[i].changes, "%zu", i);
+		for (unsigned j = 0; j < HOSTS; j++)
+			cr_expect_eq(host_attention(j), cases[i].changes ? CHANGED : 0, "%zu", i);
+		host_is(0);
+		report(0, 255);
+		cr_expect_eq(hosts.rig.buffer[4 + 12], cases[i].shown, "%zu", i);
+		cr_expect_eq(hosts.rig.buffer[4 + 12 + 5], 0, "%zu", i);
+	}
+	/* With a state, and kept through what a host asks for. */
+	cr_expect(set_both(2, SCSI_ACCESS_STANDBY, SCSI_PREFERENCE_ON));
+	forget_attentions();
+	cr_expect_eq(set_groups(0, (const uint8_t[8]){[4] = 1, [7] = 2}, 8), 0);
+	report(0, 255);
+	cr_expect_eq(hosts.rig.buffer[4 + 12], 0x81);
 	hosts_clear();
 }
 
