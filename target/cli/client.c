@@ -115,7 +115,7 @@ static int read_message(struct client *client, json_t **out)
 /* `hello`, or why we are not let in. */
 static int read_hello(struct client *client, json_t **answer)
 {
-	json_t *hello;
+	json_t *hello = NULL;
 	int protocol;
 	int res = read_message(client, &hello);
 
@@ -181,6 +181,7 @@ static int read_answer(struct client *client, json_t **answer)
 	return res;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written by fail(). */
 int client_ask(const struct client_question *question, json_t **answer,
 	       char error[CLIENT_ERROR_BYTES])
 {

@@ -204,6 +204,7 @@ static int listen_at(const struct claim *claim, struct control_path *out)
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): written by refuse(). */
 int control_path_claim(const char *name, struct control_path *out, char why[CONTROL_WHY_BYTES])
 {
 	struct claim claim = {.why = why};

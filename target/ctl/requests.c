@@ -5,6 +5,7 @@
  */
 #include "target/ctl/requests.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <strings.h>
 
@@ -51,6 +52,7 @@ bool request_lun(struct control_request *request, struct named_lun *out)
 
 	if (!request_target(request, &target))
 		return false;
+	assert(target != NULL); /* Those that name a LUN must name its target. */
 	while (lun_walk_next(&walk, out)) {
 		if (out->target == target && out->conf->number == number)
 			return true;
