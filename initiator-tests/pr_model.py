@@ -1,10 +1,12 @@
-"""What SPC-4 5.13 says of persistent reservations, as a value, and whether a history agrees with it.
+"""What SPC-4 5.13 says of persistent reservations and SPC-2 5.5 of RESERVE and RELEASE, as a value, and
+whether a history agrees with it.
 
 Written from the standard's text and nothing else: the judge of reservations.py. A nexus is a pair of
 initiator port name and target port. A history is a list of events of several nexuses, each with the
-times at which its command was sent and its answer came.
+times at which its command was sent and its answer came. What RESERVE reserved ends with the session, so
+the loss of one is an event, too: from the end of the connection to the next login.
 
-PERSISTENT RESERVE IN and OUT must agree with one order of all of them in which each stands between its
+PERSISTENT RESERVE IN and OUT, RESERVE and RELEASE must agree with one order of all of them in which each stands between its
 sending and its answer; where the answer was lost it stands anywhere later, or nowhere. Other commands
 do not join that order: SPC-4 5.13.11.2.4.3 lets a command that meets a PERSISTENT RESERVE OUT under way
 see the reservation before it or after it, each nexus for itself. So each nexus has a view, which moves
@@ -19,9 +21,11 @@ NEVER = float("inf")
 
 GOOD, CONFLICT, LOST = "good", "conflict", "lost"
 BAD_CDB, BAD_LIST, BAD_RELEASE = "05/24/00", "05/26/00", "05/26/04"
-POWER_ON, CLEARED = "06/29/00", "06/2f/00"
+POWER_ON = "06/29/00"
 PREEMPTED_RESERVATION, PREEMPTED_REGISTRATION, RELEASED = "06/2a/03", "06/2a/05", "06/2a/04"
-ATTENTIONS = (POWER_ON, CLEARED, PREEMPTED_RESERVATION, PREEMPTED_REGISTRATION, RELEASED)
+ATTENTIONS = (POWER_ON, PREEMPTED_RESERVATION, PREEMPTED_REGISTRATION, RELEASED)
+# Kinds of events that stand in the one order.
+ORDERED = ("in", "out", "reserve", "release", "loss")
 
 
 class State(NamedTuple):
@@ -29,13 +33,24 @@ class State(NamedTuple):
     type: int = 0
     holder: tuple = None
     keys: tuple = ()  # Sorted pairs of nexus and key.
+    reserved: tuple = None  # Who holds RESERVE(6) or (10).
 
     def holds(self, nexus):
         registered = nexus in dict(self.keys)
         return self.type != 0 and registered and (self.type in (WE_AR, EA_AR)
                                                   or self.holder == nexus)
 
+    def shuts_out(self, nexus):
+        """RESERVE of another."""
+        return self.reserved not in (None, nexus)
+
+    def includes(self, nexus):
+        """SPC-4 5.13.3: RESERVE and RELEASE of such a nexus succeed, and do nothing."""
+        return self.holds(nexus) or (self.type not in (0, WE, EA) and nexus in dict(self.keys))
+
     def allows(self, nexus, write):
+        if self.shuts_out(nexus):
+            return False
         if self.type == 0 or (not write and self.type in (WE, WE_RO, WE_AR)):
             return True
         if self.type in (WE, EA):
@@ -66,7 +81,6 @@ class Change:
         self.type, self.holder = state.type, state.holder
         self.counts = False
         self.told = {}
-        self.aborted = set()
 
     def tell(self, attention):
         for nexus in self.keys:
@@ -168,8 +182,6 @@ class Change:
         named = [n for n, key in self.keys.items() if out.action_key in (0, key)]
         if not named:
             return CONFLICT
-        if out.action == PREEMPT_AND_ABORT:
-            self.aborted = set(named)
         for nexus in named:
             if nexus != out.nexus:
                 self.told.setdefault(nexus, set()).add(PREEMPTED_REGISTRATION)
@@ -212,26 +224,53 @@ class Change:
 
 
 def apply(state, out, ports):
-    """(result, next state, attentions by nexus, nexuses whose commands are aborted)"""
+    """(result, next state, attentions by nexus)"""
     change = Change(state, out, ports)
     result = change.run()
     if result != GOOD:
-        return result, state, {}, set()
-    return result, change.state(), change.told, change.aborted
+        return result, state, {}
+    return result, change.state(), change.told
+
+
+def judge_reserve(state, event):
+    """RESERVE and RELEASE: (result, next state)"""
+    if state.keys:
+        return GOOD if state.includes(event.nexus) else CONFLICT, state
+    if event.kind == "reserve" and not state.shuts_out(event.nexus):
+        return GOOD, state._replace(reserved=event.nexus)
+    if event.kind == "reserve":
+        return CONFLICT, state
+    return GOOD, end_session(state, event.nexus)
+
+
+def end_session(state, nexus):
+    return state._replace(reserved=None) if state.reserved == nexus else state
+
+
+def outcome(state, event, ports):
+    """What an event of the one order makes of a state; as apply."""
+    if event.kind == "loss":
+        return GOOD, end_session(state, event.nexus), {}
+    if event.kind in ("reserve", "release"):
+        return *judge_reserve(state, event), {}
+    if state.reserved is not None:
+        return CONFLICT, state, {}
+    return apply(state, event.request, ports)
 
 
 class Event:
     """One command of a nexus. kind: "out", "in" (request: None, result: GOOD, found: what it read),
-    "read", "write", "ready", "login"."""
+    "reserve", "release", "read", "write", "ready", "login"; or the "loss" of its session."""
 
     def __init__(self, nexus, kind, request=None, sent=0):
         self.nexus, self.kind, self.request, self.sent = nexus, kind, request, sent
         self.answered, self.result, self.found = NEVER, LOST, None
+        self.loss = None  # The loss of the session that it came through.
 
     def is_ordered(self):
         """It takes part in the one order of all nexuses."""
-        return self.kind in ("in", "out") and self.result not in ATTENTIONS and (
-            self.kind == "out" or self.result != LOST)
+        return self.kind in ORDERED and self.result not in ATTENTIONS and (
+            self.kind != "in" or self.result != LOST)
 
     def __repr__(self):
         return (f"{self.sent}..{self.answered} {self.nexus} {self.kind} {self.request or ''} "
@@ -243,7 +282,6 @@ class Step(NamedTuple):
     event: Event
     state: State
     told: dict
-    aborted: set
 
 
 class Judge:
@@ -255,7 +293,7 @@ class Judge:
         self.left = looks_max
         self.dead = set()
         self.by_nexus = {}
-        for event in sorted(events, key=lambda e: e.sent):
+        for event in sorted((e for e in events if e.kind != "loss"), key=lambda e: e.sent):
             self.by_nexus.setdefault(event.nexus, []).append(event)
 
     def explain(self):
@@ -269,6 +307,11 @@ class Judge:
             not placed >> i & 1 and other.answered < event.sent
             for i, other in enumerate(self.ordered))
 
+    def is_too_late(self, event, placed):
+        """What its session sent can reserve nothing when that is gone."""
+        return event.kind == "reserve" and event.loss in self.ordered and (
+            placed >> self.ordered.index(event.loss) & 1 == 1)
+
     def place_the_still(self, state, placed):
         """What can change nothing, and agrees with this state, stands here: it hinders no other. Not a
         command that ended well and would change nothing here: elsewhere it may."""
@@ -278,11 +321,13 @@ class Judge:
             for i, event in enumerate(self.ordered):
                 if not self.may_be_next(i, placed):
                     continue
-                if event.kind == "in":
+                if event.kind == "in" and event.result == GOOD:
                     agrees = event.found == state
+                elif event.kind == "in":
+                    agrees = event.result == CONFLICT and state.reserved is not None
                 else:
-                    agrees = event.result not in (GOOD, LOST) and event.result == apply(
-                        state, event.request, self.ports)[0]
+                    agrees = event.result not in (GOOD, LOST) and event.result == outcome(
+                        state, event, self.ports)[0]
                 if agrees:
                     placed |= 1 << i
                     again = True
@@ -290,11 +335,11 @@ class Judge:
 
     def candidates(self, state, placed):
         for i, event in enumerate(self.ordered):
-            if event.kind == "in" or not self.may_be_next(i, placed):
+            if event.kind == "in" or not self.may_be_next(i, placed) or self.is_too_late(event, placed):
                 continue
-            result, after, told, aborted = apply(state, event.request, self.ports)
+            result, after, told = outcome(state, event, self.ports)
             if event.result == result == GOOD or (event.result == LOST and after != state):
-                yield placed | 1 << i, Step(event, after, told, aborted)
+                yield placed | 1 << i, Step(event, after, told)
 
     def is_complete(self, placed):
         return all(placed >> i & 1 or e.result == LOST for i, e in enumerate(self.ordered))
@@ -361,8 +406,6 @@ class Judge:
             if k < len(steps):
                 more = pending | steps[k].told.get(nexus, set())
                 work.append((k + 1, frozenset(more)))
-                if nexus in steps[k].aborted and nexus != steps[k].event.nexus:
-                    work.append((k + 1, frozenset(more | {CLEARED})))
         return {(k, pending) for k, pending in reached if low <= k}
 
     @staticmethod
@@ -372,10 +415,12 @@ class Judge:
             return [frozenset()] if event.result == POWER_ON else []
         if event.kind in ("read", "write") and not state.allows(event.nexus, event.kind == "write"):
             return [pending] if event.result == CONFLICT else []
+        if event.kind in ("in", "out", "ready") and state.shuts_out(event.nexus):
+            return [pending] if event.result == CONFLICT else []
         for attention in ATTENTIONS:
             if attention in pending:
                 return [pending - {attention}] if event.result == attention else []
-        if event.kind in ("in", "out") or event.result == GOOD:
+        if event.kind in ORDERED or event.result == GOOD:
             return [pending] if event.result not in ATTENTIONS else []
         return []
 
@@ -436,6 +481,35 @@ def selftest(report):
              history((b, "out", preempt, 0, 10, GOOD),
                      (a, "out", Out(a, PREEMPT, 1, 2, WE), 0, 10, GOOD)))):
         found = Judge(held, events, (1, 2)).explain() is not None
+        report(f"the judge: {name}", explains, found)
+    selftest_reserve(report, a, b)
+
+
+def selftest_reserve(report, a, b):
+    def of(nexus, kind, sent, answered, result=GOOD, request=None):
+        return nexus, kind, request, sent, answered, result
+
+    register = Out(b, REGISTER, 0, 2)
+    for name, explains, rows in (
+            ("a write beside RESERVE of another", False,
+             (of(a, "reserve", 0, 1), of(b, "write", 2, 3))),
+            ("one behind RELEASE", True,
+             (of(a, "reserve", 0, 1), of(a, "release", 2, 3), of(b, "write", 4, 5))),
+            ("RELEASE of another, which frees nothing", False,
+             (of(a, "reserve", 0, 1), of(b, "release", 2, 3), of(b, "write", 4, 5))),
+            ("RESERVE twice", False, (of(a, "reserve", 0, 1), of(b, "reserve", 0, 1))),
+            ("RESERVE that conflicts with nothing", False, (of(a, "reserve", 0, 1, CONFLICT),)),
+            ("REGISTER beside RESERVE", False,
+             (of(a, "reserve", 0, 1), of(b, "out", 2, 3, GOOD, register))),
+            ("RESERVE beside a registration", False,
+             (of(b, "out", 0, 1, GOOD, register), of(a, "reserve", 2, 3))),
+            ("RESERVE that ends with its session", True,
+             (of(a, "reserve", 0, 1), of(a, "loss", 2, 5), of(b, "write", 4, 5))),
+            ("and no earlier", False,
+             (of(a, "reserve", 0, 1), of(a, "loss", 4, 5), of(b, "write", 2, 3))),
+            ("and no later", False,
+             (of(a, "reserve", 0, 1), of(a, "loss", 2, 3), of(b, "write", 4, 5, CONFLICT)))):
+        found = Judge(State(), history(*rows), (1, 2)).explain() is not None
         report(f"the judge: {name}", explains, found)
 
 
