@@ -60,28 +60,19 @@ void order_resume(struct task *task)
 		window_wait(task);
 }
 
-void order_enter(struct task *task)
+void order_move(struct task *task, enum task_stage stage)
 {
 	struct session_lun *lun = task->lun;
+	unsigned begins = stage == TASK_RUNNING;
+	unsigned ends = task->stage == TASK_RUNNING;
 
-	if (task->stage == TASK_BLOCKED) {
+	lun->running = (uint16_t)(lun->running + begins - ends);
+	if (is_fence(task))
+		lun->fences = (uint16_t)(lun->fences + begins - ends);
+	if (stage == TASK_BLOCKED)
 		lun->blocked++;
-	} else {
-		lun->running++;
-		lun->fences += is_fence(task);
-	}
-}
-
-void order_leave(struct task *task)
-{
-	struct session_lun *lun = task->lun;
-
-	if (task->stage == TASK_BLOCKED) {
+	if (task->stage == TASK_BLOCKED)
 		lun->blocked--;
-	} else {
-		lun->running--;
-		lun->fences -= is_fence(task);
-	}
-	if (lun->blocked > 0)
+	if (lun->blocked > 0 && stage != TASK_BLOCKED)
 		iscsi_loop_feed(task->home);
 }

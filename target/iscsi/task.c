@@ -23,42 +23,34 @@ static const uint8_t edges[TASK_STAGE_COUNT] = {
 	[TASK_ABORTED] = 1u << TASK_FREE,
 };
 
-/* The list that a task of a stage is in. */
-static struct list_node *stage_list(struct task *task)
+/* The session's list that a task of a stage is in; 0: none. */
+static const uint16_t list_of[TASK_STAGE_COUNT] = {
+	[TASK_RECEIVING] = offsetof(struct session, tasks),
+	[TASK_HELD] = offsetof(struct session, held),
+	[TASK_BLOCKED] = offsetof(struct session, blocked),
+	[TASK_RUNNING] = offsetof(struct session, tasks),
+	[TASK_RESPONDING] = offsetof(struct session, tasks),
+	[TASK_DRAINING] = offsetof(struct session, draining),
+};
+
+static void relink(struct task *task, enum task_stage stage)
 {
-	switch (task->stage) {
-	case TASK_HELD:
-		return &task->session->held;
-	case TASK_BLOCKED:
-		return &task->session->blocked;
-	case TASK_DRAINING:
-		return &task->session->draining;
-	case TASK_ABORTED:
-		return &task->home->aborted;
-	case TASK_FREE:
-		return NULL;
-	case TASK_RECEIVING:
-	case TASK_RUNNING:
-	case TASK_RESPONDING:
-	case TASK_STAGE_COUNT:
-	default:
-		return &task->session->tasks;
-	}
+	list_remove(&task->link);
+	if (stage == TASK_ABORTED)
+		list_append(&task->home->aborted, &task->link);
+	else if (list_of[stage] != 0)
+		list_append((void *)((uint8_t *)task->session + list_of[stage]), &task->link);
 }
 
 void task_move(struct task *task, enum task_stage stage)
 {
 	assert(edges[task->stage] & 1u << stage);
-	if (task->stage == TASK_BLOCKED || task->stage == TASK_RUNNING)
-		order_leave(task);
+	if (((1u << task->stage | 1u << stage) & ORDER_STAGES) != 0)
+		order_move(task, stage);
+	/* From stage to stage it mostly stays where it is. */
+	if (list_of[task->stage] != list_of[stage] || list_of[stage] == 0)
+		relink(task, stage);
 	task->stage = stage;
-	if (stage == TASK_BLOCKED || stage == TASK_RUNNING)
-		order_enter(task);
-	list_remove(&task->link);
-	struct list_node *list = stage_list(task);
-
-	if (list != NULL)
-		list_append(list, &task->link);
 }
 
 static struct list_node *tag_bucket(struct session *session, uint32_t itt)

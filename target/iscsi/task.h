@@ -186,9 +186,10 @@ bool order_permits(const struct task *task);
 LOOP_ONLY void order_wait(struct task *task);
 /* Its turn may have come. */
 LOOP_ONLY void order_resume(struct task *task);
-/* It begins, or has ended. */
-LOOP_ONLY void order_enter(struct task *task);
-LOOP_ONLY void order_leave(struct task *task);
+/* Stages in which it counts. */
+#define ORDER_STAGES (1u << TASK_BLOCKED | 1u << TASK_RUNNING)
+/* It comes into one of them, or leaves one; its stage is still the old one. */
+LOOP_ONLY void order_move(struct task *task, enum task_stage stage);
 
 /* -- windows (window.c) -- */
 
