@@ -52,9 +52,10 @@ void order_wait(struct task *task)
 	window_wait(task);
 }
 
+/* Not while data land in its window, which running it may give back or pass on: their end calls. */
 void order_resume(struct task *task)
 {
-	if (order_permits(task))
+	if (!task->receiving && order_permits(task))
 		task_run(task);
 	else
 		window_wait(task);

@@ -384,6 +384,8 @@ void data_out_on_end(struct conn *conn)
 		book(task, conn->rx.r2t, pdu);
 	if (task->stage == TASK_RUNNING)
 		task_write(task);
+	else if (task->stage == TASK_BLOCKED)
+		iscsi_loop_feed(task->home);
 	else if (task->dropped)
 		task_settle(task);
 }

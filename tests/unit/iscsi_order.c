@@ -133,3 +133,100 @@ Test(manage, aca_is_refused)
 	peer_read_is_good(&peer, 0);
 	end();
 }
+
+/* -- data that are on their way while their command waits -- */
+
+/* One unsolicited Data-Out, and of the next one the header and the first part of its data. */
+static void begin_data_out(uint32_t itt, uint32_t part_bytes)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	struct pdu_data_out out = {.itt = itt, .ttt = PDU_TAG_RESERVED};
+
+	pdu_data_out_encode(&out, bhs);
+	peer_send(&peer, bhs, data, part_bytes);
+	out.data_sn = 1;
+	out.buffer_offset = part_bytes;
+	out.data_len_bytes = (uint32_t)sizeof(data) - part_bytes;
+	out.final = true;
+	pdu_data_out_encode(&out, bhs);
+	peer_write(&peer, bhs, sizeof(bhs));
+	peer_write(&peer, data + part_bytes, part_bytes);
+}
+
+/* Data-Out for an R2T, PDUs `from` to `to`. */
+static void send_segments(struct peer *of, struct rig_burst burst, const uint8_t *from_data,
+			  uint32_t from, uint32_t to)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+
+	for (uint32_t i = from; i < to; i++) {
+		const struct pdu_data_out out = {.itt = burst.itt,
+						 .ttt = burst.ttt,
+						 .data_sn = i,
+						 .buffer_offset = i * burst.segment,
+						 .data_len_bytes = burst.segment,
+						 .final = (i + 1) * burst.segment == burst.length};
+
+		pdu_data_out_encode(&out, bhs);
+		peer_send(of, bhs, from_data + i * burst.segment, burst.segment);
+	}
+}
+
+/*
+ * A command's turn comes in the middle of a Data-Out. The buffer that it is being received into
+ * must stay the command's, also where the command has no use for the data, or for less of them:
+ * or else the rest would land in what the next one, of another session, has taken.
+ */
+static void keeps_what_is_landing(uint8_t opcode)
+{
+	struct iscsi_params params = rig_params;
+	struct rig_command command = {.write = true,
+				      .expected_bytes = sizeof(data),
+				      .not_final = true,
+				      .attr = PDU_ATTR_ORDERED};
+	static uint8_t pattern[sizeof(data)];
+	struct rig_burst bursts[3];
+
+	begin("fault");
+	peer_end(&peer);
+	params.initial_r2t = false;
+	peer_begin(&peer, &rig, 0, &params);
+	peer_begin(&other, &rig, 0, &rig_params);
+	peer_clear_attention(&peer, 0);
+	peer_clear_attention(&other, RIG_LUN_1);
+	rig_faults(&rig, "delay read 150\n");
+	uint32_t slow = start(PDU_ATTR_SIMPLE, 0x28, 0);
+
+	rig_cdb10(command.cdb, opcode, 0, opcode == 0 ? 0 : 1);
+	uint32_t itt = peer_command(&peer, &command);
+
+	begin_data_out(itt, 4096);
+	cr_assert_eq(answered(), slow);
+	usleep(20000);
+	/* Buffers that went back last are taken first. */
+	memset(pattern, 0x5A, sizeof(pattern));
+	for (unsigned i = 0; i < ARRAY_SIZE(bursts); i++) {
+		bursts[i] = write_that_owes(&other, RIG_LUN_1);
+		send_segments(&other, bursts[i], pattern, 0, 7);
+	}
+	peer_ping(&other, &pdu);
+	peer_write(&peer, data + 8192, sizeof(data) - 8192);
+	cr_assert_eq(answered(), itt);
+	for (unsigned i = 0; i < ARRAY_SIZE(bursts); i++) {
+		send_segments(&other, bursts[i], pattern, 7, 8);
+		cr_assert_eq(response_status(&other), SCSI_GOOD);
+		peer_finish_read(&other, peer_start_read(&other, RIG_LUN_1, sizeof(got)), got);
+		cr_assert_arr_eq(got, pattern, sizeof(got), "write %u", i);
+	}
+	end_two();
+}
+
+Test(manage, waiting_commands_keep_what_is_landing)
+{
+	keeps_what_is_landing(0x00);
+}
+
+Test(manage, waiting_writes_keep_what_is_landing)
+{
+	keeps_what_is_landing(0x2A);
+}
