@@ -17,12 +17,23 @@ LOOP_ONLY static void on_late(struct loop_timer *timer)
 	conn_close(CONTAINER_OF(timer, struct conn, watch), "it did not take its last message");
 }
 
+LOOP_ONLY static void limit_leaving(struct conn *conn)
+{
+	loop_timer_stop(conn->loop, &conn->watch);
+	loop_timer_start(conn->loop, &conn->watch, LEAVE_MS, on_late);
+}
+
 void conn_dismiss(struct conn *conn, const char *why)
 {
 	const struct pdu_async_message message = {.async_event = PDU_ASYNC_ALL_CONNECTIONS_DROP};
 	struct reply *reply = NULL;
 	char name[CONN_NAME_BYTES];
 
+	if (conn->state == CONN_LEAVING) {
+		/* It asked for that itself; only the answer must not take for ever. */
+		limit_leaving(conn);
+		return;
+	}
 	if (conn->state == CONN_RUNNING && !conn->session->spec.discovery)
 		reply = reply_acquire(conn);
 	if (reply == NULL) {
@@ -33,6 +44,5 @@ void conn_dismiss(struct conn *conn, const char *why)
 	pdu_async_message_encode(&message, reply->bhs);
 	conn_leave(conn, reply);
 	reply_send(conn, reply);
-	loop_timer_stop(conn->loop, &conn->watch);
-	loop_timer_start(conn->loop, &conn->watch, LEAVE_MS, on_late);
+	limit_leaving(conn);
 }

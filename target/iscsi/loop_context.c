@@ -14,9 +14,9 @@
 /* Buffers that belong to no session's floor: scratch of VERIFY and WRITE SAME, text, pings, and the
  * account of orphans. */
 #define RESERVE_BUFFERS 64u
-/* Task management functions that take time, at once; one more reset is rejected and its sender
- * tries again. */
-#define FUNCTIONS_MAX 16u
+/* Task management functions that take time, at once, beyond the one that is each session's own. One
+ * more reset is rejected and its sender tries again. */
+#define FUNCTIONS_SPARE 16u
 
 uint32_t iscsi_sessions_for_buffers(uint32_t buffers)
 {
@@ -42,11 +42,17 @@ static uint32_t task_count(uint32_t buffers)
 	return sessions * SESSION_SLOTS_FLOOR + buffers + LOOP_SLOTS_RESERVE;
 }
 
+static uint32_t function_count(uint32_t buffers)
+{
+	return FUNCTIONS_SPARE + iscsi_sessions_for_buffers(buffers);
+}
+
 void iscsi_loop_pools(uint32_t buffers, struct iscsi_pools *out)
 {
 	*out = (struct iscsi_pools){
 		.buffers_bytes = (uint64_t)buffers * LOOP_BUFFER_BYTES,
-		.tasks_bytes = (uint64_t)task_count(buffers) * sizeof(struct task),
+		.tasks_bytes = (uint64_t)task_count(buffers) * sizeof(struct task) +
+			       (uint64_t)function_count(buffers) * sizeof(struct tmf),
 		.windows_bytes = (uint64_t)buffers * sizeof(struct window),
 		.receive_bytes = LOOP_RECEIVE_BYTES + LOOP_BUFFER_BYTES + LOOP_LEFT_OVER_BYTES_MAX,
 	};
@@ -108,7 +114,8 @@ int iscsi_loop_create(struct loop *loop, const struct iscsi_server *server)
 	if (res == 0)
 		res = pool_init(&home->windows, loop_buffer_count(loop), sizeof(struct window), 0);
 	if (res == 0)
-		res = pool_init(&home->functions, FUNCTIONS_MAX, sizeof(struct tmf), 0);
+		res = pool_init(&home->functions, function_count(loop_buffer_count(loop)),
+				sizeof(struct tmf), 0);
 	if (res < 0)
 		goto fail;
 	loop_set_user(loop, home);

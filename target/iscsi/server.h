@@ -75,7 +75,7 @@ uint32_t iscsi_buffers_for_sessions(uint32_t sessions);
  * it is used. Pure. */
 struct iscsi_pools {
 	uint64_t buffers_bytes;
-	uint64_t tasks_bytes;
+	uint64_t tasks_bytes; /* And task management functions. */
 	uint64_t windows_bytes;
 	uint64_t receive_bytes; /* Receive areas, whatever the count of buffers. */
 };

@@ -55,7 +55,8 @@ LOOP_ONLY static void finish(struct tmf *tmf)
 	struct conn *conn = &session->conn;
 
 	session->functions--;
-	if (conn->state >= CONN_CLOSING) {
+	/* Nothing may follow the answer to a logout (RFC 7143 11.15). */
+	if (conn->state != CONN_RUNNING) {
 		reply_release(conn, tmf->reply);
 	} else {
 		if (tmf->cold)
@@ -106,12 +107,23 @@ LOOP_ONLY static void finish_drained(struct tmf *tmf)
 	loop_timer_start(session->conn.loop, &tmf->patience, PATIENCE_MS, on_impatient);
 }
 
+/* A session is sure of one, whatever others have under way. */
+LOOP_ONLY static struct tmf *acquire(const struct session *session)
+{
+	struct pool *pool = &session->home->functions;
+
+	if (session->functions > 0 &&
+	    pool_free_count(pool) <= iscsi_loop_sessions_max(session->home->loop))
+		return NULL;
+	return pool_acquire(pool);
+}
+
 /* NULL: too many are under way. */
 LOOP_ONLY static struct tmf *begin(struct conn *conn, const struct pdu_tmf_request *request,
 				   const struct scsi_lu *lu)
 {
 	struct session *session = conn->session;
-	struct tmf *tmf = pool_acquire(&session->home->functions);
+	struct tmf *tmf = acquire(session);
 
 	if (tmf == NULL)
 		return NULL;

@@ -21,10 +21,12 @@ bool window_is_scarce(const struct task *task)
 	       !lun_has_its_share(task);
 }
 
-/* True when others have to end before it: what it takes now it keeps until they have. */
+/* True when others have to end before it: what it takes now it keeps until they have. Whom a
+ * command with a gap before it will find there is not known. */
 static bool will_wait(const struct task *task)
 {
-	return task->stage == TASK_RECEIVING && !order_permits(task);
+	return task->stage == TASK_RECEIVING &&
+	       (task->session->conn.rx.cmd_sn == CMD_SN_EARLY || !order_permits(task));
 }
 
 /* What a further window of the task may be charged to. */

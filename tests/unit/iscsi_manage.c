@@ -209,6 +209,50 @@ Test(manage, twenty_sessions_end_beside_a_stuck_disk)
 	end();
 }
 
+/* Two sessions use up what functions are kept in; each other one still has one of its own. */
+Test(manage, others_leave_room_for_a_reset)
+{
+	struct peer busy[2];
+
+	begin("raw");
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++) {
+		peer_begin(&busy[i], &rig, 0, &rig_params);
+		peer_clear_attention(&busy[i], RIG_LUN_1);
+		write_that_owes(&busy[i], RIG_LUN_1);
+		for (unsigned n = 0; n < CONN_REPLIES_MAX; n++)
+			peer_send_tmf(&busy[i], (struct rig_tmf){.function = PDU_TMF_ABORT_TASK_SET,
+								 .lun = RIG_LUN_1});
+	}
+	usleep(20000);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	for (unsigned i = 0; i < ARRAY_SIZE(busy); i++)
+		peer_end(&busy[i]);
+	end();
+}
+
+/* The answer to a logout is the last that is heard, whatever a reset has still to say. */
+Test(manage, nothing_follows_the_answer_to_a_logout)
+{
+	uint8_t bhs[PDU_BHS_BYTES];
+	uint8_t last = 0;
+
+	begin("raw");
+	for (unsigned i = 0; i < 10; i++) {
+		peer_begin(&other, &rig, i % RIG_LOOPS, &rig_params);
+		const struct pdu_logout_request logout = {.itt = 77, .cmd_sn = other.cmd_sn};
+
+		peer_send_tmf(&other, (struct rig_tmf){.function = PDU_TMF_LOGICAL_UNIT_RESET});
+		pdu_logout_request_encode(&logout, bhs);
+		peer_send(&other, bhs, NULL, 0);
+		while (peer_receive(&other, &pdu))
+			last = pdu.opcode;
+		cr_assert_eq(last, PDU_LOGOUT_RESPONSE, "opcode 0x%02x", last);
+		peer_end(&other);
+	}
+	end();
+}
+
 /* -- questions (RFC 7144) -- */
 
 Test(manage, query_task)

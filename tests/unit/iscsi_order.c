@@ -122,6 +122,40 @@ Test(manage, waiting_writes_leave_room_for_those_before_them)
 	end();
 }
 
+/* A command with a gap before it takes nothing from the floor: whom it will wait for is not known,
+ * and those may need the floor to end. */
+Test(manage, early_commands_leave_the_floor_alone)
+{
+	struct rig_command write = {.write = true, .expected_bytes = 4096, .data = data};
+
+	rig_begin(&rig, "raw", LOOP_ENGINE_AUTO, 40);
+	rig.server.limits.data_out_timeout_ms = 3600 * 1000;
+	peer_begin(&peer, &rig, 0, &rig_params);
+	peer_clear_attention(&peer, 0);
+	peer_begin(&other, &rig, 0, &rig_params);
+	peer_clear_attention(&other, 0);
+	peer_clear_attention(&other, RIG_LUN_1);
+	/* All buffers but the floors. */
+	for (unsigned i = 0; i < 16; i++)
+		write_that_owes(&other, i % 2 == 0 ? 0 : RIG_LUN_1);
+	rig_cdb10(write.cdb, 0x2A, 256, 8);
+	write.immediate_bytes = write.expected_bytes;
+	peer.cmd_sn++;
+	for (unsigned i = 0; i < 4; i++)
+		peer_command(&peer, &write);
+	uint32_t next = peer.cmd_sn;
+
+	peer.cmd_sn -= 5;
+	peer_command(&peer, &write);
+	peer.cmd_sn = next;
+	unsigned good = 0;
+
+	for (unsigned i = 0; i < 5; i++)
+		good += response_status(&peer) == SCSI_GOOD;
+	cr_assert_eq(good, 1);
+	end_two();
+}
+
 /* There is no ACA, so no command can be part of one. */
 Test(manage, aca_is_refused)
 {
