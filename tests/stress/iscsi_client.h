@@ -38,6 +38,7 @@ struct shadow {
 struct command {
 	bool active;
 	bool writes;
+	bool misfit; /* Writes nothing, because its CDB takes no data. */
 	uint32_t itt;
 	unsigned lun;
 	uint32_t first, count; /* Blocks within the client's part. */

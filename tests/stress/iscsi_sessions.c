@@ -143,6 +143,8 @@ static void send_command(struct client *client, struct command *command)
 
 	rig_cdb10(pdu.cdb, command->writes ? 0x2a : 0x28,
 		  client->index * CLIENT_BLOCKS + command->first, (uint16_t)command->count);
+	if (command->misfit)
+		memset(pdu.cdb, 0, sizeof(pdu.cdb));
 	pdu_scsi_command_encode(&pdu, bhs);
 	client_send(client, bhs, command->data, immediate);
 	if (unsolicited)
@@ -167,6 +169,7 @@ static void start_command(struct client *client)
 		.version = ++client->version,
 		.order = ++client->order,
 	};
+	command->misfit = command->writes && client_random(client, 16) == 0;
 	command->first = client_random(client, CLIENT_BLOCKS - command->count + 1);
 	if (!client_extent_is_free(client, command))
 		return;
@@ -199,10 +202,10 @@ static void on_reset_heard(struct client *client, unsigned lun, uint64_t before)
 
 static void on_status(struct client *client, struct command *command, uint8_t status, uint16_t asc)
 {
-	bool good = status == SCSI_GOOD;
+	bool good = status == SCSI_GOOD && !command->misfit;
 
-	assert(good || status == SCSI_CHECK_CONDITION || status == SCSI_TASK_SET_FULL ||
-	       status == SCSI_BUSY || status == SCSI_TASK_ABORTED);
+	assert(status == SCSI_GOOD || status == SCSI_CHECK_CONDITION ||
+	       status == SCSI_TASK_SET_FULL || status == SCSI_BUSY || status == SCSI_TASK_ABORTED);
 	if (good && command->writes)
 		client->writes++;
 	else if (good)
@@ -419,6 +422,29 @@ static void *client_run(void *arg)
 	return NULL;
 }
 
+/* -- the administrator -- */
+
+/* Now and then a host sets or clears TAS and leaves without a look at what came of it. */
+static void change_mode(struct rig *rig, bool tells)
+{
+	static struct peer peer;
+	uint8_t list[] = {0, 0, 0,    0,    0x0A, 10, 0x22, 0x10, 0, tells ? 0x40 : 0,
+			  0, 0, 0xFF, 0xFF, 0,    0};
+	struct rig_command select = {.write = true,
+				     .expected_bytes = sizeof(list),
+				     .immediate_bytes = sizeof(list),
+				     .data = list,
+				     .cdb = {0x15, 0x10, 0, 0, sizeof(list)}};
+
+	peer_begin(&peer, rig, 0, &rig_params);
+	peer_command(&peer, &(struct rig_command){0}); /* It takes the unit attention. */
+	peer_command(&peer, &select);
+	usleep(5000);
+	close(peer.fd);
+	while (!atomic_load(&peer.ended))
+		usleep(1000);
+}
+
 /* -- the disk's moods -- */
 
 static const char *const moods[] = {
@@ -447,6 +473,8 @@ static void play(enum loop_engine engine, const char *name, uint32_t seed, uint3
 	}
 	for (uint32_t at = seed; now_ms() < end_ms; at = at * 1664525u + 1013904223u) {
 		rig_faults(&rig, moods[(at >> 16) % ARRAY_SIZE(moods)]);
+		if ((at >> 12) % 8 == 0)
+			change_mode(&rig, (at >> 15) % 2 == 0);
 		usleep(20000 + (at >> 8) % 100000);
 	}
 	atomic_store(&ending, true);
