@@ -1,7 +1,7 @@
 """A small iSCSI initiator on a plain socket, for what well-behaved libraries will not do.
 
-It speaks RFC 7143 at error recovery level 0, one connection a session, without digests, and shows
-every PDU it gets. It is not a general initiator: it checks numbering and the target's answers, and
+It speaks RFC 7143 at error recovery level 0, one connection a session, with digests where they are
+agreed on, and shows every PDU it gets. It is not a general initiator: it checks numbering and the target's answers, and
 raises ProtocolError at whatever a correct target never sends. Commands may be left in flight:
 submit() returns a task, wait() runs until that task has ended.
 
@@ -13,6 +13,7 @@ import sys
 import time
 
 NOP_OUT, SCSI_COMMAND, TASK_MANAGEMENT, LOGIN, TEXT, DATA_OUT, LOGOUT = 0, 1, 2, 3, 4, 5, 6
+SNACK = 0x10
 NOP_IN, SCSI_RESPONSE, TASK_RESPONSE, LOGIN_RESPONSE = 0x20, 0x21, 0x22, 0x23
 TEXT_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T = 0x24, 0x25, 0x26, 0x31
 ASYNC, REJECT = 0x32, 0x3F
@@ -75,19 +76,44 @@ def lun_bytes(lun):
     return struct.pack(">H6x", lun if lun < 256 else 0x4000 | lun)
 
 
-def pdu(opcode, flags=FINAL, lun=bytes(8), tag=0, words=(), data=b"", specific=b"\0\0"):
+def pdu(opcode, flags=FINAL, lun=bytes(8), tag=0, words=(), data=b"", specific=b"\0\0", ahs=b""):
     """Bytes of a PDU; `words` fill bytes 20 to 47 as 32-bit numbers."""
-    header = struct.pack(">BB2sI", opcode, flags, specific, len(data)) + lun
+    header = struct.pack(">BB2sI", opcode, flags, specific, len(data) | len(ahs) // 4 << 24) + lun
     header += struct.pack(">I", tag) + b"".join(struct.pack(">I", w & 0xFFFFFFFF) for w in words)
-    header = header.ljust(48, b"\0")
+    header = header.ljust(48, b"\0") + ahs
     return header + data + bytes(-len(data) % 4)
+
+
+def crc32c_table():
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+CRC32C = crc32c_table()
+
+
+def digest(data):
+    """CRC32C as it travels (RFC 7143 13.1)."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return struct.pack("<I", crc ^ 0xFFFFFFFF)
+
+
+def spoiled(crc):
+    return bytes([crc[0] ^ 1]) + crc[1:]
 
 
 class Initiator:
     """One session of one connection."""
 
-    def __init__(self, host, port, name="iqn.2026-11.io.ringsan:initiator", timeout=20):
-        self.socket = socket.create_connection((host, port), timeout=timeout)
+    def __init__(self, host, port, name="iqn.2026-11.io.ringsan:initiator", timeout=20, source=None):
+        self.socket = socket.create_connection((host, port), timeout,
+                                               (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.name = name
         self.cmd_sn = 1
@@ -98,6 +124,7 @@ class Initiator:
         self.answers = {}
         self.parameters = {}
         self.tsih = 0
+        self.digests = (False, False)
         self.hold_r2ts = False
         self.held_r2ts = []
 
@@ -105,6 +132,22 @@ class Initiator:
         self.socket.close()
 
     # --- PDUs -----------------------------------------------------------------------------------
+
+    def framed(self, message, bad=""):
+        """A PDU with the digests that were agreed on; `bad` names those that are to be wrong."""
+        of_header, of_data = self.digests
+        split = 48 + message[4] * 4
+        header, data = message[:split], message[split:]
+        if of_header:
+            crc = digest(header)
+            header += spoiled(crc) if "header" in bad else crc
+        if of_data and data:
+            crc = digest(data)
+            data += spoiled(crc) if "data" in bad else crc
+        return header + data
+
+    def send(self, message, bad=""):
+        self.socket.sendall(self.framed(message, bad))
 
     def receive_exactly(self, count):
         out = bytearray()
@@ -116,12 +159,19 @@ class Initiator:
         return bytes(out)
 
     def receive_pdu(self):
+        of_header, of_data = self.digests
         header = self.receive_exactly(48)
         length = int.from_bytes(header[5:8], "big")
         if header[4]:
             raise ProtocolError("AHS in a PDU of the target")
-        data = self.receive_exactly(length + -length % 4)[:length]
-        return header, data
+        if of_header and self.receive_exactly(4) != digest(header):
+            raise ProtocolError("a header digest is wrong")
+        data = self.receive_exactly(length + -length % 4)
+        if of_data and data and self.receive_exactly(4) != digest(data):
+            raise ProtocolError("a data digest is wrong")
+        if any(data[length:]):
+            raise ProtocolError("padding that is not zero")
+        return header, data[:length]
 
     def take_status_numbers(self, header, counted):
         stat_sn, exp_cmd_sn, max_cmd_sn = struct.unpack(">III", header[24:36])
@@ -176,6 +226,8 @@ class Initiator:
         if header[1] & 0x83 != 0x83:
             raise ProtocolError(f"login without transit to full feature: flags {header[1]:#x}")
         self.tsih = int.from_bytes(header[14:16], "big")
+        self.digests = tuple(self.parameters.get(key) == "CRC32C"
+                             for key in ("HeaderDigest", "DataDigest"))
         return self
 
     # --- commands -------------------------------------------------------------------------------
@@ -195,8 +247,8 @@ class Initiator:
         header = pdu(SCSI_COMMAND, flags, lun_bytes(lun), tag,
                      (len(data_out) or data_in, self.cmd_sn, self.exp_stat_sn), first)
         cdb = bytes(cdb).ljust(16, b"\0")
-        self.socket.sendall(header[:32] + cdb + header[48:])
-        self.cmd_sn += 1
+        self.send(header[:32] + cdb + header[48:])
+        self.cmd_sn = (self.cmd_sn + 1) & 0xFFFFFFFF
         if unsolicited_bytes:
             self.send_data_out(task, lun_bytes(lun), NO_TAG, (immediate_bytes, unsolicited_bytes))
         return task
@@ -230,7 +282,7 @@ class Initiator:
         target_tag = int.from_bytes(header[20:24], "big")
         self.take_status_numbers(header, tag != NO_TAG)
         if target_tag != NO_TAG:
-            self.socket.sendall(pdu(NOP_OUT | IMMEDIATE, FINAL, header[8:16], NO_TAG,
+            self.send(pdu(NOP_OUT | IMMEDIATE, FINAL, header[8:16], NO_TAG,
                                     (target_tag, self.cmd_sn, self.exp_stat_sn)))
         self.answers[tag] = (header, data)
 
@@ -286,14 +338,14 @@ class Initiator:
         for number, start in enumerate(range(offset, offset + length, limit)):
             part = task.data_out[start:min(start + limit, offset + length)]
             last = start + len(part) == offset + length
-            self.socket.sendall(pdu(DATA_OUT, FINAL if last else 0, lun_field, task.tag,
+            self.send(pdu(DATA_OUT, FINAL if last else 0, lun_field, task.tag,
                                     (target_tag, 0, self.exp_stat_sn, 0, number, start), part))
 
     # --- the rest -------------------------------------------------------------------------------
 
     def ask(self, message, tag, seconds):
         deadline = time.monotonic() + seconds
-        self.socket.sendall(message)
+        self.send(message)
         while tag not in self.answers:
             self.step(deadline)
         return self.answers.pop(tag)

@@ -7,6 +7,12 @@
 
 enum framer_verdict logout_on_header(struct conn *conn)
 {
+	struct pdu_logout_request logout;
+
+	pdu_logout_request_decode(&logout, framer_bhs(&conn->framer));
+	if (logout.reason > PDU_LOGOUT_REMOVE_CONNECTION)
+		return rx_reject(conn, PDU_REJECT_INVALID_PDU_FIELD,
+				 "the logout reason is reserved");
 	conn->rx.reply = reply_acquire(conn);
 	return conn->rx.reply == NULL ? rx_wait(conn) : FRAMER_TAKE;
 }

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "target/iscsi/conn.h"
+#include "target/iscsi/task.h"
 
 static struct framer_slice common_area(const struct conn *conn)
 {
@@ -215,7 +216,32 @@ LOOP_ONLY static void send_reject(struct conn *conn)
 	pdu_reject_encode(&pdu, reply->bhs);
 	memcpy(reply->data, framer_bhs(&conn->framer), PDU_BHS_BYTES);
 	reply->data_len_bytes = PDU_BHS_BYTES;
+	conn->rx.reply = NULL;
 	reply_send(conn, reply);
+}
+
+/*
+ * Error recovery level 0 recovers by a new session (RFC 7143 7.1.5), but the initiator is told why
+ * first (7.8). The task whose data these were ends with all others; nothing was believed of them.
+ */
+LOOP_ONLY static void leave_for_digest(struct conn *conn)
+{
+	struct rx_current *rx = &conn->rx;
+
+	if (rx->reply == NULL)
+		rx->reply = reply_acquire(conn);
+	if (rx->reply == NULL) {
+		conn_close(conn, "a data digest was wrong");
+		return;
+	}
+	if (rx->task != NULL)
+		rx->task->receiving = false;
+	rx->task = NULL;
+	rx->reply->payload = rx->reply->data;
+	rx->reject_reason = PDU_REJECT_DATA_DIGEST_ERROR;
+	rx->why = "a data digest was wrong";
+	conn_leave(conn, rx->reply);
+	send_reject(conn);
 }
 
 LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
@@ -225,8 +251,7 @@ LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
 	if (conn->state != CONN_RUNNING)
 		return;
 	if (!data_digest_ok && !conn->rx.ignored) {
-		/* Error recovery level 0 recovers by a new session (RFC 7143 7.1.4.1). */
-		conn_close(conn, "a data digest was wrong");
+		leave_for_digest(conn);
 		return;
 	}
 	if (conn->rx.takes_cmd_sn)

@@ -39,6 +39,20 @@ LOOP_ONLY static bool data_overdue(struct conn *conn)
 	return false;
 }
 
+/* Commands that came early hold slots and buffers until the one before them comes. */
+LOOP_ONLY static bool command_overdue(struct conn *conn)
+{
+	uint64_t now_ns = loop_now_ns(conn->loop);
+
+	LIST_FOREACH (node, &conn->session->held) {
+		const struct task *task = CONTAINER_OF(node, struct task, link);
+
+		if (!task->dropped && task->unsolicited_deadline_ns < now_ns)
+			return true;
+	}
+	return false;
+}
+
 /* RFC 7143 11.19: a NOP-In with a target transfer tag asks for an answer. */
 LOOP_ONLY static void ping(struct conn *conn)
 {
@@ -78,6 +92,8 @@ LOOP_ONLY static const char *judge(struct conn *conn)
 		return "the peer has taken no data for the write-stall time";
 	if (has_listened(conn, limits->data_out_timeout_ms) && data_overdue(conn))
 		return "the peer owes data it was asked for";
+	if (has_listened(conn, limits->data_out_timeout_ms) && command_overdue(conn))
+		return "a CmdSN before those of commands that wait has not come";
 	if (has_listened(conn, limits->nop_timeout_ms) && conn->ping_sent_ns != 0 &&
 	    now_ns - conn->ping_sent_ns > limits->nop_timeout_ms * CLOCK_NS_PER_MS)
 		return "the peer did not answer a NOP-In";
