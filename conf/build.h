@@ -21,6 +21,6 @@ char *conf_secrets_read(struct conf *conf, size_t *length, struct conf_errors *e
 void conf_secrets_parse(struct conf *conf, char *text, size_t length, const char *file,
 			struct conf_errors *errors);
 /* Whether the users that sections name exist, and whose secrets may not be equal. */
-void conf_check_users(const struct conf *conf, struct conf_errors *errors);
+void conf_check_users(struct conf *conf, const char *secrets_name, struct conf_errors *errors);
 
 #endif

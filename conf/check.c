@@ -411,6 +411,15 @@ static void check_open_target(const struct checker *c, const struct conf_target 
 	}
 }
 
+static void check_redirect(const struct checker *c, const struct conf_target *target)
+{
+	if (target->redirect_permanent && target->redirect.name == NULL) {
+		conf_errors_add(c->errors, at(c, target->line),
+				"redirect-permanent, but no redirect; add redirect = "
+				"\"ADDRESS:PORT\", or leave it out");
+	}
+}
+
 static void check_access_rules(const struct checker *c, const struct conf_target *target)
 {
 	for (size_t i = 0; i < target->access_count; i++) {
@@ -458,6 +467,7 @@ void conf_check(const struct conf *conf, struct conf_errors *errors)
 		check_luns(&c, target);
 		check_groups(&c, target);
 		check_states(&c, target);
+		check_redirect(&c, target);
 		check_access_rules(&c, target);
 		check_open_target(&c, target);
 		check_auth(&c, &target->auth, "auth");

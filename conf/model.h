@@ -106,10 +106,25 @@ struct conf_access {
 	int line;
 };
 
+/* What a host may compute its answer with (RFC 7143 12.1.3). */
+enum conf_chap_algorithm {
+	CONF_CHAP_MD5,
+	CONF_CHAP_SHA1,
+	CONF_CHAP_SHA256,
+	CONF_CHAP_SHA3_256,
+	CONF_CHAP_ALGORITHM_COUNT
+};
+
+struct conf_algorithms {
+	enum conf_chap_algorithm *items;
+	size_t count;
+};
+
 /* CHAP. No users: no authentication. Names are those of the secrets file: see conf_user_find. */
 struct conf_auth {
-	struct conf_strings users; /* Who may log in. */
-	char *mutual;              /* The user as whom the target proves itself, or NULL. */
+	struct conf_strings users;         /* Who may log in. */
+	char *mutual;                      /* The user as whom the target proves itself, or NULL. */
+	struct conf_algorithms algorithms; /* None: all of them. */
 	int line;
 };
 
@@ -168,6 +183,9 @@ struct conf_target {
 	struct conf_tags groups_in[CONF_GROUP_STATE_COUNT];
 	struct conf_tags preferred_groups;
 	bool states_by_hosts;        /* Hosts may change states. */
+	bool online;                 /* false: logins are told to come again. */
+	bool redirect_permanent;     /* Hosts may remember where they were sent. */
+	struct conf_host redirect;   /* Where hosts are sent that want to log in; or none. */
 	uint32_t transition_time_ms; /* Whole seconds; 0: hosts are told nothing of it. */
 	struct conf_lun *luns;       /* Ascending by number. */
 	size_t lun_count;
@@ -185,6 +203,7 @@ struct conf_limits {
 	uint32_t connections_before_login;
 	uint32_t connections_before_login_per_source;
 	uint32_t login_timeout_ms;
+	uint32_t refusal_delay_ms; /* 0: logins are refused at once. */
 	uint32_t write_stall_timeout_ms;
 	uint32_t nop_interval_ms; /* 0: no NOP-In of our own. */
 	uint32_t nop_timeout_ms;
@@ -197,7 +216,9 @@ struct conf_user {
 	const char *name;
 	const uint8_t *secret;
 	size_t secret_bytes;
-	int line; /* In the secrets file. */
+	int line;       /* In the secrets file. */
+	bool logs_in;   /* Some section has it among its users, */
+	bool proves_us; /* and some as its mutual user: only ever one of the two. */
 };
 
 struct conf_memory; /* Where the strings and arrays live; private to conf/. */

@@ -21,15 +21,18 @@
 	.list = true, .offset = offsetof(type, member), .width = sizeof(*((type *)0)->member.items)
 #define SECTION(rows) .options = (rows), .option_count = ARRAY_SIZE(rows)
 
-/* In the order of enum loop_engine, enum log_level, enum conf_lun_type and enum conf_cache. */
+/* In the order of enum loop_engine, enum log_level, enum conf_lun_type, enum conf_cache and enum
+ * conf_chap_algorithm. */
 static const char *const engine_words[] = {"auto", "uring", "aio", NULL};
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const lun_type_words[] = {"raw", "null", "fault", NULL};
 static const char *const cache_words[] = {"direct", "page", NULL};
+static const char *const chap_words[] = {"md5", "sha1", "sha256", "sha3-256", NULL};
 _Static_assert(LOOP_ENGINE_AUTO == 0 && LOOP_ENGINE_AIO == 2, "order of engine_words");
 _Static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_COUNT == 4, "order of level_words");
 _Static_assert(CONF_LUN_RAW == 0 && CONF_LUN_FAULT == 2, "order of lun_type_words");
 _Static_assert(CONF_CACHE_DIRECT == 0 && CONF_CACHE_PAGE == 1, "order of cache_words");
+_Static_assert(CONF_CHAP_MD5 == 0 && CONF_CHAP_SHA3_256 == 3, "order of chap_words");
 
 static const char *check_block_size(uint64_t bytes)
 {
@@ -87,6 +90,9 @@ static const struct conf_option limits_options[] = {
 	{ .name = "login-timeout", .type = CONF_DURATION,
 	  FIELD(struct conf_limits, login_timeout_ms),
 	  .initial = "15s", .min = 1 * SECONDS, .max = 300 * SECONDS },
+	{ .name = "refusal-delay", .type = CONF_DURATION,
+	  FIELD(struct conf_limits, refusal_delay_ms),
+	  .initial = "1s", .min = 0, .max = 10 * SECONDS },
 	{ .name = "write-stall-timeout", .type = CONF_DURATION,
 	  FIELD(struct conf_limits, write_stall_timeout_ms),
 	  .initial = "30s", .min = 1 * SECONDS, .max = 3600 * SECONDS },
@@ -106,6 +112,8 @@ static const struct conf_option auth_options[] = {
 	  .min = 1, .max = 255, .check_text = conf_check_user },
 	{ .name = "mutual", .type = CONF_TEXT, FIELD(struct conf_auth, mutual),
 	  .min = 1, .max = 255, .check_text = conf_check_user },
+	{ .name = "algorithms", .type = CONF_WORD, LIST(struct conf_auth, algorithms),
+	  .words = chap_words },
 };
 
 static const struct conf_option portal_options[] = {
@@ -142,6 +150,12 @@ static const struct conf_option target_options[] = {
 	  LIST(struct conf_target, groups_in[CONF_GROUP_OFFLINE]), .min = 1, .max = 65535 },
 	{ .name = "states-by-hosts", .type = CONF_SWITCH,
 	  FIELD(struct conf_target, states_by_hosts), .initial = "no" },
+	{ .name = "online", .type = CONF_SWITCH, FIELD(struct conf_target, online),
+	  .initial = "yes" },
+	{ .name = "redirect", .type = CONF_HOST, FIELD(struct conf_target, redirect),
+	  .min = 1, .max = 300 },
+	{ .name = "redirect-permanent", .type = CONF_SWITCH,
+	  FIELD(struct conf_target, redirect_permanent), .initial = "no" },
 	{ .name = "transition-time", .type = CONF_DURATION,
 	  FIELD(struct conf_target, transition_time_ms), .initial = "0s",
 	  .min = 0, .max = 255 * SECONDS, .check_number = check_whole_seconds },

@@ -57,7 +57,7 @@ static void take_users(struct conf *conf, const struct conf_text *text, bool fro
 	if (secrets == NULL)
 		return;
 	conf_secrets_parse(conf, secrets, length, name, errors);
-	conf_check_users(conf, errors);
+	conf_check_users(conf, name, errors);
 }
 
 static int parse(const struct conf_text *text, bool with_files, struct conf **out,

@@ -191,39 +191,61 @@ static bool same_secret(const struct conf_user *a, const struct conf_user *b)
 	       memcmp(a->secret, b->secret, a->secret_bytes) == 0;
 }
 
-static void check_auth_users(const struct conf *conf, const struct conf_auth *auth,
+/* The user of that name, as `what` in the section. NULL: there is none, which is told. */
+static struct conf_user *find_user(struct conf *conf, const struct conf_auth *auth,
+				   const char *name, const char *what, struct conf_errors *errors)
+{
+	const struct conf_user *user = conf_user_find(conf, name);
+
+	if (user != NULL)
+		return &conf->users[user - conf->users];
+	conf_errors_add(errors, (struct conf_place){.file = conf->file, .line = auth->line},
+			"%s %s is not in %s; add the line there", what, name, conf->secrets_file);
+	return NULL;
+}
+
+static void check_auth_users(struct conf *conf, const struct conf_auth *auth,
 			     struct conf_errors *errors)
 {
-	const struct conf_place place = {.file = conf->file, .line = auth->line};
-	const struct conf_user *mutual = NULL;
+	struct conf_user *user;
 
 	if (auth->mutual != NULL) {
-		mutual = conf_user_find(conf, auth->mutual);
-		if (mutual == NULL) {
-			conf_errors_add(errors, place,
-					"mutual user %s is not in %s; add the line there",
-					auth->mutual, conf->secrets_file);
-		}
+		user = find_user(conf, auth, auth->mutual, "mutual user", errors);
+		if (user != NULL)
+			user->proves_us = true;
 	}
 	for (size_t i = 0; i < auth->users.count; i++) {
-		const struct conf_user *user = conf_user_find(conf, auth->users.items[i]);
-
-		if (user == NULL) {
-			conf_errors_add(errors, place, "user %s is not in %s; add the line there",
-					auth->users.items[i], conf->secrets_file);
-			/* RFC 7143 9.2.1: or the peer could have us answer our own challenge. */
-		} else if (mutual != NULL && same_secret(user, mutual)) {
-			conf_errors_add(
-				errors, place,
-				"user %s has the secret of mutual user %s; give each its own",
-				user->name, mutual->name);
-		}
+		user = find_user(conf, auth, auth->users.items[i], "user", errors);
+		if (user != NULL)
+			user->logs_in = true;
 	}
 }
 
-void conf_check_users(const struct conf *conf, struct conf_errors *errors)
+/* RFC 7143 9.2.1: with one secret in both directions a peer could have us answer our own challenge,
+ * be it that of another target. */
+static void check_directions(const struct conf *conf, const char *file,
+			     const struct conf_user *ours, struct conf_errors *errors)
+{
+	for (size_t i = 0; i < conf->user_count; i++) {
+		const struct conf_user *user = &conf->users[i];
+		const struct conf_place place = {.file = file, .line = user->line};
+
+		if (!user->logs_in || !same_secret(user, ours))
+			continue;
+		conf_errors_add(errors, place,
+				"user %s, who logs in, has the secret of mutual user %s; give each "
+				"its own",
+				user->name, ours->name);
+	}
+}
+
+void conf_check_users(struct conf *conf, const char *secrets_name, struct conf_errors *errors)
 {
 	check_auth_users(conf, &conf->discovery_auth, errors);
 	for (size_t i = 0; i < conf->target_count; i++)
 		check_auth_users(conf, &conf->targets[i].auth, errors);
+	for (size_t i = 0; i < conf->user_count; i++) {
+		if (conf->users[i].proves_us)
+			check_directions(conf, secrets_name, &conf->users[i], errors);
+	}
 }

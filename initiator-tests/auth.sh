@@ -6,9 +6,16 @@
 secrets=$dir/secrets
 printf '%s\n' 'host-user secret-of-host-1' 'other-user secret-of-other1' 'target-user secret-of-target' >"$secrets"
 chmod 600 "$secrets"
+md5less=$iqn.md5less moved=$iqn.moved gone=$iqn.gone resting=$iqn.resting
+port[$server]=$(free_port)
 open=$iqn.open chap=$iqn.chap mutual=$iqn.mutual named=$iqn.named elsewhere=$iqn.elsewhere
 configure "secrets = \"$secrets\"
-discovery-auth { users = { \"host-user\" } }" <<C
+discovery-auth { users = { \"host-user\" } }
+portal \"127.0.0.2:${port[$server]}\" { tag = 2 }" <<C
+target "$md5less" { lun 0 { type = null size = 1G } auth { users = { "host-user" } algorithms = { sha256, sha3-256 } } }
+target "$moved" { redirect = "127.0.0.2:${port[$server]}" lun 0 { type = null size = 1G } }
+target "$gone" { redirect = "[2001:db8::7]:3261" redirect-permanent = yes lun 0 { type = null size = 1G } }
+target "$resting" { online = no lun 0 { type = null size = 1G } }
 target "$open" { lun 0 { type = null size = 1G } }
 target "$chap" { lun 0 { type = null size = 1G } auth { users = { "host-user" } } }
 target "$mutual" { lun 0 { type = null size = 1G } auth { users = { "host-user" } mutual = "target-user" } }
@@ -47,7 +54,8 @@ listed=$(limited iscsi-ls -i iqn.2026-11.io.ringsan:guest-7 \
 	"iscsi://host-user%secret-of-host-1@127.0.0.1:${port[$server]}")
 case_equal 'discovery lists only what the host may use' '' "$(grep -E "$named|$elsewhere" <<<"$listed")"
 
-limited python3 initiator-tests/refusals.py "127.0.0.1" "${port[$server]}" "$open" "$chap" "$named" ||
+case_run 'a target elsewhere: libiscsi goes there' limited iscsi-inq "$(url 0 "$moved")"
+limited python3 initiator-tests/refusals.py 127.0.0.1 127.0.0.2 "${port[$server]}" "$iqn" ||
 	fail 'statuses of refused logins' 'see above'
 case_equal 'no secret in the log' 0 "$(grep -c 'secret-of' "$(log_file)")"
 

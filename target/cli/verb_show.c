@@ -69,6 +69,14 @@ static const struct column lun_columns[] = {
 	{ "IDENTITY", "naa", COLUMN_TEXT },
 };
 
+static const struct column arrival_lines[] = {
+	{ "logins admitted", "admitted", COLUMN_NUMBER },
+	{ "redirected", "redirected", COLUMN_NUMBER },
+	{ "refused", "refused", COLUMN_NUMBER },
+	{ "of these unproved", "unproved", COLUMN_NUMBER },
+	{ "closed before", "closed", COLUMN_NUMBER },
+};
+
 static const struct column group_columns[] = {
 	{ "TARGET", "target", COLUMN_TEXT },
 	{ "GROUP", "group", COLUMN_NUMBER },
@@ -101,6 +109,7 @@ static void print_lines(FILE *to, const json_t *from, const struct column *lines
 void cli_show_status(FILE *to, const json_t *result)
 {
 	print_lines(to, result, LIST(status_lines));
+	print_lines(to, json_object_get(result, "arrivals"), LIST(arrival_lines));
 	(void)fputc('\n', to);
 	columns_print(to, json_object_get(result, "portals"), LIST(portal_columns), "no portals");
 	(void)fputc('\n', to);

@@ -18,6 +18,7 @@
 #include "lun/files.h"
 #include "target/ctl/luns.h"
 #include "target/ctl/requests.h"
+#include "target/iscsi/chap.h"
 #include "target/scsi/alua.h"
 
 typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
@@ -38,6 +39,7 @@ static int build_limits(struct runtime *runtime, struct conf_errors *errors)
 		.sessions_max = limits->sessions,
 		.queue_depth_max = limits->queue_depth,
 		.login_timeout_ms = limits->login_timeout_ms,
+		.refusal_delay_ms = limits->refusal_delay_ms,
 		.write_stall_timeout_ms = limits->write_stall_timeout_ms,
 		.nop_interval_ms = limits->nop_interval_ms,
 		.nop_timeout_ms = limits->nop_timeout_ms,
@@ -245,11 +247,27 @@ static bool add_user(struct runtime *runtime, const char *name)
 	return true;
 }
 
+static uint32_t algorithm_bits(const struct conf_algorithms *algorithms)
+{
+	static const enum chap_algorithm numbers[CONF_CHAP_ALGORITHM_COUNT] = {
+		[CONF_CHAP_MD5] = CHAP_MD5,
+		[CONF_CHAP_SHA1] = CHAP_SHA1,
+		[CONF_CHAP_SHA256] = CHAP_SHA256,
+		[CONF_CHAP_SHA3_256] = CHAP_SHA3_256,
+	};
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < algorithms->count; i++)
+		bits |= CHAP_ALGORITHM_BIT(numbers[algorithms->items[i]]);
+	return bits;
+}
+
 static int build_auth(struct runtime *runtime, const struct conf_auth *from, struct iscsi_auth *to,
 		      struct conf_errors *errors)
 {
 	bool ok = true;
 
+	to->chap_algorithms = algorithm_bits(&from->algorithms);
 	to->users = &runtime->users[runtime->user_count];
 	to->user_count = from->users.count;
 	for (size_t i = 0; i < from->users.count; i++)
@@ -346,6 +364,10 @@ static int build_target(struct runtime *runtime, const struct conf_target *from,
 	to->rules = from;
 	to->tags = from->portal_groups.items;
 	to->tag_count = from->portal_groups.count;
+	to->redirect = from->redirect.name;
+	to->redirect_port = from->redirect.port != 0 ? from->redirect.port : CONF_PORT_DEFAULT;
+	to->redirect_permanent = from->redirect_permanent;
+	to->offline = !from->online;
 	return build_auth(runtime, &from->auth, &to->auth, errors);
 }
 

@@ -84,13 +84,24 @@ static size_t count_offline(const struct runtime *runtime)
 	return count;
 }
 
+/* What became of all that connected. */
+static json_t *arrivals_json(const struct runtime *runtime)
+{
+	const struct login_counters *counters = login_service_counters(runtime->logins);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "admitted", (json_int_t)counters->admitted,
+			 "redirected", (json_int_t)counters->redirected, "refused",
+			 (json_int_t)counters->refused, "unproved", (json_int_t)counters->unproved,
+			 "closed", (json_int_t)counters->closed);
+}
+
 static json_t *status_json(const struct runtime *runtime, const struct survey *survey)
 {
 	const struct iscsi_server *server = &runtime->server;
 	uint64_t age_ns = clock_now_ns() - runtime->since_ns;
 
 	return json_pack(
-		"{s:s, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+		"{s:s, s:I, s:I, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:o}",
 		"version", RINGSAN_VERSION, "pid", (json_int_t)getpid(), "uptime_s",
 		(json_int_t)(age_ns / CLOCK_NS_PER_S), "engine",
 		loop_engine_name(server->group.loops[0]), "configuration", runtime->conf->file,
@@ -99,9 +110,9 @@ static json_t *status_json(const struct runtime *runtime, const struct survey *s
 		(json_int_t)count_offline(runtime), "sessions",
 		(json_int_t)registry_count(server->registry), "sessions_max",
 		(json_int_t)server->limits.sessions_max, "logins",
-		(json_int_t)login_service_count(runtime->logins), "memory_bytes",
-		(json_int_t)resident_bytes(), "buffer_memory_bytes",
-		(json_int_t)runtime->conf->limits.memory_bytes, "loops",
+		(json_int_t)login_service_count(runtime->logins), "arrivals",
+		arrivals_json(runtime), "memory_bytes", (json_int_t)resident_bytes(),
+		"buffer_memory_bytes", (json_int_t)runtime->conf->limits.memory_bytes, "loops",
 		loops_json(runtime, survey));
 }
 

@@ -118,8 +118,9 @@ static void log_admitted(const struct login_conn *conn, const struct loop *loop)
 	if (result->session_type == LOGIN_DISCOVERY) {
 		log_debug("iscsi", "%s %s: discovery", conn->peer_text, result->initiator_name);
 	} else {
-		log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: logged in to %s, loop %u",
+		log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s %s: logged in to %s%s%s, loop %u",
 			    conn->peer_text, result->initiator_name, result->target_name,
+			    result->user_name[0] ? " as " : "", result->user_name,
 			    loop_index(loop));
 	}
 }
@@ -202,6 +203,15 @@ static struct registry_key key_of(const struct login_result *result)
 	};
 }
 
+/* The same session, but for the portal group, which a session cannot span (RFC 7143 4.2.2). */
+static bool is_elsewhere(const struct registry_entry *old, const struct registry_key *key)
+{
+	struct registry_key there = *key;
+
+	there.portal_group_tag = registry_spec(old)->portal_group_tag;
+	return there.portal_group_tag != key->portal_group_tag && registry_matches(old, &there);
+}
+
 /* A login into a session that is said to exist. */
 static LOOP_ONLY void decide_existing(struct login_conn *conn)
 {
@@ -210,7 +220,10 @@ static LOOP_ONLY void decide_existing(struct login_conn *conn)
 	struct registry_entry *old =
 		registry_find_tsih(conn->service->server->registry, result->tsih);
 
-	if (!old || !registry_matches(old, &key)) {
+	if (old && is_elsewhere(old, &key)) {
+		refuse(conn, PDU_LOGIN_CANNOT_INCLUDE_IN_SESSION,
+		       "the session is one of another portal group");
+	} else if (!old || !registry_matches(old, &key)) {
 		refuse(conn, PDU_LOGIN_SESSION_DOES_NOT_EXIST, "no session has that TSIH");
 	} else if (registry_spec(old)->cid != result->cid) {
 		refuse(conn, PDU_LOGIN_TOO_MANY_CONNECTIONS, "a session has one connection");

@@ -234,6 +234,7 @@ enum login_step login_refuse(struct login *login, enum pdu_login_status status, 
 	response.sns.max_cmd_sn = login->result.cmd_sn;
 	login_compose(login, &response);
 	login->reason = reason;
+	login->status = (uint16_t)status;
 	login->over = true;
 	return LOGIN_REFUSED;
 }
@@ -319,7 +320,10 @@ static const char *login_refusal_text(enum pdu_login_status status)
 	} texts[] = {
 		{PDU_LOGIN_NOT_FOUND, "no such target at this portal"},
 		{PDU_LOGIN_AUTHORIZATION_FAILURE, "refused by the access rules of the target"},
-		{PDU_LOGIN_SERVICE_UNAVAILABLE, "the target shuts down"},
+		{PDU_LOGIN_SERVICE_UNAVAILABLE, "the target is not ready"},
+		{PDU_LOGIN_TARGET_REMOVED, "the target was removed"},
+		{PDU_LOGIN_MOVED_TEMPORARILY, "sent to where the target is for now"},
+		{PDU_LOGIN_MOVED_PERMANENTLY, "sent to where the target has moved"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {

@@ -157,10 +157,11 @@ struct login {
 	uint32_t answer_at_bytes;  /* Where the piece being sent begins. */
 	uint32_t piece_len_bytes;
 	uint32_t request_count;
-	uint8_t stage; /* enum pdu_login_stage: the current one. */
-	bool named;    /* Names were given and the target was found. */
-	bool over;     /* LOGIN_DONE or LOGIN_REFUSED was answered. */
-	bool deciding; /* LOGIN_DECIDE was answered. */
+	uint8_t stage;   /* enum pdu_login_stage: the current one. */
+	uint16_t status; /* enum pdu_login_status: of the refusal; else 0. */
+	bool named;      /* Names were given and the target was found. */
+	bool over;       /* LOGIN_DONE or LOGIN_REFUSED was answered. */
+	bool deciding;   /* LOGIN_DECIDE was answered. */
 	uint8_t bhs[PDU_BHS_BYTES];
 };
 
@@ -198,11 +199,10 @@ enum login_step login_admit(struct login *login, uint16_t tsih, uint32_t command
 /* At any time after the first request: refuse. `reason` is a constant string for the log. */
 enum login_step login_refuse(struct login *login, enum pdu_login_status status, const char *reason);
 
-/* True when it was refused while it owed us the answer to a challenge: this may be somebody who
- * guesses secrets. */
-static inline bool login_may_have_guessed(const struct login *login)
+/* The status that it was refused with; PDU_LOGIN_SUCCESS while it was not. */
+static inline enum pdu_login_status login_status(const struct login *login)
 {
-	return login->over && login->security == LOGIN_SECURITY_CHALLENGED;
+	return (enum pdu_login_status)login->status;
 }
 
 /* The response to send. Valid until the next call on the login. */

@@ -9,6 +9,7 @@
 #include "target/iscsi/login_conn.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,7 +17,10 @@
 #include "target/iscsi/admission.h"
 #include "target/iscsi/opcode_table.h"
 
+/* Apart, so that a crowd of strangers does not hide who was refused. */
 static struct log_limit closed_limit = LOG_LIMIT(10, 10000);
+static struct log_limit refused_limit = LOG_LIMIT(20, 10000);
+static struct log_limit redirected_limit = LOG_LIMIT(10, 10000);
 
 static struct loop *loop_of(const struct login_conn *conn)
 {
@@ -57,13 +61,65 @@ static const char *describe_stranger(const uint8_t *bytes, uint32_t count)
 /* Nothing to look into: a monitoring probe, or a port scanner, that connects and goes away. */
 static const char *const nothing_said = "closed by the peer before it said anything";
 
-static LOOP_ONLY void login_conn_finish(struct login_conn *conn)
+static bool is_redirection(const struct login_conn *conn)
+{
+	return (unsigned)login_status(&conn->login) >> 8 ==
+	       (unsigned)PDU_LOGIN_MOVED_TEMPORARILY >> 8;
+}
+
+/* A refusal is told of with all that is known, but not the name given for CHAP: people type secrets
+ * into the wrong line. */
+static void log_refused(const struct login_conn *conn)
+{
+	const struct login_result *result = login_result(&conn->login);
+	unsigned status = login_status(&conn->login);
+
+	log_limited(&refused_limit, LOG_LEVEL_WARN, "iscsi",
+		    "%s %s: login to %s refused (%02x/%02x): %s; %" PRIu32 " of this source so far",
+		    conn->peer_text, result->initiator_name[0] ? result->initiator_name : "nobody",
+		    result->target_name[0] ? result->target_name : "discovery", status >> 8,
+		    status & 0xff, login_reason(&conn->login), conn->refusals);
+}
+
+static void log_redirected(const struct login_conn *conn)
+{
+	const struct login_result *result = login_result(&conn->login);
+
+	log_limited(&redirected_limit, LOG_LEVEL_INFO, "iscsi", "%s %s: login to %s: %s, %s",
+		    conn->peer_text, result->initiator_name, result->target_name,
+		    login_reason(&conn->login), conn->redirect);
+}
+
+static void log_closed(const struct login_conn *conn)
 {
 	enum log_level level = conn->why == nothing_said ? LOG_LEVEL_INFO : LOG_LEVEL_WARN;
 	const char *name = login_result(&conn->login)->initiator_name;
 
 	log_limited(&closed_limit, level, "iscsi", "%s%s%s: login: %s", conn->peer_text,
 		    name[0] ? " " : "", name, conn->why);
+}
+
+static void count_and_log(const struct login_conn *conn)
+{
+	struct login_counters *counters = &conn->service->counters;
+
+	if (login_status(&conn->login) == PDU_LOGIN_SUCCESS) {
+		counters->closed++;
+		log_closed(conn);
+	} else if (is_redirection(conn)) {
+		counters->redirected++;
+		log_redirected(conn);
+	} else {
+		counters->refused++;
+		counters->unproved +=
+			login_status(&conn->login) == PDU_LOGIN_AUTHENTICATION_FAILURE;
+		log_refused(conn);
+	}
+}
+
+static LOOP_ONLY void login_conn_finish(struct login_conn *conn)
+{
+	count_and_log(conn);
 	loop_forget_fd(loop_of(conn), conn->fd);
 	(void)close(conn->fd);
 	login_service_release(conn);
@@ -226,6 +282,7 @@ static LOOP_ONLY void hand_over(struct login_conn *conn, int res)
 
 	if (res < 0)
 		(void)shutdown(conn->fd, SHUT_RDWR);
+	conn->service->counters.admitted++;
 	loop_forget_fd(loop_of(conn), conn->fd);
 	login_service_release(conn);
 	registry_start(entry);
@@ -250,16 +307,35 @@ static void on_sent(struct loop_op *op, int res)
 	}
 }
 
+/* The deadline was the initiator's. From here it counts for sending the answer alone. */
 static LOOP_ONLY void on_pause_over(struct loop_timer *timer)
 {
-	send_answer(CONTAINER_OF(timer, struct login_conn, pause));
+	struct login_conn *conn = CONTAINER_OF(timer, struct login_conn, pause);
+
+	loop_timer_start(loop_of(conn), &conn->deadline,
+			 conn->service->server->limits.login_timeout_ms, on_deadline);
+	send_answer(conn);
 }
 
-static LOOP_ONLY void pause_before_answer(struct login_conn *conn)
+static LOOP_ONLY void refuse_in_time(struct login_conn *conn)
 {
-	conn->stage = LOGIN_CONN_WAITING;
+	const struct refusal refusal = {
+		.peer = &conn->peer,
+		.status = login_status(&conn->login),
+		.now_ns = loop_now_ns(loop_of(conn)),
+		.delay_ms = conn->service->server->limits.refusal_delay_ms,
+	};
+	uint32_t wait_ms = refusals_note(&conn->service->refusals, &refusal, &conn->refusals);
+
 	conn->why = login_reason(&conn->login);
-	loop_timer_start(loop_of(conn), &conn->pause, LOGIN_GUESS_PAUSE_MS, on_pause_over);
+	if (wait_ms == 0) {
+		send_answer(conn);
+		return;
+	}
+	/* Meanwhile it counts against the limits of its source, even if the peer has hung up. */
+	conn->stage = LOGIN_CONN_WAITING;
+	loop_timer_stop(loop_of(conn), &conn->deadline);
+	loop_timer_start(loop_of(conn), &conn->pause, wait_ms, on_pause_over);
 }
 
 void login_conn_step(struct login_conn *conn, enum login_step step)
@@ -267,8 +343,8 @@ void login_conn_step(struct login_conn *conn, enum login_step step)
 	conn->step = step;
 	if (step == LOGIN_DECIDE) {
 		admission_decide(conn);
-	} else if (login_may_have_guessed(&conn->login)) {
-		pause_before_answer(conn);
+	} else if (step == LOGIN_REFUSED && !is_redirection(conn)) {
+		refuse_in_time(conn);
 	} else {
 		send_answer(conn);
 	}

@@ -7,8 +7,8 @@
  * stream is the session's and nothing has to be carried over.
  *
  * Exactly one thing is under way at any time: a receive, a send, or a wait: for the end of
- * the session to be replaced, or before a guess is refused. That makes an end simple: shut the
- * socket down, and the completion of that one thing closes it.
+ * the session to be replaced, or before it is refused (refusals.h). That makes an end simple: shut
+ * the socket down, and the completion of that one thing closes it.
  *
  * Private to login_*.c and admission.c. Threads: the control loop's.
  */
@@ -18,14 +18,8 @@
 #include "base/pool.h"
 #include "target/iscsi/login.h"
 #include "target/iscsi/login_service.h"
+#include "target/iscsi/refusals.h"
 #include "target/iscsi/registry.h"
-
-/*
- * A wrong answer to a CHAP challenge is refused after so long, and the connection counts against
- * the limits of its source meanwhile: that bounds how fast secrets can be guessed. Below the
- * shortest login timeout, so that an honest mistake is answered.
- */
-#define LOGIN_GUESS_PAUSE_MS 500u
 
 struct login_service {
 	const struct iscsi_server *server;
@@ -34,6 +28,8 @@ struct login_service {
 	struct pool conns;
 	struct list_node list;
 	uint32_t count;
+	struct refusals refusals;
+	struct login_counters counters;
 	bool stopping;
 	void (*on_empty)(void *arg);
 	void *on_empty_arg;
@@ -43,7 +39,7 @@ enum login_conn_stage {
 	LOGIN_CONN_HEAD,    /* Receiving 48 bytes of header. */
 	LOGIN_CONN_DATA,    /* Receiving the data segment and its padding. */
 	LOGIN_CONN_SENDING, /* An answer is on its way; `step` says what comes after it. */
-	LOGIN_CONN_WAITING, /* For the end of a session that makes room, or for the pause. */
+	LOGIN_CONN_WAITING, /* For the end of a session that makes room, or to be refused. */
 	LOGIN_CONN_STAGES,
 };
 
@@ -70,8 +66,10 @@ struct login_conn {
 	struct registry_waiter waiter;
 	struct registry_entry *entry; /* Its session, once it has one. */
 	uint16_t tsih;                /* To be kept, when a connection is reinstated; else 0. */
+	uint32_t refusals;            /* How often its source was refused, once it is. */
 	uint8_t bhs[PDU_BHS_BYTES];
 	char peer_text[ADDRESS_TEXT_MAX];
+	char redirect[LOGIN_ADDRESS_BYTES_MAX + 1u]; /* Where it was sent. */
 };
 
 /* Begin with a fresh record: service, work, link and guest are set. */

@@ -8,8 +8,12 @@
  */
 #include "target/iscsi/login_policy.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 
 #include "target/iscsi/login_conn.h"
@@ -19,26 +23,81 @@ static const struct iscsi_auth *auth_of(const struct login_conn *conn, const str
 	return t ? &t->auth : &conn->service->server->discovery_auth;
 }
 
+/* Compared as addresses, because one address can be written in many ways. */
+static bool is_address(const char *host, const struct sockaddr_storage *address)
+{
+	struct sockaddr_storage other = {.ss_family = address->ss_family};
+	void *bytes = address->ss_family == AF_INET6
+			      ? (void *)&((struct sockaddr_in6 *)&other)->sin6_addr
+			      : (void *)&((struct sockaddr_in *)&other)->sin_addr;
+
+	return inet_pton(address->ss_family, host, bytes) == 1 &&
+	       address_same_host(&other, address);
+}
+
+/* Whoever was sent here has arrived. */
+static bool has_arrived(const struct login_conn *conn, const struct iscsi_target *target)
+{
+	const struct iscsi_portal *portal = conn->portal;
+
+	if (address_port(&conn->local) == target->redirect_port &&
+	    is_address(target->redirect, &conn->local))
+		return true;
+	return portal->advertise && portal->advertise_port == target->redirect_port &&
+	       strcasecmp(portal->advertise, target->redirect) == 0;
+}
+
+/* Whether hosts are sent elsewhere, and how. RFC 7143 13.8: the tag is left out. */
+static enum pdu_login_status redirection(struct login_conn *conn, const struct iscsi_target *target)
+{
+	bool is_ipv6 = target->redirect && strchr(target->redirect, ':');
+
+	if (!target->redirect || has_arrived(conn, target))
+		return PDU_LOGIN_SUCCESS;
+	(void)snprintf(conn->redirect, sizeof(conn->redirect), "%s%s%s:%u", is_ipv6 ? "[" : "",
+		       target->redirect, is_ipv6 ? "]" : "", (unsigned)target->redirect_port);
+	return target->redirect_permanent ? PDU_LOGIN_MOVED_PERMANENTLY
+					  : PDU_LOGIN_MOVED_TEMPORARILY;
+}
+
+/* May this host log in to the target now, and here? */
+static enum pdu_login_status judge(struct login_conn *conn, const struct iscsi_target *target,
+				   const char *initiator_name)
+{
+	enum pdu_login_status status;
+
+	if (!iscsi_target_in_group(target, conn->portal->tag))
+		return PDU_LOGIN_NOT_FOUND;
+	if (!iscsi_target_permits(target, initiator_name, &conn->peer))
+		return PDU_LOGIN_AUTHORIZATION_FAILURE;
+	status = redirection(conn, target);
+	if (status == PDU_LOGIN_SUCCESS && target->offline)
+		return PDU_LOGIN_SERVICE_UNAVAILABLE;
+	return status;
+}
+
 static enum pdu_login_status find_target(void *context, const struct login_who *who,
 					 struct login_target *out)
 {
-	const struct login_conn *conn = context;
+	struct login_conn *conn = context;
 	struct iscsi_target *target = NULL;
+	enum pdu_login_status status = PDU_LOGIN_SUCCESS;
 
 	if (conn->service->stopping)
 		return PDU_LOGIN_SERVICE_UNAVAILABLE;
 	if (who->session_type == LOGIN_NORMAL) {
 		target = iscsi_target_find(conn->service->server, who->target_name);
-		if (!target || !iscsi_target_in_group(target, conn->portal->tag))
+		if (!target)
 			return PDU_LOGIN_NOT_FOUND;
-		if (!iscsi_target_permits(target, who->initiator_name, &conn->peer))
-			return PDU_LOGIN_AUTHORIZATION_FAILURE;
+		status = judge(conn, target, who->initiator_name);
 		out->alias = target->alias;
+		out->redirect_address = conn->redirect;
 	}
 	out->target = target;
 	out->portal_group_tag = conn->portal->tag;
 	out->chap_required = auth_of(conn, target)->user_count > 0;
-	return PDU_LOGIN_SUCCESS;
+	out->chap_algorithms = auth_of(conn, target)->chap_algorithms;
+	return status;
 }
 
 static int copy_secret(const struct iscsi_user *user, struct chap_secret *out)

@@ -56,6 +56,11 @@ uint32_t login_service_count(const struct login_service *service)
 	return service->count;
 }
 
+const struct login_counters *login_service_counters(const struct login_service *service)
+{
+	return &service->counters;
+}
+
 static LOOP_ONLY struct login_conn *acquire(struct login_service *service)
 {
 	struct loop *loop = service->server->control;

@@ -14,6 +14,15 @@
 
 struct login_service;
 
+/* What became of connections, since the start. */
+struct login_counters {
+	uint64_t admitted;
+	uint64_t redirected;
+	uint64_t refused;  /* With a status of class 2 or 3; of these */
+	uint64_t unproved; /* 02/01: so many could not prove who they are. */
+	uint64_t closed;   /* Without a word: strangers, deadlines, those that hung up. */
+};
+
 /* The control loop's buffer pool must hold limits.logins_max buffers. -ENOMEM. */
 int MUST_CHECK login_service_create(const struct iscsi_server *server, struct login_service **out);
 /* All connections must be gone, unless `abandon` is set. NULL is allowed. */
@@ -29,5 +38,7 @@ LOOP_ONLY void login_service_arrival(void *context, const struct portal_arrival 
 LOOP_ONLY void login_service_stop(struct login_service *service, void (*on_empty)(void *arg),
 				  void *arg);
 uint32_t login_service_count(const struct login_service *service);
+/* To be read on the control loop. */
+const struct login_counters *login_service_counters(const struct login_service *service);
 
 #endif

@@ -38,6 +38,7 @@ struct iscsi_limits {
 	uint32_t sessions_max;
 	uint32_t queue_depth_max; /* The command window at its widest, per session. */
 	uint32_t login_timeout_ms;
+	uint32_t refusal_delay_ms; /* 0: refused logins are answered at once. */
 	uint32_t write_stall_timeout_ms;
 	uint32_t nop_interval_ms; /* 0: no NOP-In of our own. */
 	uint32_t nop_timeout_ms;

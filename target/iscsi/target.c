@@ -35,9 +35,11 @@ bool iscsi_target_permits(const struct iscsi_target *target, const char *initiat
 
 const struct iscsi_user *iscsi_auth_find(const struct iscsi_auth *auth, const char *name)
 {
+	const struct iscsi_user *found = NULL;
+
 	for (size_t i = 0; i < auth->user_count; i++) {
 		if (strcmp(auth->users[i].name, name) == 0)
-			return &auth->users[i];
+			found = &auth->users[i];
 	}
-	return NULL;
+	return found;
 }

@@ -35,6 +35,7 @@ struct iscsi_auth {
 	const struct iscsi_user *users;
 	size_t user_count;
 	const struct iscsi_user *mutual; /* As whom the target proves itself, or NULL. */
+	uint32_t chap_algorithms;        /* CHAP_ALGORITHM_BIT of each that is allowed; 0: all. */
 };
 
 /*
@@ -53,6 +54,11 @@ struct iscsi_target {
 	const void *rules;
 	const uint16_t *tags; /* The portal groups it is reached through. */
 	size_t tag_count;     /* 0: all. */
+	/* A host to which logins are sent (RFC 7143 11.13.5), unless they came there; or NULL. */
+	const char *redirect;
+	uint16_t redirect_port;
+	bool redirect_permanent;
+	bool offline; /* Logins are told to come again: its disks are not in place. */
 };
 
 /* The target of that name, or NULL. Letter case does not count (RFC 7143 4.2.7.1: names are
@@ -61,7 +67,7 @@ struct iscsi_target *iscsi_target_find(const struct iscsi_server *server, const 
 bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag);
 bool iscsi_target_permits(const struct iscsi_target *target, const char *initiator_name,
 			  const struct sockaddr_storage *peer);
-/* The user of exactly that name, or NULL. */
+/* The user of exactly that name, or NULL. The time it takes does not tell which names there are. */
 const struct iscsi_user *iscsi_auth_find(const struct iscsi_auth *auth, const char *name);
 
 #endif

@@ -22,6 +22,7 @@ enum {
 	SAME_SECRET = 1 << 2,
 	NO_RANDOMNESS = 1 << 3,
 	MOVED = 1 << 4,
+	NO_MD5 = 1 << 5,
 };
 
 enum {
@@ -58,6 +59,8 @@ static enum pdu_login_status find_target(void *context, const struct login_who *
 	require(!who->target_name || strlen(who->target_name) <= LOGIN_NAME_BYTES_MAX);
 	out->alias = "alias";
 	out->chap_required = peer->flags & CHAP_REQUIRED;
+	if (peer->flags & NO_MD5)
+		out->chap_algorithms = CHAP_ALGORITHMS_ALL & ~CHAP_ALGORITHM_BIT(CHAP_MD5);
 	out->redirect_address = "192.0.2.1:3260,1";
 	return peer->flags & MOVED ? PDU_LOGIN_MOVED_TEMPORARILY : PDU_LOGIN_SUCCESS;
 }
@@ -137,6 +140,8 @@ static size_t put_honest(struct peer *peer, uint8_t *out, size_t size)
 
 static void check_answer(const struct peer *peer)
 {
+	require(!(peer->flags & NO_MD5) || peer->login.security != LOGIN_SECURITY_CHALLENGED ||
+		peer->login.challenge.algorithm != CHAP_MD5);
 	struct login_answer answer;
 	struct pdu_login_response response;
 

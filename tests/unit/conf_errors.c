@@ -18,6 +18,7 @@
 #define ACCESS(body) TARGET("access {\n" body "\n}")
 #define LIMITS(body) PORTAL "limits {\n" body "\n}\n"
 #define POOL(body) PORTAL "pool \"p\" {\npath = \"/p\"\n" body "\n}\n"
+#define OTHER_NAME "iqn.2026-11.io.ringsan:b"
 #define AUTH(body) "secrets = \"/s\"\n" TARGET("auth {\n" body "\n}")
 
 struct error_case {
@@ -346,6 +347,11 @@ static const struct error_case cases[] = {
 	 "f:4: auth names no users, so nobody need prove anything; add users = { ... }"},
 	{"discovery-auth without users", PORTAL "discovery-auth { }\n",
 	 "f:2: discovery-auth names no users, so nobody need prove anything; add users = { ... }"},
+	{"algorithm that nobody knows", AUTH("users = a algorithms = { sha256, sha512 }"),
+	 "f:5: algorithms \"sha512\": not known; md5, sha1, sha256 or sha3-256 is right"},
+	{"permanent without redirect", TARGET("redirect-permanent = yes"),
+	 "f:2: redirect-permanent, but no redirect; add redirect = \"ADDRESS:PORT\", or leave it "
+	 "out"},
 	{"no secrets file", TARGET("auth {\nusers = \"kvm\"\n}"),
 	 "f:3: auth names users, but there is no secrets file; add secrets = "
 	 "\"/etc/ringsan/secrets\""},
@@ -363,8 +369,20 @@ static const struct secrets_case {
 	  "f:4: mutual user me is not in /s; add the line there"},
 	 "kvm secret-of-kvm\n"},
 	{{"same secret both ways", AUTH("users = \"kvm\"\nmutual = \"me\""),
-	  "f:4: user kvm has the secret of mutual user me; give each its own"},
+	  "secrets:1: user kvm, who logs in, has the secret of mutual user me; give each its own"},
 	 "kvm the-same-secret\nme   the-same-secret \r\n"},
+	{{"same secret both ways, of two targets",
+	  "secrets = \"/s\"\n" TARGET(
+		  "auth { users = a mutual = m }") "target \"" OTHER_NAME
+						   "\" { auth { users = b mutual = n } }\n",
+	  "secrets:3: user b, who logs in, has the secret of mutual user m; give each its own"},
+	 "a secret-of-aaaa\nm secret-of-mmmm\nb secret-of-mmmm\nn secret-of-nnnn\n"},
+	{{"one user in both directions",
+	  "secrets = \"/s\"\n" TARGET(
+		  "auth { users = a mutual = m }") "target \"" OTHER_NAME
+						   "\" { auth { users = m } }\n",
+	  "secrets:2: user m, who logs in, has the secret of mutual user m; give each its own"},
+	 "a secret-of-aaaa\nm secret-of-mmmm\n"},
 	{{"short secret", "secrets = \"/s\"\n" PORTAL,
 	  "secrets:3: user b has a secret shorter than 12 bytes; make it longer (RFC 7143 9.2.1)"},
 	 "# users\na 123456789012\nb 12345678901\n"},

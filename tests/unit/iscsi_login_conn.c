@@ -281,6 +281,7 @@ Test(iscsi_login_conn, a_guess_costs_time)
 	struct guest guest = guest_connect();
 	uint64_t begin = now_ms();
 
+	rig.server.limits.refusal_delay_ms = 500;
 	(void)guest_login_chap(&guest, &wrong, PDU_LOGIN_AUTHENTICATION_FAILURE);
 	cr_expect_geq(now_ms() - begin, 400);
 	guest = guest_connect();
@@ -293,6 +294,7 @@ Test(iscsi_login_conn, the_end_does_not_wait_for_who_guessed)
 {
 	struct guest guest = guest_connect();
 
+	rig.server.limits.refusal_delay_ms = 500;
 	(void)guest_ask_challenge(&guest);
 	guest.request.nsg = 3;
 	guest.request.transit = true;
