@@ -181,8 +181,9 @@ static int read_answer(struct client *client, json_t **answer)
 	return res;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): written by fail(). */
+/* `error` is written by fail(). */
 int client_ask(const struct client_question *question, json_t **answer,
+	       /* NOLINTNEXTLINE(readability-non-const-parameter) */
 	       char error[CLIENT_ERROR_BYTES])
 {
 	struct client client = {.question = question, .fd = -1, .error = error};

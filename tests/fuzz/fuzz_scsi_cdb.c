@@ -5,9 +5,10 @@
  *
  * Beyond the sanitizers: each command ends exactly once with a status and, with CHECK CONDITION
  * alone, sense data of a known row; what is answered exceeds neither allocation length nor buffer;
- * commands that do not write leave the medium as it was; every buffer comes back; and RESERVATION
- * CONFLICT is for those that a reservation keeps out, as a fourth host is told of it
- * (fuzz_scsi_judge.h).
+ * commands that do not write leave the medium as it was; every buffer comes back; RESERVATION
+ * CONFLICT is for those that a reservation keeps out, and a refusal by the state of the target port
+ * for those that it does not serve, as a fourth host is told of both (fuzz_scsi_judge.h). States
+ * are changed by the hosts and by an administrator.
  *
  * Each input runs twice, with other bytes in all memory that nobody may read: buffers, records, the
  * stack. What differs then, in an answer or on the medium, was stale memory.
@@ -67,6 +68,7 @@ enum {
 	WHO_AT = 9, /* Two bits. */
 	LOGS_IN_AGAIN = 1 << 11,
 	RESET = 1 << 12,
+	CHANGES_ACCESS = 1 << 13,
 };
 
 static const struct scsi_op *row_of(uint8_t index)
@@ -341,6 +343,8 @@ LOOP_ONLY static bool next_command(struct byte_reader *reader)
 		judge_log_in_again(who);
 	if ((bits & RESET) != 0)
 		judge_reset(who);
+	if ((bits & CHANGES_ACCESS) != 0)
+		judge_change_access(how ^ index);
 	rig.nexus = judge.nexus[who];
 	set_scene(how, index);
 	rig.expected_bytes = (index & 0x80) != 0 ? out_bytes : SCSI_EXPECTED_UNKNOWN;

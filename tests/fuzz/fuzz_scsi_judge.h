@@ -1,8 +1,10 @@
 /*
  * Three hosts on one logical unit in memory for the fuzzer of commands, and a fourth that the input
  * cannot reach: it asks, by PERSISTENT RESERVE IN, what reservations there are, and from that and
- * the rows of the table this judges which commands have to meet RESERVATION CONFLICT. It looks into
- * nothing of the device server.
+ * the rows of the table this judges which commands have to meet RESERVATION CONFLICT. It asks by
+ * REPORT TARGET PORT GROUPS, too, in which state the hosts' two groups are: what a state does not
+ * serve is never GOOD, the reason that is given is that of the state, and of each change it has
+ * heard once. It looks into nothing of the device server.
  *
  * A program includes it once. Read next: fuzz_scsi_cdb.c.
  */
@@ -14,6 +16,8 @@
 #include "target/scsi/op_table.h"
 
 #define JUDGE_HOSTS 3u
+/* Hosts 0 and 1 come through the first, host 2 through the second, the fourth through none. */
+#define JUDGE_GROUPS 2u
 #define JUDGE_NAME(n) "iqn.2026-11.io.ringsan:host-" #n ",i,0x00023d00000" #n
 
 static const char *const judge_names[JUDGE_HOSTS + 1] = {JUDGE_NAME(0), JUDGE_NAME(1),
@@ -25,8 +29,10 @@ static struct judge {
 	struct scsi_nexus *nexus[JUDGE_HOSTS + 1];
 	bool registered[JUDGE_HOSTS];
 	bool holds[JUDGE_HOSTS];
-	uint8_t type; /* Of the persistent reservation; 0: none. */
-	int reserver; /* By RESERVE(6) or (10); -1: nobody. */
+	uint8_t type;                 /* Of the persistent reservation; 0: none. */
+	int reserver;                 /* By RESERVE(6) or (10); -1: nobody. */
+	uint8_t groups[JUDGE_GROUPS]; /* Preference and state, as reported. */
+	unsigned told;                /* How often the fourth host has heard of 2Ah/06h. */
 } judge;
 
 static inline void check(bool what)
@@ -35,15 +41,32 @@ static inline void check(bool what)
 		abort();
 }
 
+/* Key, code and qualifier of the last command, in whichever format. */
+static inline uint32_t judge_sense(void)
+{
+	const uint8_t *sense = rig.cmd.sense;
+	bool described = (sense[0] & 0x7F) == 0x72;
+
+	if (rig.cmd.status != SCSI_CHECK_CONDITION)
+		return 0;
+	return (uint32_t)(described ? sense[1] : sense[2] & 0x0F) << 16 |
+	       get_be16(described ? sense + 2 : sense + 12);
+}
+
 /* -- Hosts -- */
+
+static inline uint16_t judge_port(unsigned who)
+{
+	return who == 2 ? 2 : 1;
+}
 
 LOOP_ONLY static inline void judge_log_in(unsigned who)
 {
 	struct scsi_nexus_spec spec = {
 		.target = rig.target,
 		.initiator_port_name = judge_names[who],
-		.relative_target_port = 1,
-		.portal_group_tag = 1,
+		.relative_target_port = judge_port(who),
+		.portal_group_tag = who == JUDGE_HOSTS ? JUDGE_GROUPS + 1 : judge_port(who),
 	};
 
 	check(scsi_nexus_create(&spec, &judge.nexus[who]) == 0);
@@ -79,11 +102,9 @@ LOOP_ONLY static inline bool judge_prepare(const uint8_t *cdb)
 
 /* -- What reservations there are -- */
 
-/* True: READ FULL STATUS is in the buffer. False: somebody has reserved the unit the old way. */
-LOOP_ONLY static inline bool judge_ask(void)
+/* A command of the fourth host, which hears of all unit attentions first; answers its status. */
+LOOP_ONLY static inline uint8_t judge_do(const uint8_t *cdb)
 {
-	static const uint8_t cdb[SCSI_CDB_MAX] = {0x5E, 0x03, [7] = 0xFF, [8] = 0xFF};
-
 	rig.nexus = judge.nexus[JUDGE_HOSTS];
 	rig.lun_number = 0;
 	rig.lun.fail_res = 0;
@@ -94,13 +115,21 @@ LOOP_ONLY static inline bool judge_ask(void)
 
 		if (asks && !scsi_cmd_execute(&rig.cmd))
 			fake_run(&rig);
-		if (rig.cmd.status == SCSI_GOOD)
-			return true;
-		if (rig.cmd.status == SCSI_RESERVATION_CONFLICT)
-			return false;
-		check(rig.cmd.status == SCSI_CHECK_CONDITION);
+		if (rig.cmd.status != SCSI_CHECK_CONDITION)
+			return rig.cmd.status;
+		judge.told += judge_sense() == 0x062A06;
 	}
 	abort();
+}
+
+/* True: READ FULL STATUS is in the buffer. False: somebody has reserved the unit the old way. */
+LOOP_ONLY static inline bool judge_ask(void)
+{
+	static const uint8_t cdb[SCSI_CDB_MAX] = {0x5E, 0x03, [7] = 0xFF, [8] = 0xFF};
+	uint8_t status = judge_do(cdb);
+
+	check(status == SCSI_GOOD || status == SCSI_RESERVATION_CONFLICT);
+	return status == SCSI_GOOD;
 }
 
 /* SPC-4 6.15.5: key, flags, scope and type, port, and a TransportID (7.6.4.8) with its name. */
@@ -112,7 +141,8 @@ static inline void judge_note_registrant(const uint8_t *descriptor)
 	if (holds)
 		judge.type = descriptor[13] & 0x0F;
 	for (unsigned i = 0; i < JUDGE_HOSTS; i++) {
-		if (get_be16(descriptor + 18) != 1 || strcmp((const char *)id + 4, judge_names[i]))
+		if (get_be16(descriptor + 18) != judge_port(i) ||
+		    strcmp((const char *)id + 4, judge_names[i]))
 			continue;
 		judge.registered[i] = true;
 		judge.holds[i] = holds;
@@ -143,6 +173,109 @@ LOOP_ONLY static inline void judge_look(unsigned who)
 	} else if (judge.reserver < 0) {
 		judge.reserver = (int)who;
 	}
+}
+
+/* -- Access states -- */
+
+/* Answers whether they are others than before. SPC-4 6.37. */
+LOOP_ONLY static inline bool judge_ask_access(void)
+{
+	static const uint8_t cdb[SCSI_CDB_MAX] = {0xA3, 0x0A, [9] = 0xFF};
+	bool changed = false;
+
+	check(judge_do(cdb) == SCSI_GOOD && rig.cmd.data_bytes == 4 + 12 * JUDGE_GROUPS);
+	for (unsigned i = 0; i < JUDGE_GROUPS; i++) {
+		const uint8_t *descriptor = rig.buffer + 4 + (size_t)12 * i;
+
+		check(get_be16(descriptor + 2) == i + 1);
+		changed |= descriptor[0] != judge.groups[i];
+		judge.groups[i] = descriptor[0];
+	}
+	return changed;
+}
+
+/* After something that may have changed them: the fourth host is told of it exactly then, once.
+ * Answers whether they have changed. */
+LOOP_ONLY static inline bool judge_look_at_access(void)
+{
+	bool changed;
+
+	judge.told = 0;
+	changed = judge_ask_access();
+	check(judge.told == changed);
+	return changed;
+}
+
+struct judge_state {
+	uint8_t state;
+	uint8_t served;
+	uint32_t sense;
+};
+
+/* SPC-4 5.15.2.4. NULL: all is served. */
+static inline const struct judge_state *judge_state(unsigned who)
+{
+	static const struct judge_state states[] = {
+		{SCSI_ACCESS_STANDBY, SERVED_STANDBY, 0x02040B},
+		{SCSI_ACCESS_UNAVAILABLE, SERVED_UNAVAILABLE, 0x02040C},
+		{SCSI_ACCESS_OFFLINE, SERVED_OFFLINE, 0x020412},
+		{SCSI_ACCESS_TRANSITIONING, SERVED_TRANSITION, 0x02040A},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		if (states[i].state == (judge.groups[judge_port(who) - 1] & 0x0F))
+			return &states[i];
+	}
+	return NULL;
+}
+
+/* 02/04 with one of the reasons that only states have. */
+static inline bool judge_is_of_state(uint32_t sense)
+{
+	return sense == 0x02040A || sense == 0x02040B || sense == 0x02040C || sense == 0x020412;
+}
+
+static inline void judge_access(unsigned who)
+{
+	const struct judge_state *state = judge_state(who);
+	const struct scsi_op *op = scsi_op_find(rig.cmd.cdb);
+	uint32_t sense = judge_sense();
+	bool served = state == NULL || rig.cmd.lu == NULL || op == NULL ||
+		      (op->served & state->served) != 0;
+
+	check(served || rig.cmd.status != SCSI_GOOD);
+	check(!judge_is_of_state(sense) || (!served && sense == state->sense));
+}
+
+/* The administrator's word. */
+struct judge_change {
+	struct scsi_access_change change;
+	bool done;
+};
+
+static inline void judge_on_changed(struct scsi_access_change *change)
+{
+	CONTAINER_OF(change, struct judge_change, change)->done = true;
+}
+
+LOOP_ONLY static inline void judge_change_access(uint8_t detail)
+{
+	static const enum scsi_access_state states[] = {
+		SCSI_ACCESS_OPTIMIZED,   SCSI_ACCESS_NON_OPTIMIZED, SCSI_ACCESS_STANDBY,
+		SCSI_ACCESS_UNAVAILABLE, SCSI_ACCESS_OFFLINE,       SCSI_ACCESS_TRANSITIONING,
+	};
+	struct judge_change mine = {
+		.change = {.target = rig.target,
+			   .loop = &rig.loop,
+			   .tag = 1 + (detail & 1),
+			   .state = states[(detail >> 1 & 7) % ARRAY_SIZE(states)],
+			   .preference = (enum scsi_access_preference)((detail >> 4) % 3u),
+			   .done = judge_on_changed}};
+
+	check(scsi_access_change_start(&mine.change) == 0);
+	fake_run(&rig);
+	check(mine.done);
+	check(judge_look_at_access() == mine.change.changed);
 }
 
 /* -- Who is kept out -- */
@@ -190,7 +323,11 @@ LOOP_ONLY static inline void judge_end(unsigned who)
 	uint8_t opcode = cmd->cdb[0];
 	bool denied = cmd->lu != NULL && judge_denies(who, cmd->cdb);
 	bool released = (opcode == 0x17 || opcode == 0x57) && cmd->status == SCSI_GOOD;
+	bool is_conflict = cmd->status == SCSI_RESERVATION_CONFLICT;
+	bool is_good = cmd->status == SCSI_GOOD;
+	bool is_refused = cmd->status == SCSI_CHECK_CONDITION || is_conflict;
 
+	judge_access(who);
 	if (judge_is_of_reservations(opcode)) {
 		bool held = judge.reserver == (int)who;
 
@@ -198,8 +335,10 @@ LOOP_ONLY static inline void judge_end(unsigned who)
 		check(!released || !held || judge.reserver < 0);
 		return;
 	}
-	check(cmd->status != SCSI_RESERVATION_CONFLICT || denied);
-	check(cmd->status != SCSI_GOOD || !denied);
+	check(!is_conflict || denied);
+	check(!is_good || !denied);
+	/* SET TARGET PORT GROUPS: all of it or nothing. */
+	check(opcode != 0xA4 || !judge_look_at_access() || !is_refused);
 }
 
 /* -- What may happen between commands -- */
@@ -233,6 +372,7 @@ LOOP_ONLY static inline void judge_reset(unsigned who)
 /* A new target on the LUN and the loop of the rig, with nobody told anything yet. */
 LOOP_ONLY static inline void judge_begin(void)
 {
+	static const struct scsi_access_spec access = {.by_hosts = true};
 	struct scsi_lu_spec spec = {.lun = &rig.lun};
 
 	memset(&judge, 0, sizeof(judge));
@@ -240,9 +380,12 @@ LOOP_ONLY static inline void judge_begin(void)
 	rig.group = (struct loop_group){.loops = {&rig.loop}, .count = 1};
 	check(scsi_target_create(FAKE_NAME, &rig.group, &rig.target) == 0);
 	check(scsi_target_add_lu(rig.target, 0, &spec) == 0);
-	check(scsi_target_add_port(rig.target, 1) == 0);
+	for (uint16_t i = 1; i <= JUDGE_GROUPS; i++)
+		check(scsi_target_add_port(rig.target, i) == 0);
+	scsi_target_set_access(rig.target, &access);
 	for (unsigned i = 0; i <= JUDGE_HOSTS; i++)
 		judge_log_in(i);
+	check(!judge_ask_access());
 }
 
 LOOP_ONLY static inline void judge_clear(void)
