@@ -199,6 +199,7 @@ class Initiator:
         return bytes(header) + text + bytes(-len(text) % 4)
 
     def login(self, target=None, keys=None, isid=b"\x80\0\0\0\0\1"):
+        """In one request. A key whose value is None is not sent."""
         wanted = {"InitiatorName": self.name}
         if target is None:
             wanted["SessionType"] = "Discovery"
@@ -209,6 +210,7 @@ class Initiator:
                        "MaxRecvDataSegmentLength": "262144", "FirstBurstLength": "65536",
                        "MaxBurstLength": "262144", "MaxOutstandingR2T": "1"})
         wanted.update(keys or {})
+        wanted = {key: value for key, value in wanted.items() if value is not None}
         self.socket.sendall(self.login_pdu(wanted, isid=isid))
         header, data = self.receive_pdu()
         if header[0] != LOGIN_RESPONSE:
