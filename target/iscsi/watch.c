@@ -29,14 +29,22 @@ static uint32_t tick_ms(const struct iscsi_limits *limits)
 	return shortest > WATCH_TICK_MS_MAX ? WATCH_TICK_MS_MAX : shortest;
 }
 
-LOOP_ONLY static bool data_overdue(struct conn *conn)
+LOOP_ONLY static bool is_one_overdue(const struct conn *conn, const struct list_node *tasks)
 {
 	uint64_t now_ns = loop_now_ns(conn->loop);
 
-	LIST_FOREACH (node, &conn->session->tasks)
+	LIST_FOREACH (node, tasks)
 		if (task_data_deadline_ns(CONTAINER_OF(node, struct task, link)) < now_ns)
 			return true;
 	return false;
+}
+
+/* Unsolicited data are due whatever their command waits for. */
+LOOP_ONLY static bool data_overdue(const struct conn *conn)
+{
+	const struct session *session = conn->session;
+
+	return is_one_overdue(conn, &session->tasks) || is_one_overdue(conn, &session->blocked);
 }
 
 /* Commands that came early hold slots and buffers until the one before them comes. */

@@ -264,3 +264,28 @@ Test(manage, waiting_writes_keep_what_is_landing)
 {
 	keeps_what_is_landing(0x2A);
 }
+
+/* Unsolicited data are due in time, though their command has not begun. */
+Test(manage, waiting_commands_owe_their_data)
+{
+	struct iscsi_params params = rig_params;
+	struct rig_command write = {.write = true,
+				    .expected_bytes = sizeof(data),
+				    .not_final = true,
+				    .attr = PDU_ATTR_ORDERED};
+
+	begin("fault");
+	peer_end(&peer);
+	rig.server.limits.data_out_timeout_ms = 200;
+	params.initial_r2t = false;
+	peer_begin(&peer, &rig, 0, &params);
+	peer_clear_attention(&peer, 0);
+	rig_faults(&rig, "stick read\n");
+	start(PDU_ATTR_SIMPLE, 0x28, 0);
+	rig_cdb10(write.cdb, 0x2A, 0, sizeof(data) / 512);
+	uint32_t itt = peer_command(&peer, &write);
+
+	begin_data_out(itt, 4096);
+	peer_expect_close(&peer);
+	end();
+}
