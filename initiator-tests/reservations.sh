@@ -50,7 +50,7 @@ for ((i = 1; i <= ${RESERVATIONS_KILLS:-0}; i++)); do
 	reservations same "$state"
 	[ $((i % 5)) -ne 0 ] || {
 		stop_ringsand
-		python3 initiator-tests/reservations.py reboot "$(find "$dir/a/state" -name 'reservations-*')"
+		python3 initiator-tests/reservations.py reboot "$(find "$dir/a/state" -regex '.*/reservations-[0-9a-f]*')"
 		start_or_end
 		reservations rebooted "$state"
 	}

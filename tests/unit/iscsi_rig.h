@@ -123,6 +123,13 @@ static inline struct lun *rig_lun(struct rig *rig, const char *type, const char 
 	return lun;
 }
 
+static inline void rig_add_lu(struct rig *rig, uint16_t number, struct lun *lun)
+{
+	struct scsi_lu_spec spec = {.lun = lun, .state_dir = rig->dir};
+
+	cr_assert_eq(scsi_target_add_lu(rig->target.scsi, number, &spec), 0);
+}
+
 /* Begin with a LUN 0 of `type` ("raw" or "fault") and a healthy raw LUN 1. */
 static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine engine,
 			     uint32_t buffers)
@@ -150,12 +157,8 @@ static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine
 	rig->spare = rig_lun(rig, "raw", "lun1");
 	rig->target.name = RIG_TARGET;
 	cr_assert_eq(scsi_target_create(RIG_TARGET, &rig->server.group, &rig->target.scsi), 0);
-	cr_assert_eq(
-		scsi_target_add_lu(rig->target.scsi, 0, &(struct scsi_lu_spec){.lun = rig->lun}),
-		0);
-	cr_assert_eq(
-		scsi_target_add_lu(rig->target.scsi, 1, &(struct scsi_lu_spec){.lun = rig->spare}),
-		0);
+	rig_add_lu(rig, 0, rig->lun);
+	rig_add_lu(rig, 1, rig->spare);
 	rig->portal.tag = 1;
 	rig->portal.address.ss_family = AF_INET;
 	rig->server.portals = &rig->portal;
@@ -178,14 +181,15 @@ static inline void rig_on_ended(struct session *session, void *arg)
 	atomic_fetch_add(&rig->ended, 1);
 }
 
-static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
-			      const struct iscsi_params *params)
+/* As an initiator port of that name, which registrations go by. */
+static inline void peer_begin_as(struct peer *peer, struct rig *rig, unsigned loop,
+				 const struct iscsi_params *params, const char *port_name)
 {
 	struct negotiation negotiation;
 	static _Atomic uint8_t isid;
 	int fds[2];
 	struct scsi_nexus_spec nexus = {.target = rig->target.scsi,
-					.initiator_port_name = "iqn.rig:host,i,0x000000000001",
+					.initiator_port_name = port_name,
 					.relative_target_port = 1,
 					.portal_group_tag = 1};
 	struct session_spec spec = {
@@ -227,6 +231,12 @@ static inline void rig_wait_ended(struct rig *rig, unsigned count)
 	for (int i = 0; i < 1000 && atomic_load(&rig->ended) < count; i++)
 		usleep(10000);
 	cr_assert_geq(atomic_load(&rig->ended), count, "a session did not end");
+}
+
+static inline void peer_begin(struct peer *peer, struct rig *rig, unsigned loop,
+			      const struct iscsi_params *params)
+{
+	peer_begin_as(peer, rig, loop, params, "iqn.rig:host,i,0x000000000001");
 }
 
 /* What a disk holds comes back a little after its session has ended. */
