@@ -377,6 +377,29 @@ Test(iscsi_login, later_requests_must_belong_to_the_first)
  * C bits and bounds.
  */
 
+/* An initiator that says all it can, and sixteen keys of its own: one answer, without C bit. */
+Test(iscsi_login, all_keys_in_one_request)
+{
+	static char text[LOGIN_LANDING_BYTES];
+	size_t len = (size_t)sprintf(
+		text, "%s",
+		NAMES "SessionType=Normal|InitiatorAlias=host|HeaderDigest=CRC32C,None|"
+		      "DataDigest=CRC32C,None|MaxConnections=8|ErrorRecoveryLevel=2|"
+		      "InitialR2T=No|ImmediateData=Yes|MaxRecvDataSegmentLength=262144|"
+		      "MaxBurstLength=16776192|FirstBurstLength=262144|MaxOutstandingR2T=16|"
+		      "DefaultTime2Wait=2|DefaultTime2Retain=20|DataPDUInOrder=No|"
+		      "DataSequenceInOrder=No|TaskReporting=FastAbort,RFC3720|"
+		      "iSCSIProtocolLevel=2|IFMarker=Yes|OFMarker=Yes|IFMarkInt=2048|"
+		      "OFMarkInt=2048|");
+
+	for (unsigned i = 0; i < 16; i++)
+		len += (size_t)sprintf(text + len, "X-com.example.%049u=x|", i);
+	send_text(1, 3, text);
+	cr_assert_eq(peer->step, LOGIN_DONE);
+	cr_assert(peer->response.transit && !peer->response.cont);
+	cr_assert_leq(peer->response.data_len_bytes, 4096);
+}
+
 Test(iscsi_login, text_in_pieces)
 {
 	static const char text[] = NAMES "HeaderDigest=None|InitialR2T=No|";
