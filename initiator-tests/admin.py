@@ -119,6 +119,17 @@ def states(host, other):
     host.clear_unit_attention(LUN)
 
 
+def names():
+    """Whatever a host calls itself is JSON in JSON, and nothing that a terminal obeys."""
+    name = 'iqn.2026-11.io.ringsan:"\\\u009b2J\u00fc{}'
+    host = initiator.open_url(URL, name=name)
+    equal("any name", [name], [row["initiator"] for row in answer("sessions")["sessions"]])
+    shown = subprocess.run([RINGSAN, "sessions", "--socket", SOCKET], capture_output=True,
+                           timeout=60, check=False).stdout.decode()
+    check("without control characters", "\u009b" not in shown and "??2J\u00fc" in shown, shown)
+    host.logout()
+
+
 def come_and_go(number, failures):
     """A host that logs in, writes, reserves, and leaves, again and again."""
     try:
@@ -188,6 +199,7 @@ def main():
     for host in [*hosts, other]:
         host.logout()
     equal("nobody is left", [], answer("sessions")["sessions"])
+    names()
     beside_load()
     end()
 
