@@ -105,7 +105,8 @@ class Host:
         self.error, self.may_reserve, self.lost_at = None, False, 0
 
     def hang_up(self):
-        self.lost_at = self.lost_at or time.monotonic_ns()
+        """Of a daemon that was killed all sessions ended then, whenever that is noticed."""
+        self.lost_at = self.lost_at or self.world.killed or time.monotonic_ns()
         self.session.close()
 
     def is_connected(self):
@@ -299,7 +300,7 @@ def describe(start, events):
 class World:
     def __init__(self, urls, cuts=0.04):
         self.seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-        self.cuts, self.killed, self.over = cuts, False, False
+        self.cuts, self.killed, self.over = cuts, 0, False
         self.guess, self.lock, self.preempts = State(), threading.Lock(), 0
         self.preempt_lost = False
         self.first_stamp = time.monotonic_ns()  # Higher than those of earlier runs.
@@ -350,7 +351,7 @@ class World:
         for host in self.hosts:
             if self.killed and host.is_connected():
                 host.hang_up()
-        self.killed = self.preempt_lost = False
+        self.killed, self.preempt_lost = 0, False
         for host in self.hosts:
             if not host.is_connected():
                 host.log_in()
@@ -424,7 +425,7 @@ def kill(url_1, url_2, pid, path):
 
     def strike():
         time.sleep(world.hosts[0].random.random() * 0.03)
-        world.killed = True
+        world.killed = time.monotonic_ns()
         os.kill(int(pid), signal.SIGKILL)
         print("killed", flush=True)
 
