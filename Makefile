@@ -130,6 +130,8 @@ bench: packages-bench ## measure against tgt and the limits, judge: ten minutes,
 	@tests/packages.sh bench-optional || echo 'bench: goes on without them'
 	@+$(MAKE) -s V=plain all $(B)/plain/initiator-tests/bench/echo
 	@B=$(B) initiator-tests/bench/suite.py
+	@[ -n "$$BENCH_ONLY" ] || RINGSAN_VARIANT=plain B=$(B) ABUSE_CONNECTIONS=5000 ABUSE_SECONDS=10 \
+		initiator-tests/abuse.sh
 
 .PHONY: scale
 scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes, see initiator-tests/README.md

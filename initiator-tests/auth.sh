@@ -57,6 +57,9 @@ case_equal 'discovery lists only what the host may use' '' "$(grep -E "$named|$e
 case_run 'a target elsewhere: libiscsi goes there' limited iscsi-inq "$(url 0 "$moved")"
 limited python3 initiator-tests/refusals.py 127.0.0.1 127.0.0.2 "${port[$server]}" "$iqn" ||
 	fail 'statuses of refused logins' 'see above'
+# CVE-2010-0743: a name is no format.
+case_refused 'a name full of formats' limited iscsi-inq -i 'iqn.2026-11.io.ringsan:%n%s%n%s%p' "$(url 0 "$named")"
+case_match 'is written as it is' 'ringsan:%n%s%n%s%p: login to .* refused \(02/02\)' "$(log_since 0)"
 case_equal 'no secret in the log' 0 "$(grep -c 'secret-of' "$(log_file)")"
 
 stop_ringsand

@@ -19,7 +19,7 @@
 
 /* Apart, so that a crowd of strangers does not hide who was refused. */
 static struct log_limit closed_limit = LOG_LIMIT(10, 10000);
-static struct log_limit refused_limit = LOG_LIMIT(20, 10000);
+static struct log_limit refused_limit = LOG_LIMIT(100, 10000);
 static struct log_limit redirected_limit = LOG_LIMIT(10, 10000);
 
 static struct loop *loop_of(const struct login_conn *conn)

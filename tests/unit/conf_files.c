@@ -142,6 +142,46 @@ Test(conf_files, a_file_is_loaded_with_its_secrets)
 	folder_remove(&folder);
 }
 
+/* Flags of the mapping that `at` lies in, proc_pid_smaps(5): "rd wr mr mw me lo dd ". */
+static void flags_of_mapping(const void *at, char *out, size_t size)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	bool here = false;
+	char line[512];
+
+	cr_assert_not_null(file);
+	out[0] = '\0';
+	while (fgets(line, sizeof(line), file) != NULL) {
+		unsigned long begin;
+		unsigned long end;
+
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+			here = (uintptr_t)at >= begin && (uintptr_t)at < end;
+		else if (here && strncmp(line, "VmFlags: ", 9) == 0)
+			(void)snprintf(out, size, "%s", line + 9);
+	}
+	(void)fclose(file);
+}
+
+Test(conf_files, secrets_stay_out_of_core_dumps)
+{
+	struct folder folder;
+	struct conf *conf = NULL;
+	char flags[128];
+
+	folder_make(&folder);
+	write_conf(&folder);
+	write_file(folder.secrets, "a the secret of a\n", 0600);
+	memset(&errors, 0, sizeof(errors));
+	cr_assert_eq(conf_load(folder.conf, &conf, &errors), 0, "%s", errors.items[0].text);
+	flags_of_mapping(conf_user_find(conf, "a")->secret, flags, sizeof(flags));
+	cr_expect_not_null(strstr(flags, "dd "), "%s", flags);
+	flags_of_mapping(conf, flags, sizeof(flags));
+	cr_expect_null(strstr(flags, "dd "), "%s", flags);
+	conf_free(conf);
+	folder_remove(&folder);
+}
+
 static void expect_refused(const struct folder *folder, const char *words)
 {
 	struct conf *conf = NULL;

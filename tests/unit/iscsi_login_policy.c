@@ -2,6 +2,8 @@
  * What the configuration says about logins, over real sockets: redirection, targets out of service,
  * CHAP algorithms, delays, and each status that a login may end in.
  */
+#include "target/iscsi/login_policy.h"
+
 #include "tests/unit/iscsi_login_rig.h"
 
 TestSuite(iscsi_login_policy, .init = rig_begin, .fini = rig_end);
@@ -163,6 +165,41 @@ Test(iscsi_login_policy, a_session_does_not_span_portal_groups)
 	guest.request.tsih = first.response.tsih;
 	guest_expect(&guest, RIG_NAMES, PDU_LOGIN_CANNOT_INCLUDE_IN_SESSION);
 	cr_expect_eq(atomic_load(&rig_session(0)->close_reason), SESSION_CLOSE_NONE);
+}
+
+/* -- Randomness -- */
+
+static int compare_challenges(const void *a, const void *b)
+{
+	return memcmp(a, b, CHAP_CHALLENGE_BYTES);
+}
+
+/* CVE-2024-45751: of a hundred thousand challenges none comes twice, and identifiers move. */
+Test(iscsi_login_random, challenges_do_not_repeat)
+{
+	enum {
+		COUNT = 100000
+	};
+	uint8_t(*all)[CHAP_CHALLENGE_BYTES] = calloc(COUNT, CHAP_CHALLENGE_BYTES);
+	unsigned identifiers[256] = {0};
+	struct login_policy policy;
+
+	cr_assert_not_null(all);
+	login_policy_init(&policy);
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct chap_challenge challenge;
+
+		cr_assert_eq(chap_challenge_make(&challenge, CHAP_SHA256, policy.random, NULL), 0);
+		memcpy(all[i], challenge.bytes, CHAP_CHALLENGE_BYTES);
+		identifiers[challenge.identifier]++;
+	}
+	qsort(all, COUNT, CHAP_CHALLENGE_BYTES, compare_challenges);
+	for (unsigned i = 1; i < COUNT; i++)
+		cr_assert_neq(memcmp(all[i], all[i - 1], CHAP_CHALLENGE_BYTES), 0);
+	/* 390 each are to be expected. */
+	for (unsigned i = 0; i < 256; i++)
+		cr_expect(identifiers[i] > 200 && identifiers[i] < 600, "%u", identifiers[i]);
+	free(all);
 }
 
 /* -- Counters -- */
