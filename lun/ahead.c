@@ -8,7 +8,8 @@
  * unwritten is given back when the stream rests, when the pool is low, when the LUN is closed, and
  * behind a stream that goes on (it may have left gaps). Nothing here touches what was allocated or
  * written by others: the image fills holes only, and gives back unwritten space only, while this
- * lane holds the span exclusively. So a mistake here costs space or time, never data.
+ * lane holds the span exclusively. So a mistake here costs space or time, never data. What hosts
+ * had zeroed inside a span meanwhile is unwritten as well, but theirs, and left out.
  *
  * It is never in the way: one job at a time on a lane, none while the gate is closed, and its
  * errors are nobody's but its own. A write that finds no space ahead is carried as without
@@ -22,6 +23,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <sys/mman.h>
 
 #include "base/clock.h"
@@ -37,6 +39,8 @@
  * meanwhile. */
 #define REST_MS 2000u
 #define LOOKS 4u
+/* Ranges of ZERO that are remembered; those that continue the last one count as one with it. */
+#define ZEROED_MAX 16u
 /* After a refusal. */
 #define PAUSE_NS (10 * CLOCK_NS_PER_S)
 
@@ -45,6 +49,7 @@ struct stream {
 	uint64_t covered_end;  /* Up to here nothing has to be allocated. */
 	uint64_t went_bytes;   /* What it has written; gaps do not count. */
 	struct byte_range own; /* Allocated here and not given back, or empty. */
+	uint64_t own_since;    /* The last ZERO that had ended before all that it owns. */
 	uint64_t used_ns;      /* Its last write; 0: a free place. */
 };
 
@@ -54,6 +59,18 @@ enum ahead_stage {
 	AHEAD_TAKING,  /* The exclusive range, to give space back. */
 	AHEAD_GIVING,  /* The space back. */
 	AHEAD_LEAVING, /* The exclusive range. */
+};
+
+/* What hosts had zeroed with its space kept (WRITE SAME, ANCHOR): allocated and unwritten, and not
+ * to be given back. Numbered as they end, from 1; all lanes', under the LUN's mutex. */
+struct ahead_zeroed {
+	_Atomic uint64_t count;
+	uint64_t forgotten; /* The last one that is not remembered any more. */
+	unsigned newest;
+	struct {
+		struct byte_range range;
+		uint64_t number;
+	} recent[ZEROED_MAX];
 };
 
 struct lun_ahead {
@@ -129,6 +146,75 @@ void ahead_resume(struct lun_lane *lane)
 		ahead_arm(lane->ahead);
 }
 
+/* -- What hosts want to keep -- */
+
+/* Behind the lanes. */
+static struct ahead_zeroed *zeroed_of(const struct lun *lun)
+{
+	return (struct ahead_zeroed *)(void *)&lun->aheads[lun->group->count];
+}
+
+static void zeroed_add_locked(struct ahead_zeroed *zeroed, struct byte_range range)
+{
+	uint64_t number = atomic_load_explicit(&zeroed->count, memory_order_relaxed) + 1;
+	unsigned at = zeroed->newest;
+
+	if (zeroed->recent[at].range.end == range.begin) {
+		zeroed->recent[at].range.end = range.end;
+	} else {
+		at = (at + 1) % ZEROED_MAX;
+		zeroed->forgotten = zeroed->recent[at].number;
+		zeroed->recent[at].range = range;
+	}
+	zeroed->recent[at].number = number;
+	zeroed->newest = at;
+	atomic_store_explicit(&zeroed->count, number, memory_order_release);
+}
+
+void ahead_note_zeroed(struct lun *lun, const struct lun_io *io)
+{
+	pthread_mutex_lock(&lun->mutex);
+	zeroed_add_locked(zeroed_of(lun), lun_io_range(io));
+	pthread_mutex_unlock(&lun->mutex);
+}
+
+/* True: some of it is, and the span begins behind or ends before that now. */
+static bool zeroed_cut_locked(const struct ahead_zeroed *zeroed, uint64_t since,
+			      struct byte_range *span)
+{
+	for (unsigned i = 0; i < ZEROED_MAX; i++) {
+		struct byte_range range = zeroed->recent[i].range;
+
+		if (zeroed->recent[i].number <= since || !byte_range_overlaps(range, *span))
+			continue;
+		if (range.begin > span->begin) {
+			span->end = range.begin;
+		} else {
+			span->begin = range.end < span->end ? range.end : span->end;
+		}
+		return true;
+	}
+	return false;
+}
+
+/*
+ * The first piece of the span that nobody had zeroed since the ZERO of that number; empty, at its
+ * end: there is none. Who holds the span, so that none is under way in it, or when no I/O is.
+ */
+static struct byte_range zeroed_leave(struct lun *lun, struct byte_range span, uint64_t since)
+{
+	const struct ahead_zeroed *zeroed = zeroed_of(lun);
+
+	pthread_mutex_lock(&lun->mutex);
+	if (zeroed->forgotten > since)
+		span.begin = span.end;
+	/* Each range cuts once at most. */
+	while (span.begin < span.end && zeroed_cut_locked(zeroed, since, &span))
+		;
+	pthread_mutex_unlock(&lun->mutex);
+	return span;
+}
+
 /* -- Giving back -- */
 
 static void ahead_on_released(struct lun_exclusive *exclusive)
@@ -147,15 +233,12 @@ LOOP_ONLY static void ahead_leave(struct lun_ahead *ahead)
 	lun_exclusive_release(&ahead->exclusive);
 }
 
-/* Also after an error: what could not be given back now would not be later, and is no longer looked
- * after. */
-static void ahead_on_given(struct lun_io *io, int res UNUSED)
+/* All up to `end` has been given back, or is not looked after any more. */
+LOOP_ONLY static void ahead_disown(struct lun_ahead *ahead, uint64_t end)
 {
-	struct lun_ahead *ahead = CONTAINER_OF(io, struct lun_ahead, io);
 	struct stream *stream = ahead->subject;
 
-	loop_role_assume();
-	stream->own.begin = ahead->exclusive.offset_bytes + ahead->exclusive.length_bytes;
+	stream->own.begin = end;
 	if (!owns_space(stream)) {
 		stream->own = (struct byte_range){0};
 		stream->covered_end = 0;
@@ -165,20 +248,36 @@ static void ahead_on_given(struct lun_io *io, int res UNUSED)
 	ahead_leave(ahead);
 }
 
+/* Also after an error: what could not be given back now would not be later. */
+static void ahead_on_given(struct lun_io *io, int res UNUSED)
+{
+	struct lun_ahead *ahead = CONTAINER_OF(io, struct lun_ahead, io);
+
+	loop_role_assume();
+	ahead_disown(ahead, io->offset_bytes + io->length_bytes);
+}
+
 static void ahead_on_granted(struct lun_exclusive *exclusive)
 {
 	struct lun_ahead *ahead = CONTAINER_OF(exclusive, struct lun_ahead, exclusive);
+	struct byte_range span = {exclusive->offset_bytes,
+				  exclusive->offset_bytes + exclusive->length_bytes};
 
 	loop_role_assume();
 	if (!ahead_may_run(ahead)) {
 		ahead_leave(ahead);
 		return;
 	}
+	span = zeroed_leave(ahead->lane->lun, span, ahead->subject->own_since);
+	if (span.begin == span.end) {
+		ahead_disown(ahead, span.end);
+		return;
+	}
 	ahead->stage = AHEAD_GIVING;
 	ahead->io = (struct lun_io){
 		.op = LUN_RELEASE,
-		.offset_bytes = exclusive->offset_bytes,
-		.length_bytes = exclusive->length_bytes,
+		.offset_bytes = span.begin,
+		.length_bytes = span.end - span.begin,
 		.done = ahead_on_given,
 	};
 	lun_io_submit_exclusive(exclusive, &ahead->io);
@@ -317,6 +416,10 @@ LOOP_ONLY static void ahead_allocate(struct lun_ahead *ahead, struct stream *str
 		return;
 	ahead->stage = AHEAD_ALLOCATING;
 	ahead->subject = stream;
+	/* What ends from here on may end in what the file system has not shown to be a hole yet. */
+	if (!owns_space(stream))
+		stream->own_since =
+			atomic_load_explicit(&zeroed_of(lane->lun)->count, memory_order_acquire);
 	lun_io_submit(lane->lun, lane->loop, &ahead->io);
 }
 
@@ -405,7 +508,9 @@ void ahead_note_full(struct lun_lane *lane)
 
 static size_t ahead_bytes(const struct lun *lun)
 {
-	return lun->group->count * sizeof(struct lun_ahead);
+	static_assert(sizeof(struct lun_ahead) % _Alignof(struct ahead_zeroed) == 0,
+		      "what stands behind the lanes is aligned");
+	return lun->group->count * sizeof(struct lun_ahead) + sizeof(struct ahead_zeroed);
 }
 
 int ahead_init(struct lun *lun, uint32_t look_ahead_bytes)
@@ -428,14 +533,18 @@ int ahead_init(struct lun *lun, uint32_t look_ahead_bytes)
 	return 0;
 }
 
-static void ahead_give_all_back(const struct lun *lun, const struct lun_ahead *ahead)
+static void stream_give_back(struct lun *lun, const struct stream *stream)
 {
-	for (unsigned i = 0; i < STREAMS; i++) {
-		struct byte_range own = ahead->streams[i].own;
+	struct byte_range own = stream->own;
+
+	while (own.begin < own.end) {
+		struct byte_range piece = zeroed_leave(lun, own, stream->own_since);
 
 		/* Space that stays allocated is all that an error can mean. */
-		if (own.begin < own.end)
-			(void)lun->ops->release_now(lun->image, own.begin, own.end - own.begin);
+		if (piece.begin < piece.end)
+			(void)lun->ops->release_now(lun->image, piece.begin,
+						    piece.end - piece.begin);
+		own.begin = piece.end;
 	}
 }
 
@@ -445,7 +554,8 @@ void ahead_close(struct lun *lun)
 		return;
 	for (unsigned i = 0; i < lun->group->count; i++) {
 		assert(lun->aheads[i].stage == AHEAD_IDLE);
-		ahead_give_all_back(lun, &lun->aheads[i]);
+		for (unsigned j = 0; j < STREAMS; j++)
+			stream_give_back(lun, &lun->aheads[i].streams[j]);
 	}
 	(void)munmap(lun->aheads, ahead_bytes(lun));
 }

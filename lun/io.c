@@ -349,6 +349,9 @@ void image_io_done(struct lun_io *io, int res)
 	assert(io->stage == LUN_IO_SUBMITTED || io->stage == LUN_IO_ORPHANED);
 	assert(loop_is_current(io->loop));
 	res = io_judge(io, res);
+	/* While its range still keeps out who would give it back. */
+	if (io->op == LUN_ZERO && lane->ahead)
+		ahead_note_zeroed(io->lun, io);
 	lane_forget(lane, io);
 	space_note_end(io, res);
 	if (res == -ENOSPC && io->op == LUN_WRITE)

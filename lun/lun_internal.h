@@ -306,6 +306,8 @@ int MUST_CHECK ahead_init(struct lun *lun, uint32_t look_ahead_bytes);
 void ahead_close(struct lun *lun);
 /* A write goes to the image of a lane that has look-ahead. */
 LOOP_ONLY void ahead_note_write(struct lun_lane *lane, const struct lun_io *io);
+/* A ZERO, with look-ahead on the LUN, has ended, however: what it has is the hosts'. Any loop. */
+void ahead_note_zeroed(struct lun *lun, const struct lun_io *io);
 /* A write found no space. */
 LOOP_ONLY void ahead_note_full(struct lun_lane *lane);
 /* The gate is closed: nothing starts by itself any more. It may be open again: go on. */

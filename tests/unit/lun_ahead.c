@@ -210,6 +210,58 @@ TEST_ON_ENGINES(ahead, what_others_wrote_into_it_stays)
 	rig_free(&rig);
 }
 
+/* WRITE SAME and ANCHOR take space that is unwritten, too, and promise that it stays. */
+TEST_ON_ENGINES(ahead, what_hosts_had_zeroed_keeps_its_space)
+{
+	for (unsigned closes = 0; closes < 2; closes++) {
+		struct rig rig;
+		struct lun *lun = ahead_lun(&rig, engine, false);
+		struct loop *loop = rig.group.loops[0];
+		struct loop *other = rig.group.loops[1];
+		bool works = has_ahead(lun);
+
+		/* An old one, in front of what is taken ahead. */
+		cr_assert_eq(tio_run(lun, other, LUN_ZERO, 128 * MIB, MIB), 0);
+		write_all(lun, loop, 0, 8 * MIB);
+		cr_assert_eq(tio_run(lun, other, LUN_ZERO, 10 * MIB, MIB), 0);
+		cr_assert_eq(tio_run(lun, other, LUN_ZERO, 11 * MIB, MIB), 0);
+		cr_assert_eq(tio_run(lun, loop, LUN_ZERO, 9 * MIB, 512 * 1024), 0);
+		if (works && closes == 0)
+			wait_for_space(&rig, 11 * MIB + 512 * 1024);
+		end(&rig, lun);
+		if (works) {
+			cr_assert_geq(space_used(&rig), 11 * MIB + 512 * 1024);
+			cr_assert_leq(space_used(&rig), 11 * MIB + 512 * 1024 + PIECE);
+		}
+		rig_free(&rig);
+	}
+}
+
+/* More of them than are remembered: then nothing is given back that might be theirs. */
+TEST_ON_ENGINES(ahead, what_many_had_zeroed_keeps_its_space)
+{
+	struct rig rig;
+	struct lun *lun = ahead_lun(&rig, engine, false);
+	struct loop *loop = rig.group.loops[0];
+
+	if (has_ahead(lun)) {
+		uint64_t before;
+
+		write_all(lun, loop, 0, 8 * MIB);
+		before = space_used(&rig);
+		for (unsigned i = 0; i < 20; i++)
+			cr_assert_eq(tio_run(lun, loop, LUN_ZERO, 8 * MIB + i * 2 * PIECE, PIECE),
+				     0);
+		rig_settle(&rig);
+		end(&rig, lun);
+		cr_assert_geq(space_used(&rig), 8 * MIB + 20 * PIECE);
+		cr_assert_leq(space_used(&rig), before + PIECE);
+	} else {
+		end(&rig, lun);
+	}
+	rig_free(&rig);
+}
+
 /* An administrator's allocation is neither counted as ours nor given back. */
 TEST_ON_ENGINES(ahead, an_allocated_image_stays_allocated)
 {
