@@ -199,8 +199,9 @@ static void say_all(struct pool *pool)
 
 /* -- Round -- */
 
-/* A helper thread, or the control thread before the loops run: nobody else has the pool then. Where
- * nothing has changed in all of the pool, no image has taken anything. */
+/* A helper thread, or the control thread before the loops run: nobody else has the pool then.
+ * Images are looked at also where nothing has changed in all of the pool: what one gave back
+ * another one may have taken. */
 static void look(struct pool *pool)
 {
 	uint64_t left;
@@ -211,8 +212,6 @@ static void look(struct pool *pool)
 	left = load(&pool->pool.free_bytes);
 	pool->changed = left != pool->seen_free_bytes;
 	pool->seen_free_bytes = left;
-	if (!pool->changed)
-		return;
 	LIST_FOREACH (node, &pool->members) {
 		lun_space_look(CONTAINER_OF(node, struct member, link)->lun);
 	}

@@ -99,6 +99,15 @@ uint32_t scsi_threshold_sets(const struct scsi_lu *lu, uint64_t bytes)
 	return sets < UINT32_MAX ? (uint32_t)sets : UINT32_MAX;
 }
 
+/* A count that a host has set may lie far beyond all there is; halved, so that half a range can be
+ * added to it. */
+static uint64_t center_bytes(uint32_t count, uint64_t set)
+{
+	const uint64_t most = UINT64_MAX / 2;
+
+	return count < most / set ? count * set : most;
+}
+
 /* What the mode pages say now. SBC-4 4.7.3.7.6: without LBPERE nothing is told. */
 static void read_rules(const struct scsi_lu *lu, const struct lun_space *space,
 		       struct scsi_threshold_rule rules[SCSI_THRESHOLD_COUNT])
@@ -114,7 +123,8 @@ static void read_rules(const struct scsi_lu *lu, const struct lun_space *space,
 			.enabled = (page[SCSI_THRESHOLD_AT(i)] & ENABLED) != 0 &&
 				   (recovery[LBPERE_AT] & LBPERE) != 0,
 			.decreasing = i == SCSI_THRESHOLD_LEFT,
-			.center = get_be32(page + SCSI_THRESHOLD_COUNT_AT(i)) * set_bytes(lu),
+			.center = center_bytes(get_be32(page + SCSI_THRESHOLD_COUNT_AT(i)),
+					       set_bytes(lu)),
 			.set = set_bytes(lu),
 			.whole = i == SCSI_THRESHOLD_LEFT
 					 ? space->total_bytes
@@ -197,6 +207,15 @@ static void say(const struct scsi_lu *lu)
 		 (unsigned long long)(scsi_lu_block_count(lu) * lu->block_bytes >> 20));
 }
 
+/* Nobody was told: the next look crosses again. */
+static void forget_crossed(struct scsi_thresholds *thresholds)
+{
+	for (unsigned i = 0; i < SCSI_THRESHOLD_COUNT; i++) {
+		if ((thresholds->crossed & 1u << i) != 0)
+			thresholds->each[i].reached = false;
+	}
+}
+
 bool scsi_lu_check_space(struct scsi_lu *lu, struct loop *loop, scsi_space_checked_fn *checked,
 			 void *arg)
 {
@@ -215,10 +234,12 @@ bool scsi_lu_check_space(struct scsi_lu *lu, struct loop *loop, scsi_space_check
 	thresholds->change = (struct scsi_switch){
 		.lu = lu, .loop = loop, .begin = begin, .each = tell, .done = on_told};
 	thresholds->busy = scsi_switch_start(&thresholds->change) == 0;
-	if (!thresholds->busy)
-		log_error("scsi", "%s: memory is short, hosts are not told of a threshold",
-			  lun_name(lu->lun));
-	return !thresholds->busy;
+	if (thresholds->busy)
+		return false;
+	forget_crossed(thresholds);
+	log_error("scsi", "%s: memory is short, hosts are told of a threshold later",
+		  lun_name(lu->lun));
+	return true;
 }
 
 /* -- Reporting -- */

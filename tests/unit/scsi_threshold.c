@@ -364,6 +364,25 @@ Test(scsi_threshold, hosts_change_them)
 	end(1);
 }
 
+/* The highest count that a page can hold, of a logical unit of 64 TiB: beyond all there is. */
+Test(scsi_threshold, counts_beyond_everything)
+{
+	begin(1);
+	/* Of the pool none. */
+	select_byte(0x1C, 0x02, 24, 0x00);
+	cr_expect_eq(rig_sense(rig), 0);
+	rig->lun.state.size_bytes = 65536 * GIB;
+	for (unsigned byte = 20; byte < 24; byte++) {
+		select_byte(0x1C, 0x02, byte, byte == 20 ? 0x80 : 0);
+		cr_expect_eq(rig_sense(rig), 0);
+	}
+	select_byte(0x1C, 0x02, 23, 1);
+	cr_expect(!check(65536 * GIB, 60 * GIB));
+	cr_expect(!check(0, 60 * GIB));
+	cr_expect_eq(ask(0), 0);
+	end(1);
+}
+
 /* SITUA: one of them, whoever asks first, for each crossing. */
 Test(scsi_threshold, single_initiator)
 {
