@@ -1,4 +1,5 @@
 """Two hosts fill a small pool through two LUNs and go on when there is space again (see space.sh)."""
+import struct
 import sys
 import time
 
@@ -46,12 +47,19 @@ class Host:
         tried = self.refused.get(chunk, was)
         return all(found[at:at + 512] in (was[at:at + 512], tried[at:at + 512]) for at in range(0, CHUNK, 512))
 
-    def unmap(self, chunk, chunks):
+    def write_same(self, chunk):
+        """With UNMAP, ANCHOR and NDOB."""
+        task = self.session.command(self.lun, struct.pack(">BBQIBB", 0x93, 0x19, chunk * BLOCKS, BLOCKS, 0, 0))
+        if task.status == 0:
+            self.written.pop(chunk, None)
+        return task
+
+    def unmap(self, chunk, chunks, anchor=False):
         descriptor = (chunk * BLOCKS).to_bytes(8, "big") + (chunks * BLOCKS).to_bytes(4, "big") + bytes(4)
         data = bytes([0, 22, 0, 16, 0, 0, 0, 0]) + descriptor
-        cdb = bytes([0x42, 0, 0, 0, 0, 0, 0, 0, len(data), 0])
+        cdb = bytes([0x42, 1 if anchor else 0, 0, 0, 0, 0, 0, 0, len(data), 0])
         task = self.do(lambda: self.session.command(self.lun, cdb, data_out=data))
-        for at in range(chunk, chunk + chunks):
+        for at in range(chunk, chunk + chunks) if task.status == 0 else ():
             self.written.pop(at, None)
         return task
 
@@ -72,6 +80,16 @@ def fill(hosts):
     return refused
 
 
+def anchored(host, chunk, refused):
+    """UNMAP and WRITE SAME with ANCHOR need space where there is none, and keep what there is."""
+    name = f"ANCHOR, {'no' if refused else 'with'} space"
+    for what, task in (("UNMAP", lambda: host.unmap(chunk, 1, anchor=True)), ("WRITE SAME", lambda: host.write_same(chunk))):
+        equal(f"{name}: {what}", FULL if refused else "", host.do(task).sense_code or "")
+    check(f"{name}: it reads as it should", host.reads_right(chunk))
+    if not refused:
+        equal(f"{name}: what is anchored can be written", 0, host.write(chunk, 0x44).status)
+
+
 def main():
     url, kind = sys.argv[1:]
     hosts = [Host(url, 1, 0), Host(url, 2, 1)]
@@ -88,6 +106,10 @@ def main():
         cdb = bytes([0x4D, 0, 0x4C, 0, 0, 0, 0, 0, 255, 0])
         page = bytes(host.session.command(host.lun, cdb, data_in=255).data)
         check(f"{name}: log page 0Ch tells of what is used", len(page) == 28 and page[20:24] != bytes(4), page.hex())
+    if kind != "tmpfs":
+        for host in hosts:
+            anchored(host, CHUNKS - 1, refused=True)
+            anchored(host, min(host.written), refused=False)
     equal(f"{kind}: UNMAP of a quarter", 0, hosts[0].unmap(0, len(hosts[0].written) // 2).status)
     deadline = time.monotonic() + PATIENCE_S
     while (task := hosts[1].write(CHUNKS - 2, 0x33)).status and time.monotonic() < deadline:

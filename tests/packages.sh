@@ -7,10 +7,10 @@ set -eu
 BUILD_PACKAGES='gcc libc6-dev make liburing-dev libaio-dev libssl-dev libisal-dev libconfuse-dev
 	libjansson-dev'
 # libclang-rt-dev has clang's sanitizers and libFuzzer, llvm what names the functions in their reports;
-# qemu-block-extra has QEMU's iscsi driver.
+# qemu-block-extra has QEMU's iscsi driver; the last two make small file systems to be filled.
 CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-dev universal-ctags
 	cppcheck shellcheck codespell mandoc python3 git procps util-linux attr
-	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark'
+	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark e2fsprogs xfsprogs'
 
 # A peer to compare with, what a file can do by itself, XFS. `make bench` leaves out what it does not find.
 BENCH_PACKAGES='python3 git util-linux'
