@@ -27,7 +27,7 @@ bool raw_can_look_ahead(int fd)
 {
 	struct raw_extents extents;
 
-	return raw_extents_read(fd, (struct byte_range){0, 4096}, FIEMAP_FLAG_SYNC, &extents) == 0;
+	return raw_extents_read(fd, (struct byte_range){0, 4096}, 0, &extents) == 0;
 }
 
 /* -- Allocation -- */
