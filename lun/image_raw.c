@@ -19,8 +19,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* One step of an UNMAP or ZERO: what a file system does in milliseconds. */
-#define RANGE_STEP_BYTES (1ull << 30)
+#include "base/clock.h"
+
 /* Where zeroes have to be written: a step is LUN_IOV_MAX times the page-aligned zeroes below. */
 #define ZEROES_BYTES 65536u
 #define WRITE_STEP_BYTES ((uint64_t)ZEROES_BYTES * LUN_IOV_MAX)
@@ -37,8 +37,10 @@ enum raw_method {
 enum {
 	WORD_POSITION, /* Bytes done. */
 	WORD_STEP,     /* Bytes of the step under way. */
-	WORD_METHOD,
+	WORD_METHOD,   /* Of the step, and above it when that began. */
 };
+#define METHOD_BITS 2u
+_Static_assert(RAW_METHOD_COUNT < 1 << METHOD_BITS, "a method has its place beside a time");
 
 /* Never written; not const, because a vector has no const form. */
 static _Alignas(4096) uint8_t zeroes[ZEROES_BYTES];
@@ -111,7 +113,7 @@ static enum raw_method raw_next_method(const struct image *image, const struct r
 /* True: the file lacks the method; remembered, and the same step is tried by another. */
 static bool raw_note_refusal(struct image *image, struct lun_io *io, int res)
 {
-	uint64_t method = io->image_word[WORD_METHOD];
+	uint64_t method = io->image_word[WORD_METHOD] % (1u << METHOD_BITS);
 
 	if (method == RAW_WRITE_ZEROES)
 		return false;
@@ -121,12 +123,32 @@ static bool raw_note_refusal(struct image *image, struct lun_io *io, int res)
 	return true;
 }
 
+uint64_t raw_range_step(uint64_t now_bytes, uint64_t step_bytes, uint64_t took_ns)
+{
+	if (took_ns > RAW_STEP_LONG_MS * CLOCK_NS_PER_MS && step_bytes > RAW_STEP_MIN_BYTES)
+		return step_bytes / 4 > RAW_STEP_MIN_BYTES ? step_bytes / 4 : RAW_STEP_MIN_BYTES;
+	/* What was not as long as it may be tells nothing of longer ones. */
+	if (took_ns < RAW_STEP_QUICK_MS * CLOCK_NS_PER_MS && step_bytes == now_bytes &&
+	    now_bytes < RAW_STEP_MAX_BYTES)
+		return now_bytes * 2;
+	return now_bytes;
+}
+
+LOOP_ONLY static void raw_judge_step(struct raw_lane *lane, const struct lun_io *io)
+{
+	uint64_t began_ns = io->image_word[WORD_METHOD] >> METHOD_BITS;
+
+	lane->range_step = raw_range_step(lane->range_step, io->image_word[WORD_STEP],
+					  loop_now_ns(io->loop) - began_ns);
+}
+
 static void raw_on_step(struct loop_op *op, int res)
 {
 	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
 	struct image *image = io->image;
 
 	loop_role_assume();
+	raw_judge_step(raw_lane(image, io), io);
 	raw_give_worker_back(image, io);
 	if (res >= 0) {
 		io->image_word[WORD_POSITION] += io->image_word[WORD_STEP];
@@ -166,15 +188,16 @@ LOOP_ONLY static void raw_end_hint(struct image *image, struct lun_io *io)
 
 LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 {
-	enum raw_method method = raw_next_method(image, raw_lane(image, io), io);
-	uint64_t step = method == RAW_WRITE_ZEROES ? WRITE_STEP_BYTES : RANGE_STEP_BYTES;
+	const struct raw_lane *lane = raw_lane(image, io);
+	enum raw_method method = raw_next_method(image, lane, io);
+	uint64_t step = method == RAW_WRITE_ZEROES ? WRITE_STEP_BYTES : lane->range_step;
 	uint64_t left = io->length_bytes - io->image_word[WORD_POSITION];
 	struct loop_range range = {
 		.offset_bytes = io->offset_bytes + io->image_word[WORD_POSITION],
 		.length_bytes = left < step ? left : step,
 	};
 
-	io->image_word[WORD_METHOD] = method;
+	io->image_word[WORD_METHOD] = loop_now_ns(io->loop) << METHOD_BITS | method;
 	io->image_word[WORD_STEP] = range.length_bytes;
 	if (io->op == LUN_UNMAP && method == RAW_METHOD_COUNT) {
 		raw_end_hint(image, io);

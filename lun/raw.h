@@ -24,6 +24,10 @@ struct raw_lane {
 	uint8_t in_vain[2];   /* Tries without waiting that were refused, in a row. */
 	uint8_t not_tried[2]; /* Since the last try. */
 	uint8_t refused;      /* Bit per raw_method that the file does not have. */
+	uint64_t range_step;  /* Bytes of an UNMAP or ZERO at once. */
+	/* MAP: those under way, and who waits for one of them (lun_io.image_link). */
+	unsigned maps_running;
+	struct list_node maps;
 	/* Transfers on the spot. */
 	struct list_node deferred; /* lun_io.image_link: beyond this turn's budget. */
 	struct loop_msg deferred_msg;
@@ -75,6 +79,19 @@ LOOP_ONLY void raw_finish_later(struct image *image, struct lun_io *io, int res)
 /* What a worker was granted for. */
 LOOP_ONLY void raw_start_punted(struct image *image, struct lun_io *io);
 
+/*
+ * One step of an UNMAP or ZERO is what a file system does in milliseconds, where the file is in one
+ * piece there. In crumbs it takes seconds, in which nobody else changes the file and an abort
+ * waits. So after a step that took too long they are smaller, but not so small that a slow disk
+ * would be asked for TiB forever; after quick ones they grow again.
+ */
+#define RAW_STEP_MAX_BYTES (UINT64_C(1) << 30)
+#define RAW_STEP_MIN_BYTES (UINT64_C(1) << 25)
+#define RAW_STEP_LONG_MS 500u
+#define RAW_STEP_QUICK_MS 250u
+/* How long steps are from now on, after one of step_bytes. */
+uint64_t raw_range_step(uint64_t now_bytes, uint64_t step_bytes, uint64_t took_ns);
+
 /* -- raw_transfer.c -- */
 
 LOOP_ONLY void raw_submit_transfer(struct image *image, struct lun_io *io);
@@ -115,6 +132,10 @@ static inline uint64_t raw_extent_end(const struct fiemap_extent *extent)
 {
 	return extent->fe_logical + extent->fe_length;
 }
+
+/* At once, of each lane. Each computes for milliseconds, all of it in the kernel: many would leave
+ * no CPU to others. */
+#define RAW_MAPS_MAX 2u
 
 LOOP_ONLY void raw_submit_map(struct image *image, struct lun_io *io);
 LOOP_ONLY void raw_start_map(struct image *image, struct lun_io *io);

@@ -143,6 +143,30 @@ static int call_map(struct loop_op *op)
 	return res < 0 ? res : 0;
 }
 
+LOOP_ONLY static void start(struct raw_lane *lane, struct image *image, struct lun_io *io)
+{
+	lane->maps_running++;
+	raw_punt(image, io);
+}
+
+/* One has ended. Those that were aborted while they waited end as well: nobody wants to know. */
+LOOP_ONLY static void start_next(struct raw_lane *lane, struct image *image)
+{
+	struct list_node *node;
+
+	lane->maps_running--;
+	while (lane->maps_running < RAW_MAPS_MAX && (node = list_first(&lane->maps))) {
+		struct lun_io *io = CONTAINER_OF(node, struct lun_io, image_link);
+
+		list_remove(node);
+		if (io->stage == LUN_IO_ORPHANED) {
+			image_io_done_later(io, -ECANCELED);
+		} else {
+			start(lane, image, io);
+		}
+	}
+}
+
 static void on_called(struct loop_op *op, int res)
 {
 	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
@@ -150,6 +174,7 @@ static void on_called(struct loop_op *op, int res)
 
 	loop_role_assume();
 	raw_give_worker_back(image, io);
+	start_next(raw_lane(image, io), image);
 	image_io_done(io, res);
 }
 
@@ -160,10 +185,14 @@ void raw_start_map(struct image *image UNUSED, struct lun_io *io)
 
 void raw_submit_map(struct image *image, struct lun_io *io)
 {
+	struct raw_lane *lane = raw_lane(image, io);
+
 	if (image->is_block_device) {
 		map_all(io, LUN_MAPPED);
 		image_io_done_later(io, 0);
+	} else if (lane->maps_running < RAW_MAPS_MAX) {
+		start(lane, image, io);
 	} else {
-		raw_punt(image, io);
+		list_append(&lane->maps, &io->image_link);
 	}
 }

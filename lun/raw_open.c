@@ -431,6 +431,8 @@ static struct image *raw_alloc(unsigned lanes)
 	for (unsigned i = 0; i < lanes; i++) {
 		list_init(&image->lanes[i].punted);
 		list_init(&image->lanes[i].deferred);
+		list_init(&image->lanes[i].maps);
+		image->lanes[i].range_step = RAW_STEP_MAX_BYTES;
 	}
 	return image;
 }

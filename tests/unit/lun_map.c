@@ -6,6 +6,8 @@
 
 #include <sys/vfs.h>
 
+#include "lun/raw.h"
+
 #define KIB 1024ull
 #define MIB (KIB * KIB)
 
@@ -271,6 +273,76 @@ Test(lun_map, many_extents)
 		}
 	}
 	scene_close(&scene);
+}
+
+struct flood {
+	struct scene *scene;
+	struct tio *maps[40];
+	unsigned running, most;
+};
+
+static void call_submit_all(void *arg)
+{
+	struct flood *flood = arg;
+	struct raw_lane *lane = &flood->scene->lun->image->lanes[0];
+
+	loop_role_assume();
+	for (unsigned i = 0; i < ARRAY_SIZE(flood->maps); i++) {
+		lun_io_submit(flood->scene->lun, flood->scene->rig.group.loops[0],
+			      &flood->maps[i]->io);
+		flood->running = lane->maps_running;
+		if (flood->running > flood->most)
+			flood->most = flood->running;
+	}
+}
+
+static void call_abandon_all(void *arg)
+{
+	struct flood *flood = arg;
+
+	loop_role_assume();
+	for (unsigned i = 0; i < ARRAY_SIZE(flood->maps); i++)
+		lun_io_abandon(&flood->maps[i]->io);
+}
+
+/* Many questions at once: few are asked of the file system together, all end, aborted ones too. */
+static void flood(enum loop_engine engine, bool aborts)
+{
+	static uint8_t rooms[40][sizeof(struct lun_map) + 4 * sizeof(struct lun_extent)];
+	struct scene scene;
+	struct flood flood = {.scene = &scene};
+
+	scene_open(&scene, engine, "/tmp", false);
+	run(&scene, LUN_WRITE, 1 * MIB, 64 * KIB);
+	for (unsigned i = 0; i < ARRAY_SIZE(flood.maps); i++) {
+		flood.maps[i] = tio_new(LUN_MAP, 1 * MIB, 64 * KIB);
+		flood.maps[i]->io.iov[0] = (struct iovec){rooms[i], sizeof(rooms[i])};
+		flood.maps[i]->io.iov_count = 1;
+	}
+	rig_call(scene.rig.group.loops[0], call_submit_all, &flood);
+	cr_expect(flood.running >= 1 && flood.most <= RAW_MAPS_MAX, "%u at once", flood.most);
+	if (aborts)
+		rig_call(scene.rig.group.loops[0], call_abandon_all, &flood);
+	for (unsigned i = 0; i < ARRAY_SIZE(flood.maps); i++) {
+		const struct lun_map *map = (const struct lun_map *)(const void *)rooms[i];
+		int res = tio_wait(flood.maps[i]);
+
+		cr_expect(res == 0 || (aborts && res == -ECANCELED));
+		cr_expect(res != 0 || (map->count == 1 && map->extents[0].state == LUN_MAPPED));
+		tio_free(flood.maps[i]);
+	}
+	cr_assert(map_range(&scene, 0, 16 * MIB, 64) == 0, "and it goes on");
+	scene_close(&scene);
+}
+
+TEST_ON_ENGINES(lun_map, many_questions)
+{
+	flood(engine, false);
+}
+
+TEST_ON_ENGINES(lun_map, many_aborted_questions)
+{
+	flood(engine, true);
 }
 
 /* No FIEMAP: what is not data is a hole, and nothing is promised to be anchored. */

@@ -176,6 +176,55 @@ TEST_ON_ENGINES(raw, a_whole_large_image_is_unmapped_in_steps)
 }
 
 /* An aborted one stops at the next step; the rest keeps its data. */
+Test(raw, steps_grow_and_shrink)
+{
+	const uint64_t most = RAW_STEP_MAX_BYTES;
+	const uint64_t least = RAW_STEP_MIN_BYTES;
+	const struct {
+		uint64_t now_bytes, step_bytes, took_ms, expected_bytes;
+	} rows[] = {
+		{most, most, 0, most},
+		{most, most, 500, most},
+		{most, most, 501, most / 4},
+		{most / 4, most / 4, 1000000, most / 16},
+		{2 * least, 2 * least, 501, least},
+		{least, least, 1000000, least},
+		{least, least, 250, least},
+		{least, least, 249, 2 * least},
+		{most / 2, most / 2, 0, most},
+		/* A short one tells nothing. */
+		{least, 4096, 0, least},
+		{most, 4096, 1000000, most},
+		{most, 8 * least, 1000, 2 * least},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint64_t next = raw_range_step(rows[i].now_bytes, rows[i].step_bytes,
+					       rows[i].took_ms * 1000000);
+
+		cr_expect(next == rows[i].expected_bytes, "row %u: %llu", i,
+			  (unsigned long long)next);
+	}
+}
+
+TEST_ON_ENGINES(raw, small_steps_do_the_same)
+{
+	const uint64_t size = 8 * RAW_STEP_MIN_BYTES;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct rig rig;
+		struct lun *lun = raw_lun(&rig, engine, &kinds[i], size, true);
+		struct loop *loop = rig.group.loops[0];
+
+		for (uint64_t at = 0; at < size; at += RAW_STEP_MIN_BYTES)
+			cr_assert_eq(tio_run(lun, loop, LUN_WRITE, at, 65536), 0);
+		lun->image->lanes[0].range_step = RAW_STEP_MIN_BYTES;
+		cr_assert_eq(tio_run(lun, loop, LUN_UNMAP, 4096, size - 4096), 0);
+		cr_assert_leq(space_used(&rig), 65536, "%s", kinds[i].what);
+		rig_close(&rig, lun);
+	}
+}
+
 TEST_ON_ENGINES(raw, an_abandoned_large_unmap_stops)
 {
 	static const uint64_t size = 4ull << 40;
