@@ -82,8 +82,8 @@ LOOP_ONLY void raw_start_punted(struct image *image, struct lun_io *io);
 /*
  * One step of an UNMAP or ZERO is what a file system does in milliseconds, where the file is in one
  * piece there. In crumbs it takes seconds, in which nobody else changes the file and an abort
- * waits. So after a step that took too long they are smaller, but not so small that a slow disk
- * would be asked for TiB forever; after quick ones they grow again.
+ * waits. So they begin small and grow while they are quick; after one that took too long they are
+ * smaller, but not so small that a slow disk would be asked for TiB forever.
  */
 #define RAW_STEP_MAX_BYTES (UINT64_C(1) << 30)
 #define RAW_STEP_MIN_BYTES (UINT64_C(1) << 25)

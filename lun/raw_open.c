@@ -432,7 +432,7 @@ static struct image *raw_alloc(unsigned lanes)
 		list_init(&image->lanes[i].punted);
 		list_init(&image->lanes[i].deferred);
 		list_init(&image->lanes[i].maps);
-		image->lanes[i].range_step = RAW_STEP_MAX_BYTES;
+		image->lanes[i].range_step = RAW_STEP_MIN_BYTES;
 	}
 	return image;
 }
