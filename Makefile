@@ -121,8 +121,8 @@ fuzz-programs: $(call programs_in,tests/fuzz)
 initiator-programs: $(filter-out $(CONFORMANCE_PRELOAD),$(call programs_in,initiator-tests)) \
 	$(CONFORMANCE_PRELOAD).so $(ECHO)
 
-.PHONY: packages-build packages-check packages-bench run bench
-packages-build packages-check packages-bench:
+.PHONY: packages-build packages-check packages-check-hosts packages-bench run bench
+packages-build packages-check packages-check-hosts packages-bench:
 	@tests/packages.sh $(@:packages-%=%)
 run: packages-build ## install what is missing, build, serve a thin LUN on 127.0.0.1:3260
 	@+conf/run.sh
@@ -143,6 +143,11 @@ check: packages-check ## all tests, under ten minutes on two cores
 	@+tests/run $(SUITES)
 $(SUITES:%=check-%): packages-check ## check-unit, check-initiators ...: one suite of check
 	@+tests/run $(@:check-%=%)
+.PHONY: check-hosts check-hosts-short
+check-hosts: packages-check-hosts ## Linux guests with open-iscsi under QEMU, see initiator-tests/guest
+	@+tests/run hosts
+check-hosts-short: packages-check-hosts ## one guest: login, mkfs, verify, unmap; a minute
+	@+tests/run hosts-short
 fuzz: packages-check ## every fuzzer for FUZZ_SECONDS (600), new inputs kept in the corpus
 	@+FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_KEEP=1 tests/run fuzz
 

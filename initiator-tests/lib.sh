@@ -71,7 +71,7 @@ free_port() {
 
 # shellcheck disable=SC2120 # Most scripts have no such lines.
 # configure [LINES]: write $dir/$server/ringsan.conf from LINES for the root (loops, limits) and
-# standard input (targets).
+# standard input (targets). portal_options="..." configure for what the portal needs.
 configure() {
 	# Refusals need not wait in tests, except where a test is about that. No line more: tests count.
 	local globals=${1-}
@@ -91,7 +91,7 @@ configure() {
 		*) echo "loops = 2" ;;
 		esac
 		printf '%s\n' "$globals"
-		echo "portal \"127.0.0.1:${port[$server]}\" { }"
+		echo "portal \"127.0.0.1:${port[$server]}\" { ${portal_options-} }"
 		cat
 	} >"$dir/$server/ringsan.conf"
 }

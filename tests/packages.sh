@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the Debian packages that a build (`build`), all tests (`check`) or the benchmark (`bench`) need and
+# Install the Debian packages that a build (`build`), all tests (`check`), those with Linux guests (`check-hosts`) or the benchmark (`bench`) need and
 # that are missing. As root or through sudo; elsewhere print what is missing and stop. When nothing is
 # missing, nothing is run and no rights are needed.
 set -eu
@@ -12,6 +12,10 @@ CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-
 	cppcheck shellcheck codespell mandoc python3 git procps util-linux attr
 	libiscsi-dev libiscsi-bin qemu-utils qemu-block-extra tshark e2fsprogs xfsprogs'
 
+# Linux guests as initiators: what boots them and what builds their image. What runs in them is never
+# installed here; initiator-tests/guest/image.sh names it.
+HOSTS_PACKAGES='qemu-system-x86 e2fsprogs kmod cpio'
+
 # A peer to compare with, what a file can do by itself, XFS. `make bench` leaves out what it does not find.
 BENCH_PACKAGES='python3 git util-linux'
 BENCH_OPTIONAL='fio tgt xfsprogs'
@@ -19,6 +23,7 @@ BENCH_OPTIONAL='fio tgt xfsprogs'
 case "${1-}" in
 build) wanted=$BUILD_PACKAGES ;;
 check) wanted="$BUILD_PACKAGES $CHECK_PACKAGES" ;;
+check-hosts) wanted="$BUILD_PACKAGES $CHECK_PACKAGES $HOSTS_PACKAGES" ;;
 bench) wanted="$BUILD_PACKAGES $BENCH_PACKAGES" ;;
 bench-optional) wanted=$BENCH_OPTIONAL ;;
 list)
@@ -27,7 +32,7 @@ list)
 	exit 0
 	;;
 *)
-	echo "usage: tests/packages.sh build|check|bench|bench-optional|list" >&2
+	echo "usage: tests/packages.sh build|check|check-hosts|bench|bench-optional|list" >&2
 	exit 2
 	;;
 esac
