@@ -12,6 +12,9 @@
  *    and UNMAP, while the counters use COMPARE AND WRITE on it, which keeps the epoch: it must
  *    never go back.
  *
+ * Planted, each found within a second: UNMAP (range.c lets it pass exclusive ranges), and WRITE and
+ * WRITE SAME (the same of LUN_WRITE): the epoch is not what was written last.
+ *
  * usage: iscsi_caw [seed [increments]]. Exit 0 and a line for each engine, or an abort.
  */
 #define RIG_PLAIN
