@@ -6,7 +6,7 @@
 configure "limits {
 	memory = 64M
 	sessions = 32
-	login-timeout = 1s
+	login-timeout = 5s
 	write-stall-timeout = 1s
 	refusal-delay = 1s
 }" <<C

@@ -136,6 +136,11 @@ void login_conn_close(struct login_conn *conn, const char *why)
 	}
 }
 
+bool login_conn_is_owed(const struct login_conn *conn)
+{
+	return conn->stage == LOGIN_CONN_HEAD || conn->stage == LOGIN_CONN_DATA;
+}
+
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 {
 	struct login_conn *conn = CONTAINER_OF(timer, struct login_conn, deadline);
@@ -358,6 +363,7 @@ void login_conn_start(struct login_conn *conn, const struct portal_arrival *arri
 
 	assert(arrival->portal_index < server->portal_count);
 	conn->fd = arrival->fd;
+	conn->since_ns = loop_now_ns(server->control);
 	conn->portal = &server->portals[arrival->portal_index];
 	conn->local = arrival->local;
 	conn->peer = arrival->peer;

@@ -30,6 +30,7 @@ struct login_service {
 	uint32_t count;
 	struct refusals refusals;
 	struct login_counters counters;
+	struct loop_timer crowd; /* While the doorway is full. */
 	bool stopping;
 	void (*on_empty)(void *arg);
 	void *on_empty_arg;
@@ -52,6 +53,7 @@ struct login_conn {
 	struct loop_timer pause;
 	struct iovec iov[2];
 	int fd;
+	uint64_t since_ns; /* When it came. */
 	enum login_conn_stage stage;
 	enum login_step step;
 	uint32_t have_bytes; /* Of the header or of the data segment. */
@@ -78,6 +80,9 @@ LOOP_ONLY void login_conn_start(struct login_conn *conn, const struct portal_arr
 LOOP_ONLY void login_conn_step(struct login_conn *conn, enum login_step step);
 /* End it: at once when nothing is under way, else as soon as that has completed. */
 LOOP_ONLY void login_conn_close(struct login_conn *conn, const char *why);
+
+/* It is the peer's turn to say something. */
+bool login_conn_is_owed(const struct login_conn *conn);
 
 /* Give the record back; its descriptor is closed or another's. login_service.c */
 LOOP_ONLY void login_service_release(struct login_conn *conn);

@@ -11,11 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "target/iscsi/login_conn.h"
 #include "target/iscsi/login_policy.h"
 
 static_assert(LOGIN_WORK_BYTES <= LOOP_BUFFER_BYTES, "a login works in one loop buffer");
+
+/* How often a full doorway is looked at. */
+#define CROWD_TICK_MS 250u
 
 static struct log_limit full_limit = LOG_LIMIT(1, 10000);
 
@@ -99,6 +103,38 @@ void login_service_release(struct login_conn *conn)
 		service->on_empty(service->on_empty_arg);
 }
 
+/*
+ * While as many connections as allowed stand in the doorway, others wait outside, and these may be
+ * hosts that would be in within milliseconds. So those inside that owe us a word have a fifth of
+ * their time then. A timer looks, because nobody comes in who could be the occasion.
+ */
+static LOOP_ONLY void on_crowd(struct loop_timer *timer);
+
+static LOOP_ONLY void watch_crowd(struct login_service *service)
+{
+	if (service->count >= service->server->limits.logins_max &&
+	    !loop_timer_is_armed(&service->crowd)) {
+		loop_timer_start(service->server->control, &service->crowd, CROWD_TICK_MS,
+				 on_crowd);
+	}
+}
+
+static void on_crowd(struct loop_timer *timer)
+{
+	struct login_service *service = CONTAINER_OF(timer, struct login_service, crowd);
+	uint64_t patience_ns = service->server->limits.login_timeout_ms * CLOCK_NS_PER_MS / 5;
+	uint64_t now_ns = loop_now_ns(service->server->control);
+
+	LIST_FOREACH (node, &service->list) {
+		struct login_conn *conn = CONTAINER_OF(node, struct login_conn, link);
+
+		/* What is owed makes the end wait for its receive, so nothing leaves the list. */
+		if (login_conn_is_owed(conn) && now_ns - conn->since_ns >= patience_ns)
+			login_conn_close(conn, "too slow while others wait");
+	}
+	watch_crowd(service);
+}
+
 void login_service_arrival(void *context, const struct portal_arrival *arrival)
 {
 	struct login_service *service = context;
@@ -112,11 +148,13 @@ void login_service_arrival(void *context, const struct portal_arrival *arrival)
 	}
 	portal_guest_enter(service->portals, &conn->guest, &arrival->peer);
 	login_conn_start(conn, arrival);
+	watch_crowd(service);
 }
 
 void login_service_stop(struct login_service *service, void (*on_empty)(void *arg), void *arg)
 {
 	service->stopping = true;
+	loop_timer_stop(service->server->control, &service->crowd);
 	LIST_FOREACH (node, &service->list) {
 		login_conn_close(CONTAINER_OF(node, struct login_conn, link), "the target ends");
 	}

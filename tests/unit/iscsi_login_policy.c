@@ -153,6 +153,44 @@ Test(iscsi_login_policy, a_pause_longer_than_the_login_timeout)
 	(void)try_once(PDU_LOGIN_SERVICE_UNAVAILABLE);
 }
 
+/* -- A full doorway -- */
+
+static void begin_narrow(void)
+{
+	rig.server.limits = (struct iscsi_limits){.sessions_max = 4,
+						  .login_timeout_ms = 5000,
+						  .logins_max = 2,
+						  .logins_per_source_max = 2};
+	rig_begin();
+}
+
+TestSuite(iscsi_login_crowd, .init = begin_narrow, .fini = rig_end);
+
+/* Who says nothing, or too little, makes room long before his deadline. */
+Test(iscsi_login_crowd, those_who_dawdle_make_room)
+{
+	struct guest silent = guest_connect();
+	struct guest slow = guest_connect();
+	struct guest guest;
+	uint64_t begin = now_ms();
+
+	cr_assert_eq(send(slow.fd, "\x43", 1, 0), 1);
+	guest = guest_connect();
+	guest_expect(&guest, RIG_NAMES, PDU_LOGIN_SUCCESS);
+	cr_expect_geq(now_ms() - begin, 900);
+	cr_expect(guest_is_closed(&silent));
+	cr_expect(guest_is_closed(&slow));
+}
+
+/* Alone, the same are left their time. */
+Test(iscsi_login_crowd, nobody_is_hurried_without_a_crowd)
+{
+	struct guest silent = guest_connect();
+
+	(void)poll(NULL, 0, 1500);
+	guest_expect(&silent, RIG_NAMES, PDU_LOGIN_SUCCESS);
+}
+
 /* -- 02/08 -- */
 
 /* RFC 7143 4.2.2: a session lives in one portal group. */
