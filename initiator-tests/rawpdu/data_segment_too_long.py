@@ -31,6 +31,14 @@ def case(scene):
     peer.send(announced(header, 8193))
     scene.equal("a login request of over 8192 bytes", "closed", scene.next(peer))
     peer.close()
+    peer = scene.connect()
+    request = bytearray(peer.login_pdu({"InitiatorName": peer.name, "SessionType": "Discovery"}))
+    request[1] = 4
+    peer.send(bytes(request))
+    peer.send(announced(bytes(request), 8193))
+    scene.equal("and a later one", ["login 00/00", "login 02/00"],
+                [scene.next(peer), scene.next(peer)])
+    peer.close()
     peer = scene.session()
     limit = initiator.pdu(initiator.NOP_OUT, ahs=bytes(1020))
     scene.equal("1020 bytes of AHS", "closed", scene.after(peer, limit))

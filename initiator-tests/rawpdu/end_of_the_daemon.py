@@ -3,6 +3,7 @@ once: event 3, Parameter2 = 0 (RFC 7143 11.9.1), with the next StatSN; discovery
 import os
 import signal
 import struct
+import time
 
 import initiator
 import scene as s
@@ -30,3 +31,18 @@ def case(scene):
                     (header[8:16], struct.unpack(">I", header[16:20])[0]))
         scene.check(f"{name}: then the connection ends", scene.closed(peer))
     scene.check("discovery ends", scene.closed(discovery))
+    # Whoever started it reads its status, and may send a signal of his own, which must not meet its end.
+    scene.check("the daemon ends", has_ended(scene.pid))
+
+
+def has_ended(pid):
+    for _ in range(1000):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+                state = stat.read().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False

@@ -123,7 +123,8 @@ def receive(peer):
     """One PDU, of which only StatSN is judged (RFC 7143 11.4.4): requests may be as wrong as they like."""
     header, data = peer.receive_pdu()
     stat_sn = int.from_bytes(header[24:28], "big")
-    uncounted = header[0] == initiator.R2T or header[0] == initiator.DATA_IN and not header[1] & 1
+    uncounted = (header[0] == initiator.R2T or header[0] == initiator.DATA_IN and not header[1] & 1
+                 or header[0] == initiator.NOP_IN and header[16:20] == b"\xff" * 4)
     if header[0] == initiator.LOGIN_RESPONSE and not peer.exp_stat_sn:
         peer.exp_stat_sn = stat_sn
     if not uncounted:

@@ -97,12 +97,14 @@ def in_full_feature(scene):
 
 
 def malformed(scene):
+    """The session goes on with what was agreed at login (RFC 7143 7.11)."""
     found = {}
+    peer = scene.session()
     for data in (b"InitialR2T\0", b"=x\0", b"A=x", b"HeaderDigest=None\0", b"k" * 64 + b"=\0"):
-        peer = scene.session()
-        found[data] = scene.after(peer, s.text(peer, data))
-        peer.close()
-    scene.equal("malformed texts end the connection", dict.fromkeys(found, "closed"), found)
+        found[data] = scene.after(peer, s.text(peer, b"MaxRecvDataSegmentLength=512\0" + data))
+    scene.equal("malformed texts", dict.fromkeys(found, "reject 04"), found)
+    scene.equal("leave MaxRecvDataSegmentLength as it is", 2048, len(peer.nop(bytes(2048))))
+    peer.logout()
 
 
 def case(scene):

@@ -245,6 +245,8 @@ LOOP_ONLY void rx_clear(struct conn *conn);
 LOOP_ONLY void rx_unblock(struct conn *conn);
 /* The PDU in hand is refused: read its data, drop them, send a Reject. */
 LOOP_ONLY enum framer_verdict rx_reject(struct conn *conn, uint8_t reason, const char *why);
+/* The PDU in hand was read and is refused only now: the reply that it holds becomes a Reject. */
+LOOP_ONLY void rx_send_reject(struct conn *conn, uint8_t reason, const char *why);
 /* The PDU in hand came before its CmdSN was due. One connection delivers in order, so the initiator
  * is broken; a command can be kept until the gap is filled, but the number of anything else, or of
  * a command that is refused, would be missing for ever: the connection ends. */

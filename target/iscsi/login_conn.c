@@ -170,9 +170,12 @@ static LOOP_ONLY void receive_head(struct login_conn *conn)
 /* A header that may not come: answered if login has begun (RFC 7143 6.3), else not worth a word. */
 static LOOP_ONLY void refuse_head(struct login_conn *conn, const char *why)
 {
+	enum pdu_login_status status = pdu_opcode(conn->bhs) == PDU_LOGIN_REQUEST
+					       ? PDU_LOGIN_INITIATOR_ERROR
+					       : PDU_LOGIN_INVALID_DURING_LOGIN;
+
 	if (login_has_begun(&conn->login)) {
-		login_conn_step(conn,
-				login_refuse(&conn->login, PDU_LOGIN_INVALID_DURING_LOGIN, why));
+		login_conn_step(conn, login_refuse(&conn->login, status, why));
 		return;
 	}
 	conn->why = why;

@@ -204,15 +204,15 @@ static struct framer_slice on_landing(struct framer *framer, uint32_t offset_byt
 }
 
 /* RFC 7143 11.17: the header of the offending PDU travels back as data. */
-LOOP_ONLY static void send_reject(struct conn *conn)
+void rx_send_reject(struct conn *conn, uint8_t reason, const char *why)
 {
 	static struct log_limit limit = LOG_LIMIT(20, 1000);
 	struct reply *reply = conn->rx.reply;
-	struct pdu_reject pdu = {.data_len_bytes = PDU_BHS_BYTES, .reason = conn->rx.reject_reason};
+	struct pdu_reject pdu = {.data_len_bytes = PDU_BHS_BYTES, .reason = reason};
 	char name[CONN_NAME_BYTES];
 
 	log_limited(&limit, LOG_LEVEL_INFO, "iscsi", "%s: rejected opcode 0x%02x: %s",
-		    conn_name(conn, name), conn->framer.pdu.opcode, conn->rx.why);
+		    conn_name(conn, name), conn->framer.pdu.opcode, why);
 	pdu_reject_encode(&pdu, reply->bhs);
 	memcpy(reply->data, framer_bhs(&conn->framer), PDU_BHS_BYTES);
 	reply->data_len_bytes = PDU_BHS_BYTES;
@@ -238,10 +238,8 @@ LOOP_ONLY static void leave_for_digest(struct conn *conn)
 		rx->task->receiving = false;
 	rx->task = NULL;
 	rx->reply->payload = rx->reply->data;
-	rx->reject_reason = PDU_REJECT_DATA_DIGEST_ERROR;
-	rx->why = "a data digest was wrong";
 	conn_leave(conn, rx->reply);
-	send_reject(conn);
+	rx_send_reject(conn, PDU_REJECT_DATA_DIGEST_ERROR, "a data digest was wrong");
 }
 
 LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
@@ -257,7 +255,7 @@ LOOP_ONLY static void on_end(struct framer *framer, bool data_digest_ok)
 	if (conn->rx.takes_cmd_sn)
 		conn->session->exp_cmd_sn++;
 	if (conn->rx.why != NULL)
-		send_reject(conn);
+		rx_send_reject(conn, conn->rx.reject_reason, conn->rx.why);
 	else if (!conn->rx.ignored)
 		conn->rx.row->on_end(conn);
 	if (conn->state == CONN_RUNNING && conn->rx.takes_cmd_sn)

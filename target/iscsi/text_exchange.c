@@ -85,14 +85,17 @@ static bool begin_walk(struct conn *conn, const char *value)
 LOOP_ONLY static const char *answer_text(struct conn *conn, struct text_writer *answer)
 {
 	struct session *session = conn->session;
+	const struct negotiation before = session->negotiation;
 	struct negotiate_text text;
 
 	negotiation_restart(&session->negotiation);
 	const char *why = negotiate_sort(&session->negotiation, KEY_IN_FULL_FEATURE,
 					 conn->text.request, conn->text.request_len_bytes, &text);
 
-	if (why != NULL)
+	if (why != NULL) {
+		session->negotiation = before;
 		return why;
+	}
 	if (text.value[KEY_SEND_TARGETS] != NULL) {
 		if (!begin_walk(conn, text.value[KEY_SEND_TARGETS]))
 			text_put(answer, "SendTargets", "Reject");
@@ -101,8 +104,10 @@ LOOP_ONLY static const char *answer_text(struct conn *conn, struct text_writer *
 	negotiate_answer(&session->negotiation, KEY_IN_FULL_FEATURE, &text, answer);
 	/* Part of an answer would be taken for all of it. No initiator that means well asks for so
 	 * much at once. */
-	if (answer->overflow)
+	if (answer->overflow) {
+		session->negotiation = before;
 		return "the answer to a text does not fit into one response";
+	}
 	negotiate_params(&session->negotiation, &session->params);
 	return NULL;
 }
@@ -149,7 +154,7 @@ LOOP_ONLY static bool fill(struct conn *conn)
 	return text->walking;
 }
 
-/* NULL, or why the connection has to end. */
+/* NULL, or why the request is refused. */
 LOOP_ONLY static const char *answer_whole(struct conn *conn)
 {
 	struct text_exchange *text = &conn->text;
@@ -178,8 +183,10 @@ void text_on_end(struct conn *conn)
 	}
 	const char *why = answer_whole(conn);
 
+	/* 7.11: the exchange has failed, what was agreed before goes on. */
 	if (why != NULL) {
-		conn_close(conn, why);
+		text->open = false;
+		rx_send_reject(conn, PDU_REJECT_PROTOCOL_ERROR, why);
 		return;
 	}
 	bool cut = text->walking && fill(conn);

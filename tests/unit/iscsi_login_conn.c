@@ -211,6 +211,9 @@ Test(iscsi_login_conn, a_malformed_header_first_is_closed)
 Test(iscsi_login_conn, a_malformed_header_later_is_answered)
 {
 	static void (*const spoils[])(uint8_t * bhs) = {spoil_length, spoil_ahs, spoil_opcode};
+	static const enum pdu_login_status statuses[] = {PDU_LOGIN_INITIATOR_ERROR,
+							 PDU_LOGIN_INITIATOR_ERROR,
+							 PDU_LOGIN_INVALID_DURING_LOGIN};
 
 	for (size_t i = 0; i < ARRAY_SIZE(spoils); i++) {
 		struct guest guest = guest_connect();
@@ -220,7 +223,7 @@ Test(iscsi_login_conn, a_malformed_header_later_is_answered)
 		guest_expect(&guest, RIG_NAMES, PDU_LOGIN_SUCCESS);
 		send_head(&guest, spoils[i]);
 		cr_assert(guest_receive(&guest), "row %zu", i);
-		cr_expect_eq(guest.response.status, PDU_LOGIN_INVALID_DURING_LOGIN);
+		cr_expect_eq(guest.response.status, statuses[i]);
 		cr_expect(guest_is_closed(&guest));
 		(void)close(guest.fd);
 	}

@@ -32,6 +32,23 @@ static void send_text(const char *text, size_t len_bytes)
 	peer_send(&peer, bhs, text, (uint32_t)len_bytes);
 }
 
+static void expect_reject(void)
+{
+	peer_expect(&peer, &pdu, PDU_REJECT);
+	cr_assert_eq(pdu.bhs[2], PDU_REJECT_PROTOCOL_ERROR);
+}
+
+static void send_read(uint32_t bytes)
+{
+	struct rig_command command = {.read = true, .expected_bytes = bytes};
+
+	rig_cdb10(command.cdb, 0x28, 0, (uint16_t)(bytes / 512));
+	peer_command(&peer, &command);
+}
+
+/* With its NUL byte. */
+#define TEXT(s) s, sizeof(s)
+
 static size_t unknown_keys(unsigned count, char *out)
 {
 	size_t len = 0;
@@ -54,13 +71,41 @@ Test(text_exchange, unknown_keys_are_answered)
 }
 
 /* An answer is whole or there is none: half of one would be taken for all of it. */
-Test(text_exchange, an_answer_that_does_not_fit_ends_the_connection)
+Test(text_exchange, an_answer_that_does_not_fit_is_none)
 {
 	char text[1024];
 
 	begin(512);
 	send_text(text, unknown_keys(7, text));
-	peer_expect_close(&peer);
+	expect_reject();
+	send_text(text, unknown_keys(6, text));
+	peer_expect(&peer, &pdu, PDU_TEXT_RESPONSE);
+	peer_end(&peer);
+	rig_end(&rig);
+}
+
+/* RFC 7143 7.11: a negotiation that fails leaves what was agreed before. */
+Test(text_exchange, a_text_that_fails_changes_nothing)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+	} failures[] = {
+		{TEXT("MaxRecvDataSegmentLength=512\0MaxRecvDataSegmentLength=1024")},
+		{TEXT("MaxRecvDataSegmentLength=512\0HeaderDigest=None")},
+		{TEXT("MaxRecvDataSegmentLength=512\0=")},
+		{TEXT("MaxRecvDataSegmentLength=512\0SendTargets")},
+		{"MaxRecvDataSegmentLength=512", 28},
+	};
+
+	begin(8192);
+	for (unsigned i = 0; i < ARRAY_SIZE(failures); i++) {
+		send_text(failures[i].text, failures[i].len);
+		expect_reject();
+	}
+	send_read(4096);
+	peer_expect(&peer, &pdu, PDU_DATA_IN);
+	cr_assert_eq(pdu.data_len_bytes, 4096);
 	peer_end(&peer);
 	rig_end(&rig);
 }
