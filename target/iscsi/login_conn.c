@@ -136,9 +136,10 @@ void login_conn_close(struct login_conn *conn, const char *why)
 	}
 }
 
-bool login_conn_is_owed(const struct login_conn *conn)
+bool login_conn_may_make_room(const struct login_conn *conn)
 {
-	return conn->stage == LOGIN_CONN_HEAD || conn->stage == LOGIN_CONN_DATA;
+	return conn->stage == LOGIN_CONN_HEAD || conn->stage == LOGIN_CONN_DATA ||
+	       loop_timer_is_armed(&conn->pause);
 }
 
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)

@@ -81,8 +81,8 @@ LOOP_ONLY void login_conn_step(struct login_conn *conn, enum login_step step);
 /* End it: at once when nothing is under way, else as soon as that has completed. */
 LOOP_ONLY void login_conn_close(struct login_conn *conn, const char *why);
 
-/* It is the peer's turn to say something. */
-bool login_conn_is_owed(const struct login_conn *conn);
+/* It is the peer's turn to say something, or it waits to be refused: no loss to a host. */
+bool login_conn_may_make_room(const struct login_conn *conn);
 
 /* Give the record back; its descriptor is closed or another's. login_service.c */
 LOOP_ONLY void login_service_release(struct login_conn *conn);

@@ -105,8 +105,9 @@ void login_service_release(struct login_conn *conn)
 
 /*
  * While as many connections as allowed stand in the doorway, others wait outside, and these may be
- * hosts that would be in within milliseconds. So those inside that owe us a word have a fifth of
- * their time then. A timer looks, because nobody comes in who could be the occasion.
+ * hosts that would be in within milliseconds. So those inside that owe us a word, or wait for their
+ * refusal, have a fifth of the time then. A timer looks, because nobody comes in who could be the
+ * occasion.
  */
 static LOOP_ONLY void on_crowd(struct loop_timer *timer);
 
@@ -128,8 +129,7 @@ static void on_crowd(struct loop_timer *timer)
 	LIST_FOREACH (node, &service->list) {
 		struct login_conn *conn = CONTAINER_OF(node, struct login_conn, link);
 
-		/* What is owed makes the end wait for its receive, so nothing leaves the list. */
-		if (login_conn_is_owed(conn) && now_ns - conn->since_ns >= patience_ns)
+		if (login_conn_may_make_room(conn) && now_ns - conn->since_ns >= patience_ns)
 			login_conn_close(conn, "too slow while others wait");
 	}
 	watch_crowd(service);

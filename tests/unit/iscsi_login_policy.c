@@ -182,6 +182,23 @@ Test(iscsi_login_crowd, those_who_dawdle_make_room)
 	cr_expect(guest_is_closed(&slow));
 }
 
+/* Nor do refusals keep the doorway full for as long as they wait. */
+Test(iscsi_login_crowd, those_to_be_refused_make_room)
+{
+	struct guest guests[3];
+
+	rig.server.limits.refusal_delay_ms = 10000;
+	for (unsigned i = 0; i < 2; i++) {
+		guests[i] = guest_connect();
+		guest_send(&guests[i],
+			   "InitiatorName=" RIG_HOST "|TargetName=iqn.none|SessionType=Normal|");
+	}
+	guests[2] = guest_connect();
+	guest_expect(&guests[2], RIG_NAMES, PDU_LOGIN_SUCCESS);
+	cr_expect(guest_is_closed(&guests[0]));
+	cr_expect(guest_is_closed(&guests[1]));
+}
+
 /* Alone, the same are left their time. */
 Test(iscsi_login_crowd, nobody_is_hurried_without_a_crowd)
 {
