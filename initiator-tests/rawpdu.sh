@@ -3,6 +3,13 @@
 # arguments only those.
 . "$(dirname "$0")/lib.sh"
 
+# Enough targets for a list of several pieces.
+many() {
+	local number
+	for ((number = 0; number < 40; number++)); do
+		echo "target \"$iqn.listed-$number\" { lun 0 { type = null size = 1M } }"
+	done
+}
 configure 'limits {
 	connections-before-login-per-source = 64
 	login-timeout = 20s
@@ -15,6 +22,7 @@ target "$iqn" {
 target "$iqn.own" {
 	lun 0 { image = "$dir/b.img" size = 64M }
 }
+$(many)
 C
 start_or_end
 

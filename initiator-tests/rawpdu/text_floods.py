@@ -1,10 +1,8 @@
 """Texts without end, in login and in the full feature phase (RFC 7143 6.1, 6.2): what is too long is
 refused at its bound, endless C bits too, and keys of all lengths are answered or refused."""
 import initiator
-from initiator import FINAL
+from initiator import CONTINUE, FINAL
 import scene as s
-
-CONTINUE = 0x40
 
 
 def login_text(peer, data, flags=0x04):
