@@ -237,7 +237,7 @@ def main():
     url, pid, log, beside_mib, count, seconds, ringsan = sys.argv[1:]
     scene = Scene(url, int(pid), log, ringsan)
     count, seconds = int(count), float(seconds)
-    quiet = scene.result_of(scene.healthy(min(seconds, 5)), "the healthy session alone")
+    quiet = scene.result_of(scene.healthy(min(seconds / 2, 5)), "the healthy session alone")
     descriptors = scene.descriptors()
     bound_mib = scene.stated_mib() + int(beside_mib)
     latency, most_mib, (connected, closed, standing) = under_attack(scene, count, seconds)

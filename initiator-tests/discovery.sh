@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 configure <<C
-$(printf "target \"$iqn-%04d\" { lun 0 { type = null size = 1G } }\n" {0..1999})
+$(printf "target \"$iqn-%04d\" { }\n" {0..1999})
 target "$iqn-not-for-you" {
 	access { initiators = "iqn.2026-11.io.ringsan:somebody-else" }
 	lun 0 { type = null size = 1G }
