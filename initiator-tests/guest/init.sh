@@ -31,7 +31,7 @@ for ((tries = 0; tries < 100; tries++)); do
 done
 ip address add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
-iscsid
+iscsid -f >/run/iscsid.log 2>&1 &
 
 # The host's end is closed between two requests, which reads as the end of the file.
 serve() {

@@ -189,9 +189,10 @@ set_node() {
 	on "$guest" "$script"
 }
 
-# login GUEST: discovery, the secret if there is one, login; waits for the disk.
+# login GUEST: discovery unless that was done (it would set the record's values back), the secret if there
+# is one, login; waits for the disk.
 login() {
-	discover "$1" >/dev/null || return
+	on "$1" "iscsiadm $node -p $portal" >/dev/null 2>&1 || discover "$1" >/dev/null || return
 	if [ -n "${TARGET_USER-}" ]; then
 		set_node "$1" node.session.auth.authmethod CHAP node.session.auth.username "$TARGET_USER" \
 			node.session.auth.password "$TARGET_PASSWORD" || return
