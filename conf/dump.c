@@ -144,20 +144,29 @@ static bool lists_equal(const struct conf_option *option, const unsigned char *a
 	return one.count == other.count;
 }
 
-static bool options_equal(enum conf_section_id id, const void *a, const void *b)
+static bool option_equal(const struct conf_option *option, const void *a, const void *b)
+{
+	const unsigned char *one = (const unsigned char *)a + option->offset;
+	const unsigned char *other = (const unsigned char *)b + option->offset;
+
+	return option->list ? lists_equal(option, one, other)
+			    : conf_value_equal(option, one, other);
+}
+
+const struct conf_option *conf_next_difference(enum conf_section_id id, const void *a,
+					       const void *b, const struct conf_option *after)
 {
 	const struct conf_section *section = &conf_sections[id];
+	size_t at = after ? (size_t)(after - section->options) + 1 : 0;
 
-	for (size_t i = 0; i < section->option_count; i++) {
-		const struct conf_option *option = &section->options[i];
-		const unsigned char *one = (const unsigned char *)a + option->offset;
-		const unsigned char *other = (const unsigned char *)b + option->offset;
+	while (at < section->option_count && option_equal(&section->options[at], a, b))
+		at++;
+	return at < section->option_count ? &section->options[at] : NULL;
+}
 
-		if (!(option->list ? lists_equal(option, one, other)
-				   : conf_value_equal(option, one, other)))
-			return false;
-	}
-	return true;
+static bool options_equal(enum conf_section_id id, const void *a, const void *b)
+{
+	return conf_next_difference(id, a, b, NULL) == NULL;
 }
 
 static bool portals_equal(const struct conf_portal *a, const struct conf_portal *b)

@@ -83,6 +83,10 @@ extern const struct conf_section conf_sections[CONF_SECTION_COUNT];
 
 /* The option of that name in the section, or NULL. */
 const struct conf_option *conf_option_find(enum conf_section_id section, const char *name);
+/* The first option behind `after` (NULL: of all) in which two structs of the section differ, or
+ * NULL. dump.c */
+const struct conf_option *conf_next_difference(enum conf_section_id section, const void *a,
+					       const void *b, const struct conf_option *after);
 /* The section of that name, or CONF_SECTION_COUNT. */
 enum conf_section_id conf_section_find(const char *name);
 /* The name known in `section` that is most like `name`, or NULL if none is like it. */

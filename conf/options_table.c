@@ -2,8 +2,6 @@
  * Every option of the configuration file: name, type, default, range, effect and where its value
  * goes. Constant data. ringsan.conf.5 says in words what stands here in rows; a test compares them.
  *
- * Every row says RESTART so far, because the daemon reads its file once, at start.
- *
  * Read next: options.c (looking rows up), value.c (what the types accept), build.c (their reader).
  */
 #include "conf/options.h"
@@ -12,6 +10,8 @@
 #include "conf/model.h"
 #include "conf/names.h"
 
+/* Read again by `ringsan reload`; all others take a start (changes.c). */
+#define LIVE .effect = CONF_EFFECT_LIVE
 #define KIB 1024ull
 #define MIB (1024ull * KIB)
 #define TIB (1024ull * 1024ull * MIB)
@@ -59,7 +59,7 @@ static const struct conf_option root_options[] = {
 	/* What a socket's name may be, unix(7). */
 	{ .name = "control-socket", .type = CONF_PATH, FIELD(struct conf, control_socket),
 	  .initial = CONF_CONTROL_SOCKET, .min = 1, .max = CONF_CONTROL_SOCKET_BYTES_MAX },
-	{ .name = "secrets", .type = CONF_PATH, FIELD(struct conf, secrets_file),
+	{ .name = "secrets", .type = CONF_PATH, LIVE, FIELD(struct conf, secrets_file),
 	  .min = 1, .max = 4095 },
 	{ .name = "engine", .type = CONF_WORD, FIELD(struct conf, engine),
 	  .initial = "auto", .words = engine_words },
@@ -108,11 +108,11 @@ static const struct conf_option limits_options[] = {
 };
 
 static const struct conf_option auth_options[] = {
-	{ .name = "users", .type = CONF_TEXT, LIST(struct conf_auth, users),
+	{ .name = "users", .type = CONF_TEXT, LIVE, LIST(struct conf_auth, users),
 	  .min = 1, .max = 255, .check_text = conf_check_user },
-	{ .name = "mutual", .type = CONF_TEXT, FIELD(struct conf_auth, mutual),
+	{ .name = "mutual", .type = CONF_TEXT, LIVE, FIELD(struct conf_auth, mutual),
 	  .min = 1, .max = 255, .check_text = conf_check_user },
-	{ .name = "algorithms", .type = CONF_WORD, LIST(struct conf_auth, algorithms),
+	{ .name = "algorithms", .type = CONF_WORD, LIVE, LIST(struct conf_auth, algorithms),
 	  .words = chap_words },
 };
 
@@ -133,7 +133,7 @@ static const struct conf_option pool_options[] = {
 };
 
 static const struct conf_option target_options[] = {
-	{ .name = "alias", .type = CONF_TEXT, FIELD(struct conf_target, alias),
+	{ .name = "alias", .type = CONF_TEXT, LIVE, FIELD(struct conf_target, alias),
 	  .min = 1, .max = 255, .check_text = conf_check_utf8 },
 	{ .name = "portal-groups", .type = CONF_NUMBER, LIST(struct conf_target, portal_groups),
 	  .min = 1, .max = 65535 },
@@ -150,11 +150,11 @@ static const struct conf_option target_options[] = {
 	  LIST(struct conf_target, groups_in[CONF_GROUP_OFFLINE]), .min = 1, .max = 65535 },
 	{ .name = "states-by-hosts", .type = CONF_SWITCH,
 	  FIELD(struct conf_target, states_by_hosts), .initial = "no" },
-	{ .name = "online", .type = CONF_SWITCH, FIELD(struct conf_target, online),
+	{ .name = "online", .type = CONF_SWITCH, LIVE, FIELD(struct conf_target, online),
 	  .initial = "yes" },
-	{ .name = "redirect", .type = CONF_HOST, FIELD(struct conf_target, redirect),
+	{ .name = "redirect", .type = CONF_HOST, LIVE, FIELD(struct conf_target, redirect),
 	  .min = 1, .max = 300 },
-	{ .name = "redirect-permanent", .type = CONF_SWITCH,
+	{ .name = "redirect-permanent", .type = CONF_SWITCH, LIVE,
 	  FIELD(struct conf_target, redirect_permanent), .initial = "no" },
 	{ .name = "transition-time", .type = CONF_DURATION,
 	  FIELD(struct conf_target, transition_time_ms), .initial = "0s",
@@ -167,7 +167,7 @@ static const struct conf_option lun_options[] = {
 	{ .name = "image", .type = CONF_PATH, FIELD(struct conf_lun, image),
 	  .min = 1, .max = 4095 },
 	/* The largest: 64 times what VMFS takes, and 2^44 blocks of 512 bytes. */
-	{ .name = "size", .type = CONF_SIZE, FIELD(struct conf_lun, size_bytes),
+	{ .name = "size", .type = CONF_SIZE, LIVE, FIELD(struct conf_lun, size_bytes),
 	  .min = MIB, .max = 8192 * TIB },
 	{ .name = "cache", .type = CONF_WORD, FIELD(struct conf_lun, cache),
 	  .initial = "direct", .words = cache_words },
@@ -204,10 +204,10 @@ static const struct conf_option lun_options[] = {
 };
 
 static const struct conf_option access_options[] = {
-	{ .name = "initiators", .type = CONF_TEXT, LIST(struct conf_access, initiators),
+	{ .name = "initiators", .type = CONF_TEXT, LIVE, LIST(struct conf_access, initiators),
 	  .min = 1, .max = CONF_ISCSI_NAME_BYTES_MAX, .lower_case = true,
 	  .check_text = conf_check_pattern },
-	{ .name = "networks", .type = CONF_NETWORK, LIST(struct conf_access, networks) },
+	{ .name = "networks", .type = CONF_NETWORK, LIVE, LIST(struct conf_access, networks) },
 };
 
 const struct conf_section conf_sections[CONF_SECTION_COUNT] = {

@@ -231,6 +231,16 @@ const struct lun_state *lun_state(const struct lun *lun);
 void lun_state_copy(struct lun *lun, struct lun_state *out);
 /* True when the account of orphans is full: answer NOT READY. Any loop. */
 bool lun_is_overrun(const struct lun *lun);
+/*
+ * How large it could be by now, never less than it is: `configured_bytes`, or with 0 all that its
+ * image has. A file that is shorter than that is made longer. Negative errno with a sentence in
+ * `why` where that cannot be. Blocks; any thread but a loop's.
+ */
+#define LUN_WHY_MAX 128u
+int MUST_CHECK lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out,
+			   char why[LUN_WHY_MAX]);
+/* Publish that it has this size (measured), soon: lun_state_copy tells when. Control loop. */
+void lun_grow(struct lun *lun, struct loop *control, uint64_t size_bytes);
 /* Take the LUN offline with a reason. Before the loops run. */
 void lun_set_offline(struct lun *lun, const char *reason);
 /*

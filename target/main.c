@@ -127,7 +127,7 @@ static enum daemon_exit load_and_run(const struct arguments *arguments, struct c
 	if (res != 0)
 		return refuse(arguments->file, res);
 	log_set_level(arguments->debug ? LOG_LEVEL_DEBUG : conf->log_level);
-	status = arguments->test ? test(conf, errors) : daemon_run(conf, errors);
+	status = arguments->test ? test(conf, errors) : daemon_run(&conf, errors);
 	conf_free(conf);
 	return status;
 }

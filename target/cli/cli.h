@@ -88,6 +88,7 @@ void cli_show_sessions(FILE *to, const json_t *result);
 void cli_show_luns(FILE *to, const json_t *result);
 void cli_show_alua(FILE *to, const json_t *result);
 void cli_show_alua_set(FILE *to, const json_t *result);
+void cli_show_reload(FILE *to, const json_t *result);
 void cli_show_reservations(FILE *to, const json_t *result);
 void cli_show_cleared(FILE *to, const json_t *result);
 

@@ -189,3 +189,40 @@ void cli_show_cleared(FILE *to, const json_t *result)
 	(void)fputs("cleared; it was:\n", to);
 	cli_show_reservations(to, result);
 }
+
+/* One line each; `key` names its text. */
+static void print_texts(FILE *to, const json_t *list, const char *key)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(list, i, row)
+	{
+		char text[COLUMN_CELL_BYTES];
+
+		column_text(COLUMN_TEXT, json_object_get(row, key), text);
+		(void)fprintf(to, "%s\n", text);
+	}
+}
+
+void cli_show_reload(FILE *to, const json_t *result)
+{
+	const json_t *changes = json_object_get(result, "changes");
+	const json_t *grown = json_object_get(result, "grown");
+	long long going = json_integer_value(json_object_get(result, "going"));
+
+	print_texts(to, changes, "text");
+	if (json_array_size(grown) > 0)
+		(void)fputs("grown:\n", to);
+	print_texts(to, grown, "name");
+	if (json_array_size(changes) == 0 && json_array_size(grown) == 0)
+		(void)fputs("nothing is different\n", to);
+	else if (!json_is_true(json_object_get(result, "dry_run")))
+		(void)fputs("done\n", to);
+	if (going > 0)
+		(void)fprintf(
+			to,
+			"%lld of what was removed is still in use: its disk is stuck, or hosts "
+			"have not logged out; it goes by itself, the log says when\n",
+			going);
+}

@@ -17,9 +17,9 @@
 #include "base/log.h"
 #include "lun/files.h"
 #include "target/ctl/luns.h"
+#include "target/ctl/reload.h"
 #include "target/ctl/requests.h"
-#include "target/iscsi/chap.h"
-#include "target/scsi/alua.h"
+#include "target/ctl/retire.h"
 
 typedef int build_step_fn(struct runtime *runtime, struct conf_errors *errors);
 
@@ -149,7 +149,12 @@ static void build_portal(struct runtime *runtime, const struct conf_portal *from
 		return;
 	}
 	to->tag = from->tag;
-	to->advertise = from->advertise.name;
+	if (from->advertise.name != NULL) {
+		size_t index = (size_t)(to - runtime->portals);
+
+		runtime->advertise[index] = strdup(from->advertise.name);
+		to->advertise = runtime->advertise[index];
+	}
 	to->advertise_port =
 		from->advertise.port != 0 ? from->advertise.port : address_port(&to->address);
 }
@@ -214,207 +219,32 @@ int build_state_dir(const struct conf *conf, struct conf_errors *errors)
 	return 0;
 }
 
-static int build_lun(const struct conf *conf, struct scsi_target *target,
-		     const struct conf_lun *from, struct lun *lun)
+struct scsi_lu_spec build_lu_spec(const struct runtime *runtime, const struct conf_lun *from,
+				  struct lun *lun)
 {
-	const struct scsi_lu_spec lu = {
+	return (struct scsi_lu_spec){
 		.lun = lun,
 		.vendor = from->vendor,
 		.product = from->product,
 		.revision = from->revision,
-		.state_dir = conf->state_dir,
+		.state_dir = runtime->state_dir,
 		.write_cache_by_hosts = from->write_cache_by_hosts,
 		.warn_percent = from->warn_percent,
 	};
-
-	return scsi_target_add_lu(target, from->number, &lu);
-}
-
-/* -- Targets -- */
-
-/* False if a user is not in the secrets file, which the parser has made sure of. */
-static bool add_user(struct runtime *runtime, const char *name)
-{
-	const struct conf_user *user = conf_user_find(runtime->conf, name);
-
-	if (!user)
-		return false;
-	runtime->users[runtime->user_count++] = (struct iscsi_user){
-		.name = user->name,
-		.secret = user->secret,
-		.secret_bytes = (uint32_t)user->secret_bytes,
-	};
-	return true;
-}
-
-static uint32_t algorithm_bits(const struct conf_algorithms *algorithms)
-{
-	static const enum chap_algorithm numbers[CONF_CHAP_ALGORITHM_COUNT] = {
-		[CONF_CHAP_MD5] = CHAP_MD5,
-		[CONF_CHAP_SHA1] = CHAP_SHA1,
-		[CONF_CHAP_SHA256] = CHAP_SHA256,
-		[CONF_CHAP_SHA3_256] = CHAP_SHA3_256,
-	};
-	uint32_t bits = 0;
-
-	for (size_t i = 0; i < algorithms->count; i++)
-		bits |= CHAP_ALGORITHM_BIT(numbers[algorithms->items[i]]);
-	return bits;
-}
-
-static int build_auth(struct runtime *runtime, const struct conf_auth *from, struct iscsi_auth *to,
-		      struct conf_errors *errors)
-{
-	bool ok = true;
-
-	to->chap_algorithms = algorithm_bits(&from->algorithms);
-	to->users = &runtime->users[runtime->user_count];
-	to->user_count = from->users.count;
-	for (size_t i = 0; i < from->users.count; i++)
-		ok = add_user(runtime, from->users.items[i]) && ok;
-	if (from->mutual) {
-		to->mutual = &runtime->users[runtime->user_count];
-		ok = add_user(runtime, from->mutual) && ok;
-	}
-	if (ok)
-		return 0;
-	conf_errors_add(errors, place(runtime->conf, from->line),
-			"auth: a user is not in the secrets file; add it there");
-	return -EINVAL;
-}
-
-static bool permits(const void *rules, const char *initiator_name,
-		    const struct sockaddr_storage *peer)
-{
-	return conf_access_permits(rules, initiator_name, (const struct sockaddr *)peer);
-}
-
-/* `luns` are the target's, opened. */
-static int build_luns(const struct conf *conf, const struct conf_target *from,
-		      struct scsi_target *scsi, struct lun *const luns[])
-{
-	int res = 0;
-
-	for (size_t i = 0; res == 0 && i < from->lun_count; i++)
-		res = build_lun(conf, scsi, &from->luns[i], luns[i]);
-	return res;
-}
-
-/* Target ports are the portal groups that lead to the target. */
-static int build_ports(const struct conf *conf, const struct conf_target *from,
-		       struct scsi_target *scsi)
-{
-	int res = 0;
-
-	for (size_t i = 0; res == 0 && i < from->portal_groups.count; i++)
-		res = scsi_target_add_port(scsi, from->portal_groups.items[i]);
-	for (size_t i = 0; res == 0 && from->portal_groups.count == 0 && i < conf->portal_count;
-	     i++)
-		res = scsi_target_add_port(scsi, conf->portals[i].tag);
-	return res;
-}
-
-static int set_groups(struct scsi_target *scsi, const struct conf_target *from,
-		      const struct conf_tags *tags, enum scsi_access_state state)
-{
-	int res = 0;
-
-	for (size_t i = 0; res == 0 && i < tags->count; i++)
-		res = scsi_target_set_group(
-			scsi, tags->items[i], state,
-			conf_tags_have(&from->preferred_groups, tags->items[i]));
-	return res;
-}
-
-/* In which state each begins. The preferred ones that are in no list are active/optimized. */
-static int build_groups(const struct conf_target *from, struct scsi_target *scsi)
-{
-	static const enum scsi_access_state states[CONF_GROUP_STATE_COUNT] = {
-		[CONF_GROUP_NON_OPTIMIZED] = SCSI_ACCESS_NON_OPTIMIZED,
-		[CONF_GROUP_STANDBY] = SCSI_ACCESS_STANDBY,
-		[CONF_GROUP_UNAVAILABLE] = SCSI_ACCESS_UNAVAILABLE,
-		[CONF_GROUP_OFFLINE] = SCSI_ACCESS_OFFLINE,
-	};
-	const struct scsi_access_spec access = {
-		.by_hosts = from->states_by_hosts,
-		.transition_time_s = (uint8_t)(from->transition_time_ms / 1000),
-	};
-	int res = set_groups(scsi, from, &from->preferred_groups, SCSI_ACCESS_OPTIMIZED);
-
-	scsi_target_set_access(scsi, &access);
-	for (unsigned i = 0; res == 0 && i < ARRAY_SIZE(states); i++)
-		res = set_groups(scsi, from, &from->groups_in[i], states[i]);
-	return res;
-}
-
-static int build_target(struct runtime *runtime, const struct conf_target *from,
-			struct iscsi_target *to, struct conf_errors *errors)
-{
-	int res = scsi_target_create(from->name, &runtime->server.group, &to->scsi);
-
-	if (res == 0)
-		res = build_ports(runtime->conf, from, to->scsi);
-	if (res == 0)
-		res = build_groups(from, to->scsi);
-	if (res != 0)
-		return res;
-	to->name = from->name;
-	to->alias = from->alias;
-	to->permits = permits;
-	to->rules = from;
-	to->tags = from->portal_groups.items;
-	to->tag_count = from->portal_groups.count;
-	to->redirect = from->redirect.name;
-	to->redirect_port = from->redirect.port != 0 ? from->redirect.port : CONF_PORT_DEFAULT;
-	to->redirect_permanent = from->redirect_permanent;
-	to->offline = !from->online;
-	return build_auth(runtime, &from->auth, &to->auth, errors);
-}
-
-static size_t count_auth(const struct conf_auth *auth)
-{
-	return auth->users.count + (auth->mutual ? 1 : 0);
-}
-
-/* The arrays that the steps after this one fill, one element larger than needed so that none is
- * empty. */
-static int allocate_tables(struct runtime *runtime)
-{
-	const struct conf *conf = runtime->conf;
-	size_t users = count_auth(&conf->discovery_auth);
-	size_t luns = 0;
-
-	for (size_t i = 0; i < conf->target_count; i++) {
-		users += count_auth(&conf->targets[i].auth);
-		luns += conf->targets[i].lun_count;
-	}
-	runtime->users = calloc(users + 1, sizeof(*runtime->users));
-	runtime->luns = calloc(luns + 1, sizeof(struct lun *));
-	runtime->targets = calloc(conf->target_count + 1, sizeof(*runtime->targets));
-	runtime->server.targets = calloc(conf->target_count + 1, sizeof(struct iscsi_target *));
-	return runtime->users && runtime->luns && runtime->targets && runtime->server.targets
-		       ? 0
-		       : -ENOMEM;
 }
 
 static int build_targets(struct runtime *runtime, struct conf_errors *errors)
 {
-	const struct conf *conf = runtime->conf;
-	int res = allocate_tables(runtime);
+	int res = generation_create(runtime->conf, NULL, &runtime->server.group, errors,
+				    &runtime->now);
 
-	if (res == 0) {
-		res = build_auth(runtime, &conf->discovery_auth, &runtime->server.discovery_auth,
-				 errors);
-	}
-	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
-		runtime->server.targets[i] = &runtime->targets[i];
-		runtime->server.target_count++;
-		res = build_target(runtime, &conf->targets[i], &runtime->targets[i], errors);
-	}
-	return res;
+	if (res != 0)
+		return res;
+	list_append(&runtime->generations, &runtime->now->link);
+	iscsi_view_set(&runtime->server, &runtime->now->view);
+	return 0;
 }
 
-/* Pools, before logical units ask how full they are. */
 static int build_space(struct runtime *runtime)
 {
 	const struct space_loops loops = {
@@ -422,51 +252,62 @@ static int build_space(struct runtime *runtime)
 		.data = runtime->server.group.loops[0],
 	};
 
-	return space_create(runtime->conf, loops, runtime->luns, &runtime->space);
+	return space_create(runtime->conf, loops, &runtime->space);
 }
 
-static void join_space(struct runtime *runtime)
+/* A LUN, opened, becomes a logical unit. Its pool comes first: it asks how full that is. */
+static int build_lun(struct runtime *runtime, const struct conf_lun *from, struct scsi_target *scsi,
+		     struct lun *lun)
 {
-	const struct conf *conf = runtime->conf;
-	size_t index = 0;
+	const struct scsi_lu_spec spec = build_lu_spec(runtime, from, lun);
+	struct space_member *member;
+	int res = space_find(runtime->space, runtime->conf, from->image, lun, &member);
 
-	for (size_t i = 0; i < conf->target_count; i++) {
-		const struct conf_target *target = &conf->targets[i];
+	if (res != 0)
+		return res;
+	res = scsi_target_add_lu(scsi, from->number, &spec);
+	if (res != 0)
+		space_forget(member);
+	else
+		space_join(runtime->space, member, scsi_target_find_lu(scsi, from->number));
+	return res;
+}
 
-		for (size_t j = 0; j < target->lun_count; j++) {
-			space_set_lu(runtime->space, index++,
-				     scsi_target_find_lu(runtime->targets[i].scsi,
-							 target->luns[j].number));
-		}
+static int build_luns(struct runtime *runtime)
+{
+	struct lun *const *lun = runtime->now->luns;
+	int res = 0;
+
+	for (size_t i = 0; res == 0 && i < runtime->conf->target_count; i++) {
+		const struct conf_target *from = &runtime->conf->targets[i];
+
+		for (size_t j = 0; res == 0 && j < from->lun_count; j++)
+			res = build_lun(runtime, &from->luns[j], runtime->now->targets[i].scsi,
+					*lun++);
 	}
+	return res;
 }
 
 /* Last of all steps: it makes images, so nothing that may refuse the start comes after it. */
 static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 {
+	const struct generation *now = runtime->now;
 	const struct conf *conf = runtime->conf;
-	size_t count = 0;
 	int res = build_state_dir(conf, errors);
 
 	if (res == 0)
-		res = luns_open(conf, &runtime->server.group, runtime->luns);
-	if (res != 0)
-		return res;
-	for (size_t i = 0; i < conf->target_count; i++)
-		runtime->lun_count += conf->targets[i].lun_count;
-	res = build_space(runtime);
-	for (size_t i = 0; res == 0 && i < conf->target_count; i++) {
-		res = build_luns(conf, &conf->targets[i], runtime->targets[i].scsi,
-				 runtime->luns + count);
-		count += conf->targets[i].lun_count;
-	}
+		res = luns_open(conf, &runtime->server.group, now->luns);
 	if (res == 0)
-		join_space(runtime);
+		res = build_space(runtime);
 	if (res == 0)
-		res = lun_check_identities(runtime->luns, runtime->lun_count);
+		res = build_luns(runtime);
+	if (res == 0)
+		res = retire_create(runtime, &runtime->retire);
+	if (res == 0)
+		res = lun_check_identities(now->luns, now->lun_count);
 	/* By identity, so after those that are not to be trusted have lost theirs. */
 	for (size_t i = 0; res == 0 && i < conf->target_count; i++)
-		res = scsi_target_restore(runtime->targets[i].scsi);
+		res = scsi_target_restore(now->targets[i].scsi);
 	return res;
 }
 
@@ -486,7 +327,11 @@ int runtime_build(const struct conf *conf, const struct sizing *sizing, struct c
 	if (!runtime)
 		return -ENOMEM;
 	runtime->conf = conf;
+	list_init(&runtime->generations);
 	runtime->since_ns = clock_now_ns();
+	runtime->state_dir = strdup(conf->state_dir);
+	if (!runtime->state_dir)
+		res = -ENOMEM;
 	runtime->sizing = *sizing;
 	for (size_t i = 0; res == 0 && i < ARRAY_SIZE(steps); i++)
 		res = steps[i](runtime, errors);
@@ -510,6 +355,19 @@ static void free_loops(struct iscsi_server *server)
 		loop_free(server->control, false);
 }
 
+/* The last one has targets and LUNs, those before it records only. */
+static void free_generations(struct runtime *runtime)
+{
+	LIST_FOREACH (node, &runtime->generations) {
+		struct generation *generation = CONTAINER_OF(node, struct generation, link);
+
+		if (generation == runtime->now)
+			generation_abandon(generation, NULL);
+		else
+			generation_free(generation);
+	}
+}
+
 void runtime_free(struct runtime *runtime)
 {
 	if (!runtime)
@@ -518,18 +376,14 @@ void runtime_free(struct runtime *runtime)
 	portal_set_free(runtime->portal_set);
 	login_service_free(runtime->logins, false);
 	registry_free(runtime->server.registry, false);
-	for (unsigned i = 0; i < runtime->server.target_count; i++) {
-		if (runtime->targets[i].scsi)
-			scsi_target_free(runtime->targets[i].scsi);
-	}
-	for (size_t i = 0; i < runtime->lun_count; i++)
-		lun_close(runtime->luns[i]);
+	reload_free(runtime->reload);
+	retire_free(runtime->retire);
+	free_generations(runtime);
 	space_free(runtime->space);
 	free_loops(&runtime->server);
-	free(runtime->server.targets);
-	free(runtime->targets);
+	for (unsigned i = 0; i < PORTALS_MAX; i++)
+		free(runtime->advertise[i]);
+	free(runtime->state_dir);
 	free(runtime->portals);
-	free(runtime->users);
-	free(runtime->luns);
 	free(runtime);
 }

@@ -10,22 +10,25 @@
 
 #include "lun/lun.h"
 #include "target/ctl/control.h"
+#include "target/ctl/generation.h"
 #include "target/ctl/sizing.h"
 #include "target/ctl/space.h"
 #include "target/iscsi/login_service.h"
 #include "target/iscsi/registry.h"
 
 struct runtime {
-	const struct conf *conf; /* Borrowed: names, rules and secrets stay there. */
+	const struct conf *conf; /* That of `now`. */
 	struct sizing sizing;
 	struct iscsi_server server;
-	struct iscsi_target *targets; /* server.targets points into it. */
+	struct generation *now;       /* In force. */
+	struct list_node generations; /* struct generation, oldest first; `now` is the last. */
 	struct iscsi_portal *portals;
-	struct iscsi_user *users; /* Of all targets, one after the other. */
-	size_t user_count;
-	struct lun **luns;
-	size_t lun_count;
+	/* Copies: they outlive the configuration that they come from. */
+	char *state_dir;
+	char *advertise[PORTALS_MAX];
 	struct space *space;
+	struct retire *retire;
+	struct reload *reload;
 	struct portal_set *portal_set;
 	struct login_service *logins;
 	struct control *control;
@@ -43,6 +46,9 @@ int MUST_CHECK runtime_build(const struct conf *conf, const struct sizing *sizin
  * allowed. */
 void runtime_free(struct runtime *runtime);
 
+/* What the configuration says of a LUN as a logical unit. */
+struct scsi_lu_spec build_lu_spec(const struct runtime *runtime, const struct conf_lun *from,
+				  struct lun *lun);
 /* The state directory: made with mode 0700 if it is missing. 0, or -EINVAL with an error added. */
 int MUST_CHECK build_state_dir(const struct conf *conf, struct conf_errors *errors);
 

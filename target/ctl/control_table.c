@@ -34,6 +34,10 @@ static const struct control_parameter alua_set_parameters[] = {
 	{ .name = "preferred", .type = CONTROL_FLAG, .optional = true },
 };
 
+static const struct control_parameter reload_parameters[] = {
+	{ .name = "dry-run", .type = CONTROL_FLAG, .optional = true },
+};
+
 static const struct control_row rows[] = {
 	{ .name = "help", .handler = request_help },
 	{ .name = "status", .handler = request_status },
@@ -41,6 +45,7 @@ static const struct control_row rows[] = {
 	{ .name = "luns", PARAMETERS(luns_parameters), .handler = request_luns },
 	{ .name = "alua-show", PARAMETERS(one_target), .handler = request_alua_show },
 	{ .name = "alua-set", PARAMETERS(alua_set_parameters), .handler = request_alua_set },
+	{ .name = "reload", PARAMETERS(reload_parameters), .handler = request_reload },
 	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
 	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
 };

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "target/ctl/build.h"
 #include "target/ctl/notify.h"
+#include "target/ctl/reload.h"
 #include "target/ctl/signals.h"
 #include "target/ctl/stop.h"
 
@@ -71,6 +72,7 @@ static void portals_text(const struct iscsi_server *server, char out[PORTALS_TEX
 static void say_ready(const struct runtime *runtime)
 {
 	const struct iscsi_server *server = &runtime->server;
+	const struct iscsi_view *now = &runtime->now->view;
 	char portals[PORTALS_TEXT_BYTES];
 	char memory[SIZING_TEXT_BYTES];
 
@@ -78,9 +80,10 @@ static void say_ready(const struct runtime *runtime)
 	log_info("ctl", "memory: %s", memory);
 	portals_text(server, portals);
 	log_info("ctl", "ringsand ready: portal %s, %u target%s, %zu LUN%s, %u loop%s, engine %s",
-		 portals, server->target_count, server->target_count == 1 ? "" : "s",
-		 runtime->lun_count, runtime->lun_count == 1 ? "" : "s", server->group.count,
-		 server->group.count == 1 ? "" : "s", loop_engine_name(server->group.loops[0]));
+		 portals, now->target_count, now->target_count == 1 ? "" : "s",
+		 runtime->now->lun_count, runtime->now->lun_count == 1 ? "" : "s",
+		 server->group.count, server->group.count == 1 ? "" : "s",
+		 loop_engine_name(server->group.loops[0]));
 	tell_systemd("READY=1");
 }
 
@@ -115,8 +118,7 @@ static LOOP_ONLY void on_signal(void *context, int number)
 	struct daemon *daemon = context;
 
 	if (number == SIGHUP) {
-		log_warn("ctl", "SIGHUP: the configuration is read at start only; restart to have "
-				"it read again");
+		reload_begin(daemon->runtime->reload, NULL, false);
 	} else if (daemon->stopping) {
 		on_second_signal(daemon);
 	} else {
@@ -171,6 +173,9 @@ static int run(struct daemon *daemon)
 	int res = stop_create(daemon->runtime, on_stopped, daemon, &daemon->stop);
 
 	if (res == 0)
+		res = reload_create(daemon->runtime, daemon->stop, &daemon->runtime->reload);
+
+	if (res == 0)
 		res = signals_create(control, on_signal, daemon, &daemon->signals);
 	if (res == 0)
 		res = start_loops(daemon);
@@ -191,8 +196,9 @@ bool daemon_check(const struct conf *conf, struct sizing *out, struct conf_error
 	return sizing_compute(conf, sizing_cpus(), out, errors);
 }
 
-enum daemon_exit daemon_run(const struct conf *conf, struct conf_errors *errors)
+enum daemon_exit daemon_run(struct conf **taken, struct conf_errors *errors)
 {
+	const struct conf *conf = *taken;
 	struct daemon daemon = {.runtime = NULL};
 	struct sizing sizing;
 	int res;
@@ -203,6 +209,9 @@ enum daemon_exit daemon_run(const struct conf *conf, struct conf_errors *errors)
 	    !sizing_raise_nofile(conf, &sizing, errors) ||
 	    runtime_build(conf, &sizing, errors, &daemon.runtime) != 0)
 		return DAEMON_EXIT_REFUSED;
+	/* It may have to go before the daemon does. */
+	daemon.runtime->now->owns_conf = true;
+	*taken = NULL;
 	/* What reading the file and opening images took and gave back: the kernel's again. */
 	(void)malloc_trim(0);
 	res = run(&daemon);

@@ -28,8 +28,9 @@ enum daemon_exit {
 bool MUST_CHECK daemon_check(const struct conf *conf, struct sizing *out,
 			     struct conf_errors *errors);
 
-/* Build, run until a signal ends it, take down. Answers the exit status; does not return when LUNs
+/* Build, run until a signal ends it, take down. Once it runs, the configuration is the daemon's:
+ * `*conf` is NULL then. Answers the exit status; does not return when LUNs
  * are stuck. Errors of the configuration that show only now are in `errors`. */
-enum daemon_exit daemon_run(const struct conf *conf, struct conf_errors *errors);
+enum daemon_exit daemon_run(struct conf **conf, struct conf_errors *errors);
 
 #endif

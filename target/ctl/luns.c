@@ -199,7 +199,8 @@ static void list_jobs(struct opening *opening, struct lun **out)
 		const struct conf_target *target = &opening->conf->targets[i];
 
 		for (size_t j = 0; j < target->lun_count; j++, out++) {
-			*out = NULL;
+			if (*out != NULL)
+				continue;
 			opening->jobs[opening->count++] = (struct job){
 				.target = target, .from = &target->luns[j], .out = out};
 		}
@@ -211,6 +212,7 @@ static void close_all(const struct opening *opening)
 	for (size_t i = 0; i < opening->count; i++) {
 		if (*opening->jobs[i].out)
 			lun_close(*opening->jobs[i].out);
+		*opening->jobs[i].out = NULL;
 	}
 }
 

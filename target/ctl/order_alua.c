@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "target/ctl/requests.h"
+#include "target/ctl/retire.h"
 #include "target/scsi/alua.h"
 
 static const char *cause_name(enum scsi_access_cause cause)
@@ -36,16 +37,16 @@ static void add_groups(json_t *list, const struct iscsi_target *target)
 
 void request_alua_show(struct control_request *request)
 {
-	const struct iscsi_server *server = &runtime_of(request)->server;
+	const struct iscsi_view *view = &runtime_of(request)->now->view;
 	const struct conf_target *wanted;
 	json_t *list;
 
 	if (!request_target(request, &wanted))
 		return;
 	list = json_array();
-	for (unsigned i = 0; i < server->target_count; i++) {
-		if (wanted == NULL || server->targets[i]->rules == wanted)
-			add_groups(list, server->targets[i]);
+	for (unsigned i = 0; i < view->target_count; i++) {
+		if (wanted == NULL || view->targets[i]->rules == wanted)
+			add_groups(list, view->targets[i]);
 	}
 	control_answer(request, json_pack("{s:o}", "groups", list));
 }
@@ -54,6 +55,8 @@ void request_alua_show(struct control_request *request)
 
 struct order {
 	struct control_request *request;
+	struct runtime *runtime;
+	struct generation *generation; /* Held. */
 	const struct conf_target *target;
 	struct scsi_access_change change;
 };
@@ -81,6 +84,7 @@ static LOOP_ONLY void on_done(struct scsi_access_change *change)
 			 order->target->name, (unsigned)change->tag,
 			 scsi_access_name(change->state), preference_text(change->preference));
 	control_answer(order->request, json_pack("{s:b}", "changed", (int)change->changed));
+	retire_release(order->runtime, order->generation);
 	free(order);
 }
 
@@ -98,12 +102,13 @@ static LOOP_ONLY void start(struct order *order)
 	} else {
 		control_answer(order->request, NULL);
 	}
+	retire_release(order->runtime, order->generation);
 	free(order);
 }
 
 static struct scsi_target *scsi_of(const struct runtime *runtime, const struct conf_target *target)
 {
-	return runtime->targets[target - runtime->conf->targets].scsi;
+	return runtime->now->targets[target - runtime->conf->targets].scsi;
 }
 
 void request_alua_set(struct control_request *request)
@@ -128,6 +133,8 @@ void request_alua_set(struct control_request *request)
 		return;
 	}
 	order->request = request;
+	order->runtime = runtime_of(request);
+	order->generation = retire_hold(order->runtime);
 	order->target = target;
 	order->change = (struct scsi_access_change){
 		.target = scsi_of(runtime_of(request), target),

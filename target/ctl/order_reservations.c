@@ -10,10 +10,13 @@
 
 #include "base/log.h"
 #include "target/ctl/requests.h"
+#include "target/ctl/retire.h"
 #include "target/scsi/reservation_admin.h"
 
 struct order {
 	struct control_request *request;
+	struct runtime *runtime;
+	struct generation *generation; /* Held. */
 	struct named_lun lun;
 	struct scsi_reservation_order order;
 	json_t *seen; /* NULL: memory is short. */
@@ -92,6 +95,7 @@ static LOOP_ONLY void on_done(struct scsi_reservation_order *from)
 				 lun_name(order->lun.lun), order->registrations);
 		control_answer(order->request, order->seen);
 	}
+	retire_release(order->runtime, order->generation);
 	free(order);
 }
 
@@ -108,6 +112,8 @@ static LOOP_ONLY void start(struct control_request *request, bool clears)
 		return;
 	}
 	order->request = request;
+	order->runtime = runtime_of(request);
+	order->generation = retire_hold(order->runtime);
 	order->order = (struct scsi_reservation_order){.lu = order->lun.lu,
 						       .loop = control_loop(request),
 						       .seen = on_seen,

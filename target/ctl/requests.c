@@ -22,8 +22,9 @@ bool lun_walk_next(struct lun_walk *walk, struct named_lun *out)
 		return false;
 	out->target = &conf->targets[walk->target];
 	out->conf = &out->target->luns[walk->place++];
-	out->lun = walk->runtime->luns[walk->index++];
-	out->lu = scsi_target_find_lu(walk->runtime->targets[walk->target].scsi, out->conf->number);
+	out->lun = walk->runtime->now->luns[walk->index++];
+	out->lu = scsi_target_find_lu(walk->runtime->now->targets[walk->target].scsi,
+				      out->conf->number);
 	return true;
 }
 

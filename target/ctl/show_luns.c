@@ -13,6 +13,7 @@
 
 #include "lun/space.h"
 #include "target/ctl/requests.h"
+#include "target/ctl/retire.h"
 #include "target/scsi/reservation_admin.h"
 
 /* A change of reservations takes as long as writing a small file durably. */
@@ -39,6 +40,8 @@ struct row {
 };
 
 struct survey_of_luns {
+	struct runtime *runtime;
+	struct generation *generation;   /* Held: rows look into it. */
 	struct control_request *request; /* NULL: it has been answered. */
 	struct loop *loop;
 	bool quick;
@@ -125,10 +128,11 @@ static LOOP_ONLY void answer(struct survey_of_luns *survey)
 	control_answer(request, json_pack("{s:o}", "luns", list));
 }
 
-static void free_survey(struct survey_of_luns *survey)
+LOOP_ONLY static void free_survey(struct survey_of_luns *survey)
 {
 	for (size_t i = 0; i < survey->count; i++)
 		free(survey->rows[i].holder);
+	retire_release(survey->runtime, survey->generation);
 	free(survey);
 }
 
@@ -201,7 +205,7 @@ static struct survey_of_luns *list_luns(struct control_request *request,
 					const struct conf_target *target)
 {
 	struct lun_walk walk = {.runtime = runtime_of(request)};
-	size_t room = target != NULL ? target->lun_count : walk.runtime->lun_count;
+	size_t room = target != NULL ? target->lun_count : walk.runtime->now->lun_count;
 	struct survey_of_luns *survey = calloc(1, sizeof(*survey) + room * sizeof(struct row));
 	struct named_lun lun;
 
@@ -225,6 +229,8 @@ void request_luns(struct control_request *request)
 		return;
 	}
 	survey->request = request;
+	survey->runtime = runtime_of(request);
+	survey->generation = retire_hold(survey->runtime);
 	survey->loop = control_loop(request);
 	survey->quick = control_value(request, 1)->number != 0;
 	space_hurry(runtime_of(request)->space);

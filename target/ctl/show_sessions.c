@@ -3,6 +3,7 @@
  * session's own loop knows comes by a survey.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "target/ctl/requests.h"
@@ -51,15 +52,15 @@ static json_t *session_json(const struct registry_entry *entry)
 			 "user", control_json_text(user[0] != '\0' ? user : NULL), "isid", isid,
 			 "tsih", (int)spec->tsih, "loop", (int)loop_index(spec->loop), "age_s",
 			 (json_int_t)(age_ns / CLOCK_NS_PER_S), "luns",
-			 spec->target != NULL ? (json_int_t)scsi_target_lu_count(spec->target->scsi)
-					      : 0);
+			 spec->target != NULL ? (json_int_t)scsi_target_lu_count(spec->target) : 0);
 }
 
 static bool is_wanted(const struct registry_entry *entry, const struct conf_target *target)
 {
 	const struct session_spec *spec = registry_spec(entry);
 
-	return target == NULL || (spec->target != NULL && spec->target->rules == target);
+	return target == NULL ||
+	       (spec->target != NULL && strcmp(scsi_target_name(spec->target), target->name) == 0);
 }
 
 static LOOP_ONLY void on_surveyed(struct survey *survey, void *arg)

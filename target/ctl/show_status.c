@@ -75,10 +75,10 @@ static size_t count_offline(const struct runtime *runtime)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < runtime->lun_count; i++) {
+	for (size_t i = 0; i < runtime->now->lun_count; i++) {
 		struct lun_state state;
 
-		lun_state_copy(runtime->luns[i], &state);
+		lun_state_copy(runtime->now->luns[i], &state);
 		count += !state.online;
 	}
 	return count;
@@ -105,8 +105,9 @@ static json_t *status_json(const struct runtime *runtime, const struct survey *s
 		"version", RINGSAN_VERSION, "pid", (json_int_t)getpid(), "uptime_s",
 		(json_int_t)(age_ns / CLOCK_NS_PER_S), "engine",
 		loop_engine_name(server->group.loops[0]), "configuration", runtime->conf->file,
-		"portals", portals_json(server), "targets", (json_int_t)server->target_count,
-		"luns", (json_int_t)runtime->lun_count, "luns_offline",
+		"portals", portals_json(server), "targets",
+		(json_int_t)runtime->now->view.target_count, "luns",
+		(json_int_t)runtime->now->lun_count, "luns_offline",
 		(json_int_t)count_offline(runtime), "sessions",
 		(json_int_t)registry_count(server->registry), "sessions_max",
 		(json_int_t)server->limits.sessions_max, "logins",

@@ -20,17 +20,8 @@
 #include "lun/space.h"
 #include "target/scsi/threshold.h"
 
-/* Near a threshold, and after a note. */
-#define LOOK_MS_MIN 100u
-#define LOOK_MS_MAX 5000u
-/* Nothing changes: rarer, though a stream of writes may begin at any moment. */
-#define LOOK_MS_QUIET_MAX 2000u
-/* Who waits for space waits no longer than that. */
-#define LOOK_MS_GUARDED_MAX 1000u
 /* However many writes find no space. */
 #define LOOK_MS_NOTED 20u
-/* What hosts could write meanwhile, at most: 1 GiB a second. */
-#define BYTES_PER_MS (UINT64_C(1) << 20)
 /* Refusals without a guard are told of so often. */
 #define REFUSALS_MS 60000u
 /* The threshold of the log has a range of this part of the pool. */
@@ -44,10 +35,13 @@ enum pool_stage {
 
 struct pool {
 	struct lun_pool pool;
+	struct list_node link; /* space->pools, or space->fresh until it is joined. */
 	struct space *space;
-	char *path; /* Of its own, or NULL: the configuration's. */
+	char *name;
+	char *path;
 	uint64_t device;
-	struct list_node members; /* member.link */
+	struct list_node members; /* space_member.link; changed while it is resting. */
+	struct list_node joining; /* Members from the next rest on. */
 	enum pool_stage stage;
 	struct loop_timer timer;
 	uint64_t looked_ns;
@@ -67,49 +61,25 @@ struct pool {
 	struct log_limit limit;
 };
 
-struct member {
+struct space_member {
 	struct list_node link;
 	struct lun *lun;
-	struct scsi_lu *lu; /* NULL: not yet. */
-	struct pool *pool;  /* NULL: none. */
+	struct scsi_lu *lu;         /* NULL: not yet. */
+	struct pool *pool;          /* NULL: none. */
+	void (*on_left)(void *arg); /* It leaves at the next rest. */
+	void *arg;
 };
 
 struct space {
 	struct space_loops loops;
-	struct pool *pools;
-	size_t pool_count;
-	struct member *members;
+	struct list_node pools;
+	struct list_node fresh; /* Found and not joined; for who finds. */
+	bool started;
 	bool stopping;
 	unsigned busy; /* Pools that are waited for. */
 	void (*on_stopped)(void *arg);
 	void *arg;
 };
-
-/* -- When to look again -- */
-
-static uint64_t distance(uint64_t from, uint64_t to)
-{
-	return from > to ? from - to : UINT64_MAX;
-}
-
-uint64_t space_next_look_ms(const struct space_view *view)
-{
-	uint64_t bytes = distance(view->free_bytes, view->reserve_bytes);
-	uint64_t quiet_ms = 2 * view->previous_ms < LOOK_MS_QUIET_MAX ? 2 * view->previous_ms
-								      : LOOK_MS_QUIET_MAX;
-	uint64_t ms;
-
-	if (distance(view->free_bytes, view->warn_bytes) < bytes)
-		bytes = distance(view->free_bytes, view->warn_bytes);
-	ms = bytes / BYTES_PER_MS;
-	if (ms < LOOK_MS_MIN)
-		ms = LOOK_MS_MIN;
-	if (!view->changed && ms < quiet_ms)
-		ms = quiet_ms;
-	if (view->guarded && ms > LOOK_MS_GUARDED_MAX)
-		ms = LOOK_MS_GUARDED_MAX;
-	return ms < LOOK_MS_MAX ? ms : LOOK_MS_MAX;
-}
 
 /* -- The log -- */
 
@@ -213,7 +183,7 @@ static void look(struct pool *pool)
 	pool->changed = left != pool->seen_free_bytes;
 	pool->seen_free_bytes = left;
 	LIST_FOREACH (node, &pool->members) {
-		lun_space_look(CONTAINER_OF(node, struct member, link)->lun);
+		lun_space_look(CONTAINER_OF(node, struct space_member, link)->lun);
 	}
 }
 
@@ -225,11 +195,29 @@ static int call_look(struct loop_op *op)
 
 static void on_timer(struct loop_timer *timer);
 
+/* Nobody else has the pool. */
+static void change_members(struct pool *pool)
+{
+	list_splice(&pool->members, &pool->joining);
+	LIST_FOREACH (node, &pool->members) {
+		struct space_member *member = CONTAINER_OF(node, struct space_member, link);
+		void (*on_left)(void *arg) = member->on_left;
+		void *arg = member->arg;
+
+		if (on_left == NULL)
+			continue;
+		list_remove(&member->link);
+		free(member);
+		on_left(arg);
+	}
+}
+
 LOOP_ONLY static void rest(struct pool *pool, uint64_t ms)
 {
 	struct space *space = pool->space;
 
 	pool->stage = POOL_RESTING;
+	change_members(pool);
 	if (!space->stopping) {
 		loop_timer_start(space->loops.control, &pool->timer, ms, on_timer);
 		return;
@@ -273,7 +261,7 @@ static void on_ask(struct loop_msg *msg)
 	loop_role_assume();
 	pool->asked = 1;
 	LIST_FOREACH (node, &pool->members) {
-		struct scsi_lu *lu = CONTAINER_OF(node, struct member, link)->lu;
+		struct scsi_lu *lu = CONTAINER_OF(node, struct space_member, link)->lu;
 
 		if (lu != NULL && !scsi_lu_check_space(lu, pool->space->loops.data, on_asked, pool))
 			pool->asked++;
@@ -338,51 +326,82 @@ static void on_note(struct lun_pool *which)
 
 /* -- Making it -- */
 
-static struct pool *find_pool(const struct space *space, uint64_t device)
+static struct pool *find_in(const struct list_node *pools, uint64_t device)
 {
-	for (size_t i = 0; i < space->pool_count; i++) {
-		if (space->pools[i].device == device)
-			return &space->pools[i];
+	LIST_FOREACH (node, pools) {
+		struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+		if (pool->device == device)
+			return pool;
 	}
 	return NULL;
 }
 
-static struct pool *add_pool(struct space *space, const struct conf_pool *from, uint64_t device)
+static struct pool *find_pool(const struct space *space, uint64_t device)
 {
-	struct pool *pool = &space->pools[space->pool_count++];
+	struct pool *pool = find_in(&space->pools, device);
 
+	return pool != NULL ? pool : find_in(&space->fresh, device);
+}
+
+static void pool_free(struct pool *pool)
+{
+	free(pool->name);
+	free(pool->path);
+	aligned_free(pool);
+}
+
+/* A copy: it outlives the configuration. NULL: memory is short. */
+static struct pool *make_pool(struct space *space, const struct conf_pool *from, uint64_t device)
+{
+	struct pool *pool = aligned_calloc(sizeof(*pool));
+
+	if (pool == NULL)
+		return NULL;
 	pool->space = space;
 	pool->device = device;
+	pool->name = strdup(from->name);
+	pool->path = strdup(from->path);
 	pool->pool = (struct lun_pool){
-		.name = from->name,
-		.path = from->path,
+		.name = pool->name,
+		.path = pool->path,
 		.reserve = from->reserve,
 		.warn_percent = from->warn_percent,
 		.on_note = on_note,
 	};
 	pool->limit = (struct log_limit)LOG_LIMIT(1, REFUSALS_MS);
+	list_init(&pool->link);
 	list_init(&pool->members);
-	return pool;
+	list_init(&pool->joining);
+	if (pool->name != NULL && pool->path != NULL) {
+		look(pool);
+		return pool;
+	}
+	pool_free(pool);
+	return NULL;
 }
 
 /* A section whose folder is not there, or whose file system has one already, describes nothing. */
-static void add_configured(struct space *space, const struct conf_pool *from)
+static int add_configured(struct space *space, const struct conf_pool *from)
 {
-	const struct pool *other;
+	struct pool *other;
 	struct stat st;
 
 	if (stat(from->path, &st) != 0) {
 		log_error("ctl", "pool %s: %s: %s; its images have the defaults", from->name,
 			  from->path, strerrordesc_np(errno));
-		return;
+		return 0;
 	}
 	other = find_pool(space, st.st_dev);
 	if (other != NULL) {
 		log_error("ctl", "pool %s: %s lies on the file system of pool %s, which counts",
 			  from->name, from->path, other->pool.name);
-		return;
+		return 0;
 	}
-	(void)add_pool(space, from, st.st_dev);
+	other = make_pool(space, from, st.st_dev);
+	if (other != NULL)
+		list_append(&space->pools, &other->link);
+	return other != NULL ? 0 : -ENOMEM;
 }
 
 /* The pool of an image that no section describes: named by its folder. */
@@ -395,17 +414,16 @@ static struct pool *add_default(struct space *space, const struct conf *conf, co
 
 	if (files_parent(image, folder, sizeof(folder)) != 0)
 		return NULL;
-	from.path = strdup(folder);
-	if (from.path == NULL)
-		return NULL;
-	from.name = from.path;
-	pool = add_pool(space, &from, device);
-	pool->path = from.path;
+	from.path = folder;
+	from.name = folder;
+	pool = make_pool(space, &from, device);
+	if (pool != NULL)
+		list_append(&space->fresh, &pool->link);
 	return pool;
 }
 
 static int join_pool(struct space *space, const struct conf *conf, const char *image,
-		     struct member *member)
+		     struct space_member *member)
 {
 	uint64_t device;
 
@@ -416,98 +434,147 @@ static int join_pool(struct space *space, const struct conf *conf, const char *i
 		member->pool = add_default(space, conf, image, device);
 	if (member->pool == NULL)
 		return -ENOMEM;
-	list_append(&member->pool->members, &member->link);
 	lun_set_pool(member->lun, &member->pool->pool);
+	lun_space_look(member->lun);
 	return 0;
 }
 
-static size_t count_luns(const struct conf *conf)
+int space_find(struct space *space, const struct conf *conf, const char *image, struct lun *lun,
+	       struct space_member **out)
 {
-	size_t count = 0;
+	struct space_member *member = calloc(1, sizeof(*member));
+	int res;
 
-	for (size_t i = 0; i < conf->target_count; i++)
-		count += conf->targets[i].lun_count;
-	return count;
+	if (member == NULL)
+		return -ENOMEM;
+	member->lun = lun;
+	list_init(&member->link);
+	res = join_pool(space, conf, image, member);
+	if (res != 0)
+		free(member);
+	else
+		*out = member;
+	return res;
 }
 
-static int join_all(struct space *space, const struct conf *conf, struct lun *const luns[])
+int space_create(const struct conf *conf, struct space_loops loops, struct space **out)
 {
-	struct member *member = space->members;
+	struct space *space = calloc(1, sizeof(*space));
 	int res = 0;
 
-	for (size_t i = 0; i < conf->target_count; i++) {
-		const struct conf_target *target = &conf->targets[i];
-
-		for (size_t j = 0; res == 0 && j < target->lun_count; j++, member++) {
-			member->lun = *luns++;
-			res = join_pool(space, conf, target->luns[j].image, member);
-		}
-	}
-	return res;
-}
-
-int space_create(const struct conf *conf, struct space_loops loops, struct lun *const luns[],
-		 struct space **out)
-{
-	size_t lun_count = count_luns(conf);
-	struct space *space = calloc(1, sizeof(*space));
-	int res = -ENOMEM;
-
 	if (space == NULL)
-		return res;
+		return -ENOMEM;
 	space->loops = loops;
-	/* At most one for each image, and those of the configuration. */
-	space->pools = aligned_calloc((conf->pool_count + lun_count + 1) * sizeof(struct pool));
-	space->members = calloc(lun_count + 1, sizeof(struct member));
-	if (space->pools == NULL || space->members == NULL)
-		goto fail;
-	for (size_t i = 0; i < conf->pool_count; i++)
-		add_configured(space, &conf->pools[i]);
-	res = join_all(space, conf, luns);
+	list_init(&space->pools);
+	list_init(&space->fresh);
+	for (size_t i = 0; res == 0 && i < conf->pool_count; i++)
+		res = add_configured(space, &conf->pools[i]);
 	if (res != 0)
-		goto fail;
-	for (size_t i = 0; i < space->pool_count; i++) {
-		look(&space->pools[i]);
-		say_all(&space->pools[i]);
-	}
-	*out = space;
-	return 0;
-fail:
-	space_free(space);
+		space_free(space);
+	else
+		*out = space;
 	return res;
 }
 
-void space_set_lu(struct space *space, size_t index, struct scsi_lu *lu)
+static void free_pools(struct list_node *pools)
 {
-	space->members[index].lu = lu;
+	LIST_FOREACH (node, pools) {
+		struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+		list_splice(&pool->members, &pool->joining);
+		LIST_FOREACH (at, &pool->members)
+			free(CONTAINER_OF(at, struct space_member, link));
+		pool_free(pool);
+	}
 }
 
 void space_free(struct space *space)
 {
 	if (space == NULL)
 		return;
-	for (size_t i = 0; i < space->pool_count; i++)
-		free(space->pools[i].path);
-	aligned_free(space->pools);
-	free(space->members);
+	free_pools(&space->pools);
+	free_pools(&space->fresh);
 	free(space);
 }
 
 /* -- Watching -- */
 
+void space_join(struct space *space, struct space_member *member, struct scsi_lu *lu)
+{
+	struct pool *pool = member->pool;
+	bool first;
+
+	loop_role_assume();
+	member->lu = lu;
+	if (pool == NULL) {
+		free(member);
+		return;
+	}
+	first = list_is_empty(&pool->members) && list_is_empty(&pool->joining);
+	if (find_in(&space->pools, pool->device) == NULL) {
+		list_remove(&pool->link);
+		list_append(&space->pools, &pool->link);
+	}
+	list_append(pool->stage == POOL_RESTING ? &pool->members : &pool->joining, &member->link);
+	if (first && pool->stage == POOL_RESTING)
+		say_all(pool);
+	if (first && pool->stage == POOL_RESTING && space->started)
+		rest(pool, SPACE_LOOK_MS_MIN);
+}
+
+static struct space_member *find_in_list(const struct list_node *members, const struct lun *lun)
+{
+	LIST_FOREACH (node, members) {
+		struct space_member *member = CONTAINER_OF(node, struct space_member, link);
+
+		if (member->lun == lun)
+			return member;
+	}
+	return NULL;
+}
+
+static struct space_member *find_member(const struct lun *lun)
+{
+	struct lun_pool *which = (struct lun_pool *)(uintptr_t)lun_pool(lun);
+	struct pool *pool = CONTAINER_OF(which, struct pool, pool);
+	struct space_member *found = which != NULL ? find_in_list(&pool->members, lun) : NULL;
+
+	/* One that is being looked at is read by others only, too. */
+	return found != NULL || which == NULL ? found : find_in_list(&pool->joining, lun);
+}
+
+void space_leave(const struct lun *lun, void (*done)(void *arg), void *arg)
+{
+	struct space_member *member = find_member(lun);
+
+	if (member == NULL || member->on_left != NULL) {
+		done(arg);
+		return;
+	}
+	member->on_left = done;
+	member->arg = arg;
+	if (member->pool->stage == POOL_RESTING)
+		change_members(member->pool);
+}
+
 void space_start(struct space *space)
 {
-	for (size_t i = 0; i < space->pool_count; i++) {
-		if (!list_is_empty(&space->pools[i].members))
-			rest(&space->pools[i], LOOK_MS_MIN);
+	space->started = true;
+	LIST_FOREACH (node, &space->pools) {
+		struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+		if (!list_is_empty(&pool->members))
+			rest(pool, SPACE_LOOK_MS_MIN);
 	}
 }
 
 void space_hurry(struct space *space)
 {
-	for (size_t i = 0; i < space->pool_count; i++) {
-		if (!list_is_empty(&space->pools[i].members))
-			wake(&space->pools[i]);
+	LIST_FOREACH (node, &space->pools) {
+		struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+		if (!list_is_empty(&(*pool).members))
+			wake(&(*pool));
 	}
 }
 
@@ -516,9 +583,11 @@ void space_stop(struct space *space, void (*done)(void *arg), void *arg)
 	space->stopping = true;
 	space->on_stopped = done;
 	space->arg = arg;
-	for (size_t i = 0; i < space->pool_count; i++) {
-		loop_timer_stop(space->loops.control, &space->pools[i].timer);
-		if (space->pools[i].stage != POOL_RESTING)
+	LIST_FOREACH (node, &space->pools) {
+		struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+		loop_timer_stop(space->loops.control, &pool->timer);
+		if (pool->stage != POOL_RESTING)
 			space->busy++;
 	}
 	if (space->busy == 0)

@@ -16,6 +16,8 @@
 #include "conf/model.h"
 #include "target/scsi/scsi.h"
 
+#include <stdlib.h>
+
 struct space;
 
 struct space_loops {
@@ -23,15 +25,27 @@ struct space_loops {
 	struct loop *data; /* One of the group that serves the LUNs. */
 };
 
+/* The pools of the configuration. -ENOMEM. Before the loops run; blocks. */
+int MUST_CHECK space_create(const struct conf *conf, struct space_loops loops, struct space **out);
 /*
- * Find the pool of each LUN of the configuration (`luns` are those of luns_open, in that order) and
- * look once, so that what is built on them knows how full they are. Before the loops run; blocks.
- * All is borrowed until space_free. -ENOMEM.
+ * Find the pool of a LUN that nobody uses yet, or make it, and look how full it is, so that what is
+ * built on the LUN knows. `image` is its file, as configured, or NULL. Blocks. The control thread
+ * before the loops run, and then one thread at a time; what it has found is watched from space_join
+ * on. -ENOMEM.
  */
-int MUST_CHECK space_create(const struct conf *conf, struct space_loops loops,
-			    struct lun *const luns[], struct space **out);
-/* The logical unit of LUN number `index` of that order. Before the loops run. */
-void space_set_lu(struct space *space, size_t index, struct scsi_lu *lu);
+struct space_member;
+int MUST_CHECK space_find(struct space *space, const struct conf *conf, const char *image,
+			  struct lun *lun, struct space_member **out);
+/* The LUN is a logical unit now; the member is the space's. The control thread. */
+void space_join(struct space *space, struct space_member *member, struct scsi_lu *lu);
+/* It did not become one. The control thread. NULL is allowed. */
+static inline void space_forget(struct space_member *member)
+{
+	free(member);
+}
+/* Neither LUN nor logical unit is looked at any more when done(arg) runs, at once or later: a look
+ * may be under way. Asked twice for one, the second is `done` at once. The control loop. */
+LOOP_ONLY void space_leave(const struct lun *lun, void (*done)(void *arg), void *arg);
 /* Watch from now on. The control loop. */
 LOOP_ONLY void space_start(struct space *space);
 /* Somebody looks at the figures: have the next ones soon. It waits for nothing. */
@@ -41,7 +55,10 @@ LOOP_ONLY void space_stop(struct space *space, void (*done)(void *arg), void *ar
 /* Before it was started, or after it has stopped, and no loop runs. NULL is allowed. */
 void space_free(struct space *space);
 
-/* When to look again: the pure part. */
+/* Near a threshold, and after a note. */
+#define SPACE_LOOK_MS_MIN 100u
+
+/* When to look again: the pure part, space_interval.c. */
 struct space_view {
 	uint64_t free_bytes;
 	uint64_t reserve_bytes;

@@ -11,26 +11,16 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "target/ctl/lun_end.h"
+#include "target/ctl/reload.h"
+#include "target/ctl/retire.h"
 
-/* How long a flush waits that was refused because of too many orphans. */
-#define FLUSH_AGAIN_MS 20u
-
-enum lun_stop_stage {
-	LUN_STOP_WAITING, /* For the sessions to end. */
-	LUN_STOP_FLUSHING,
-	LUN_STOP_DRAINING,
-	LUN_STOP_DONE,
-};
+/* Of the deadline. */
+#define SAYING_NS (100 * UINT64_C(1000000))
 
 struct lun_stop {
 	struct stop *stop;
-	struct lun *lun;
-	struct loop *loop; /* That flushes it. */
-	struct loop_msg msg;
-	struct lun_io io;
-	struct loop_timer again; /* The data loop's. */
-	enum lun_stop_stage stage;
-	int res; /* Of the flush. Written on the data loop before msg comes back. */
+	struct lun_end end;
 };
 
 struct stop {
@@ -46,7 +36,9 @@ struct stop {
 	bool requests_ended; /* Of the control socket: all have been answered. */
 	bool failed;
 	bool over;
-	struct lun_stop luns[];
+	bool reload_ended; /* And nothing of removed LUNs is under way. */
+	struct lun_stop *luns;
+	size_t room;
 };
 
 static struct loop *control_of(const struct stop *stop)
@@ -66,117 +58,53 @@ static LOOP_ONLY void finish(struct stop *stop, bool ok)
 static LOOP_ONLY void finish_if_all(struct stop *stop)
 {
 	if (stop->closing == 0 && stop->busy_luns == 0 && stop->space_stopped &&
-	    stop->requests_ended)
+	    stop->requests_ended && stop->reload_ended)
 		finish(stop, !stop->failed);
 }
 
 /* -- One LUN -- */
 
-static LOOP_ONLY void lun_stopped(struct lun_stop *item)
+static LOOP_ONLY void on_lun_ended(struct lun_end *end)
 {
-	struct stop *stop = item->stop;
+	struct stop *stop = CONTAINER_OF(end, struct lun_stop, end)->stop;
 
-	item->stage = LUN_STOP_DONE;
+	if (stop->over)
+		return;
+	if (end->flush_res != 0) {
+		stop->failed = true;
+		log_error("ctl", "%s: the last flush failed: %s; writes may be lost",
+			  lun_name(end->lun), strerrordesc_np(-end->flush_res));
+	}
+	if (end->drain_res != 0) {
+		stop->failed = true;
+		log_error("ctl",
+			  "%s: stuck: its disk still holds I/O that was begun before the end",
+			  lun_name(end->lun));
+	}
 	stop->busy_luns--;
 	finish_if_all(stop);
 }
 
-static LOOP_ONLY void on_drained(struct lun *lun, int res, void *arg)
-{
-	struct lun_stop *item = arg;
-
-	if (res != 0) {
-		item->stop->failed = true;
-		log_error("ctl",
-			  "%s: stuck: its disk still holds I/O that was begun before the end",
-			  lun_name(lun));
-	}
-	lun_stopped(item);
-}
-
-/* The rest of the time, but for what it takes to say so if it was not enough. */
-static LOOP_ONLY uint64_t drain_deadline_ms(const struct stop *stop)
-{
-	uint64_t now = loop_now_ns(control_of(stop));
-	uint64_t left_ms = stop->deadline_ns > now ? (stop->deadline_ns - now) / 1000000u : 0;
-
-	return left_ms > 200 ? left_ms - 100 : 100;
-}
-
-static LOOP_ONLY void on_flushed(struct loop_msg *msg)
-{
-	struct lun_stop *item = CONTAINER_OF(msg, struct lun_stop, msg);
-	struct stop *stop = item->stop;
-
-	if (stop->over)
-		return;
-	if (item->res != 0) {
-		stop->failed = true;
-		log_error("ctl", "%s: the last flush failed: %s; writes may be lost",
-			  lun_name(item->lun), strerrordesc_np(-item->res));
-	}
-	item->stage = LUN_STOP_DRAINING;
-	lun_drain(item->lun, control_of(stop), drain_deadline_ms(stop), on_drained, item);
-}
-
-static LOOP_ONLY void flush(struct lun_stop *item);
-
-static LOOP_ONLY void on_again(struct loop_timer *timer)
-{
-	flush(CONTAINER_OF(timer, struct lun_stop, again));
-}
-
-static void on_flush_done(struct lun_io *io, int res)
-{
-	struct lun_stop *item = CONTAINER_OF(io, struct lun_stop, io);
-
-	loop_role_assume();
-	/* The sessions that have just ended left more with the disk than the LUN's account of
-	 * orphans holds. A disk that is well ends them soon; the deadline is for one that is not.
-	 */
-	if (res == -EBUSY) {
-		loop_timer_start(item->loop, &item->again, FLUSH_AGAIN_MS, on_again);
-		return;
-	}
-	item->res = res;
-	loop_post(control_of(item->stop), &item->msg, on_flushed);
-}
-
-static void flush(struct lun_stop *item)
-{
-	item->io = (struct lun_io){.op = LUN_FLUSH, .done = on_flush_done};
-	lun_io_submit(item->lun, item->loop, &item->io);
-}
-
-static LOOP_ONLY void on_flush(struct loop_msg *msg)
-{
-	flush(CONTAINER_OF(msg, struct lun_stop, msg));
-}
-
-/* A LUN that is offline or never written has nothing to flush. */
-static bool needs_flush(struct lun *lun)
-{
-	struct lun_state state;
-
-	lun_state_copy(lun, &state);
-	return state.online && !state.read_only;
-}
-
 static LOOP_ONLY void flush_all(struct stop *stop)
 {
-	size_t count = stop->runtime->lun_count;
+	const struct loop_group *group = &stop->runtime->server.group;
+	size_t count = stop->runtime->now->lun_count;
 
 	stop->busy_luns = count;
 	finish_if_all(stop);
 	for (size_t i = 0; i < count; i++) {
 		struct lun_stop *item = &stop->luns[i];
 
-		item->stage = LUN_STOP_FLUSHING;
-		if (needs_flush(item->lun)) {
-			loop_post(item->loop, &item->msg, on_flush);
-		} else {
-			loop_post(control_of(stop), &item->msg, on_flushed);
-		}
+		item->stop = stop;
+		item->end = (struct lun_end){
+			.lun = stop->runtime->now->luns[i],
+			.control = control_of(stop),
+			.loop = group->loops[i % group->count],
+			/* But for what it takes to say so if it was not enough. */
+			.deadline_ns = stop->deadline_ns - SAYING_NS,
+			.done = on_lun_ended,
+		};
+		lun_end_start(&item->end);
 	}
 }
 
@@ -207,6 +135,14 @@ static LOOP_ONLY void on_requests_ended(void *arg)
 	finish_if_all(stop);
 }
 
+static LOOP_ONLY void on_reload_ended(void *arg)
+{
+	struct stop *stop = arg;
+
+	stop->reload_ended = true;
+	finish_if_all(stop);
+}
+
 static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 {
 	struct stop *stop = CONTAINER_OF(timer, struct stop, timer);
@@ -221,15 +157,16 @@ static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 	}
 	if (!stop->space_stopped)
 		log_error("ctl", "stuck: a file system does not tell how full it is");
-	for (size_t i = 0; i < stop->runtime->lun_count; i++) {
-		const struct lun_stop *item = &stop->luns[i];
+	retire_tell_stuck(stop->runtime->retire);
+	for (size_t i = 0; i < stop->runtime->now->lun_count; i++) {
+		const struct lun_end *item = &stop->luns[i].end;
 
-		if (item->stage == LUN_STOP_FLUSHING) {
+		if (item->stage == LUN_END_FLUSHING) {
 			log_error("ctl",
 				  "%s: stuck: its disk does not end a flush; writes may "
 				  "be lost",
 				  lun_name(item->lun));
-		} else if (item->stage == LUN_STOP_DRAINING) {
+		} else if (item->stage == LUN_END_DRAINING) {
 			log_error("ctl", "%s: stuck: its disk still holds I/O",
 				  lun_name(item->lun));
 		}
@@ -244,6 +181,7 @@ void stop_begin(struct stop *stop)
 	stop->deadline_ns = loop_now_ns(control_of(stop)) + STOP_DEADLINE_MS * UINT64_C(1000000);
 	loop_timer_start(control_of(stop), &stop->timer, STOP_DEADLINE_MS, on_deadline);
 	portal_set_stop(runtime->portal_set);
+	reload_stop(runtime->reload, on_reload_ended, stop);
 	stop->closing = 2;
 	control_stop(runtime->control, on_requests_ended, stop);
 	login_service_stop(runtime->logins, on_closed, stop);
@@ -253,24 +191,40 @@ void stop_begin(struct stop *stop)
 
 int stop_create(struct runtime *runtime, stop_done_fn *on_done, void *context, struct stop **out)
 {
-	const struct loop_group *group = &runtime->server.group;
-	struct stop *stop = calloc(1, sizeof(*stop) + runtime->lun_count * sizeof(struct lun_stop));
+	struct stop *stop = calloc(1, sizeof(*stop));
 
 	if (!stop)
 		return -ENOMEM;
 	stop->runtime = runtime;
 	stop->on_done = on_done;
 	stop->context = context;
-	for (size_t i = 0; i < runtime->lun_count; i++) {
-		stop->luns[i].stop = stop;
-		stop->luns[i].lun = runtime->luns[i];
-		stop->luns[i].loop = group->loops[i % group->count];
+	if (stop_make_room(stop, runtime->now->lun_count) != 0) {
+		free(stop);
+		return -ENOMEM;
 	}
 	*out = stop;
 	return 0;
 }
 
+int stop_make_room(struct stop *stop, size_t lun_count)
+{
+	struct lun_stop *luns;
+
+	if (lun_count <= stop->room && stop->luns)
+		return 0;
+	luns = calloc(lun_count + 1, sizeof(*luns));
+	if (!luns)
+		return -ENOMEM;
+	free(stop->luns);
+	stop->luns = luns;
+	stop->room = lun_count;
+	return 0;
+}
+
 void stop_free(struct stop *stop)
 {
+	if (!stop)
+		return;
+	free(stop->luns);
 	free(stop);
 }

@@ -28,6 +28,8 @@ int MUST_CHECK stop_create(struct runtime *runtime, stop_done_fn *on_done, void 
 			   struct stop **out);
 /* Begin; on_done runs later or at once, exactly once. */
 LOOP_ONLY void stop_begin(struct stop *stop);
+/* For so many LUNs, before there are that many. -ENOMEM. */
+int MUST_CHECK stop_make_room(struct stop *stop, size_t lun_count);
 /* NULL is allowed. */
 void stop_free(struct stop *stop);
 

@@ -48,12 +48,19 @@ static void port_name(const struct login_result *result, char out[PORT_NAME_BYTE
 		       isid[5]);
 }
 
-static int make_nexus(const struct login_result *result, struct scsi_nexus **out)
+/* What stays of the target when the view that the login saw has gone; NULL of discovery. */
+static struct scsi_target *scsi_of(const struct login_result *result)
 {
 	const struct iscsi_target *target = result->target;
+
+	return target ? target->scsi : NULL;
+}
+
+static int make_nexus(const struct login_result *result, struct scsi_nexus **out)
+{
 	char name[PORT_NAME_BYTES];
 	const struct scsi_nexus_spec spec = {
-		.target = target->scsi,
+		.target = scsi_of(result),
 		.initiator_port_name = name,
 		/* Target ports are the portal groups, so one number serves for both. */
 		.relative_target_port = result->portal_group_tag,
@@ -75,7 +82,7 @@ static struct session_spec make_spec(const struct login_conn *conn, struct loop 
 		.fd = conn->fd,
 		.discovery = discovery,
 		.initiator_name = result->initiator_name,
-		.target = result->target,
+		.target = scsi_of(result),
 		.target_name = discovery ? NULL : result->target_name,
 		.tsih = tsih,
 		.cid = result->cid,
@@ -198,7 +205,7 @@ static struct registry_key key_of(const struct login_result *result)
 	return (struct registry_key){
 		.initiator_name = result->initiator_name,
 		.isid = result->isid,
-		.target = result->target,
+		.target = scsi_of(result),
 		.portal_group_tag = result->portal_group_tag,
 	};
 }

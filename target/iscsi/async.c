@@ -5,12 +5,18 @@
  * not wait before it comes back (event 3, Parameter2 = 0). open-iscsi waits DefaultTime2Wait
  * otherwise, so this decides how long disks stand still when the daemon is restarted.
  *
+ * When its target is removed, it is first asked to log out (event 1), which gives it time to end
+ * what it has under way.
+ *
  * Threads: the session's loop. Read next: conn.c.
  */
 #include "target/iscsi/conn.h"
 
 /* The message has this long to leave: ending must not depend on peers that read nothing. */
 #define LEAVE_MS 500u
+/* And a logout that was asked for may take so long (Parameter3): less than the end of the daemon.
+ */
+#define LOGOUT_S 3u
 
 LOOP_ONLY static void on_late(struct loop_timer *timer)
 {
@@ -45,4 +51,33 @@ void conn_dismiss(struct conn *conn, const char *why)
 	conn_leave(conn, reply);
 	reply_send(conn, reply);
 	limit_leaving(conn);
+}
+
+LOOP_ONLY static void on_grace_over(struct loop_timer *timer)
+{
+	struct conn *conn = CONTAINER_OF(timer, struct conn, grace);
+
+	conn_dismiss(conn, conn->grace_why);
+}
+
+void conn_request_logout(struct conn *conn, const char *why)
+{
+	const struct pdu_async_message message = {
+		.async_event = PDU_ASYNC_LOGOUT_REQUEST,
+		.parameter3 = LOGOUT_S,
+	};
+	struct reply *reply = NULL;
+	char name[CONN_NAME_BYTES];
+
+	if (conn->state == CONN_RUNNING && !conn->session->spec.discovery)
+		reply = reply_acquire(conn);
+	if (reply == NULL) {
+		conn_dismiss(conn, why);
+		return;
+	}
+	log_info("iscsi", "%s: asked to log out: %s", conn_name(conn, name), why);
+	pdu_async_message_encode(&message, reply->bhs);
+	reply_send(conn, reply);
+	conn->grace_why = why;
+	loop_timer_start(conn->loop, &conn->grace, LOGOUT_S * 1000u, on_grace_over);
 }

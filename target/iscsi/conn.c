@@ -119,6 +119,7 @@ void conn_close_step(struct conn *conn)
 	drop_current(conn);
 	tx_drop(conn);
 	loop_timer_stop(conn->loop, &conn->watch);
+	loop_timer_stop(conn->loop, &conn->grace);
 	loop_forget_fd(conn->loop, conn->fd);
 	close(conn->fd);
 	rx_clear(conn);

@@ -125,6 +125,8 @@ struct conn {
 		closing; /* Goes on closing from the top of a turn, when no caller looks at us. */
 	bool closing_posted;
 	struct loop_timer watch;
+	struct loop_timer grace; /* Until it is dismissed. */
+	const char *grace_why;
 	uint64_t last_heard_ns;
 	uint64_t listening_since_ns; /* Since then it was never blocked. */
 	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
@@ -226,6 +228,8 @@ LOOP_ONLY void conn_start(struct conn *conn);
 LOOP_ONLY void conn_close(struct conn *conn, const char *why);
 /* The same, but in good order: the peer is told first (async.c), if it listens. */
 LOOP_ONLY void conn_dismiss(struct conn *conn, const char *why);
+/* Ask the peer to log out, and dismiss it when it has not done so after a while. */
+LOOP_ONLY void conn_request_logout(struct conn *conn, const char *why);
 /* No task and no request any more: close when `last` has been sent, which the caller does next. */
 LOOP_ONLY void conn_leave(struct conn *conn, struct reply *last);
 /* Go on closing: something that was waited for has come. */

@@ -110,7 +110,8 @@ static bool is_visible(const struct discovery_walk *walk, const struct iscsi_tar
 
 static bool line_at(const struct discovery_walk *walk, char out[LINE_BYTES])
 {
-	const struct iscsi_target *target = walk->server->targets[walk->target_index];
+	const struct iscsi_target *target =
+		iscsi_view_now(walk->server)->targets[walk->target_index];
 	char address[ANNOUNCED_BYTES];
 
 	if (walk->portal_index == 0) {
@@ -127,7 +128,7 @@ static void next_target(struct discovery_walk *walk)
 {
 	walk->target_index++;
 	walk->portal_index = 0;
-	walk->done = walk->target_index >= walk->server->target_count;
+	walk->done = walk->target_index >= iscsi_view_now(walk->server)->target_count;
 }
 
 static void next_portal(struct discovery_walk *walk)
@@ -153,7 +154,8 @@ static void settle(struct discovery_walk *walk, char line[LINE_BYTES])
 bool discovery_begin(struct discovery_walk *walk, const struct discovery_request *request)
 {
 	bool all = strcmp(request->value, "All") == 0;
-	const struct iscsi_target *only = request->own;
+	const struct iscsi_view *view = iscsi_view_now(request->server);
+	const struct iscsi_target *only = NULL;
 	bool named = !all && request->value[0] != '\0';
 	char line[LINE_BYTES];
 
@@ -161,17 +163,20 @@ bool discovery_begin(struct discovery_walk *walk, const struct discovery_request
 	 * others; neither is shown what it did not log in to. */
 	if (request->own ? all : request->value[0] == '\0')
 		return false;
-	if (request->own && named && strcasecmp(request->value, request->own->name) != 0)
+	if (request->own && named && strcasecmp(request->value, request->own) != 0)
 		return false;
 	if (named)
-		only = iscsi_target_find(request->server, request->value);
+		only = iscsi_target_find(view, request->value);
+	else if (request->own)
+		only = iscsi_target_find(view, request->own);
 	*walk = (struct discovery_walk){
 		.server = request->server,
 		.initiator_name = request->initiator_name,
 		.local = *request->local,
 		.peer = *request->peer,
 		.only = only,
-		.done = request->server->target_count == 0 || (named && !only),
+		.generation = view->generation,
+		.done = view->target_count == 0 || (!all && !only),
 	};
 	settle(walk, line);
 	return true;
@@ -182,7 +187,8 @@ size_t discovery_fill(struct discovery_walk *walk, uint8_t *out, size_t size)
 	char line[LINE_BYTES];
 	size_t filled = 0;
 
-	while (!walk->done && filled < size) {
+	walk->stale = iscsi_view_now(walk->server)->generation != walk->generation;
+	while (!walk->done && !walk->stale && filled < size) {
 		size_t left;
 		size_t count;
 

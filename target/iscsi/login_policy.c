@@ -16,11 +16,12 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "target/iscsi/login_conn.h"
 
 static const struct iscsi_auth *auth_of(const struct login_conn *conn, const struct iscsi_target *t)
 {
-	return t ? &t->auth : &conn->service->server->discovery_auth;
+	return t ? &t->auth : &iscsi_view_now(conn->service->server)->discovery_auth;
 }
 
 /* Compared as addresses, because one address can be written in many ways. */
@@ -86,9 +87,13 @@ static enum pdu_login_status find_target(void *context, const struct login_who *
 	if (conn->service->stopping)
 		return PDU_LOGIN_SERVICE_UNAVAILABLE;
 	if (who->session_type == LOGIN_NORMAL) {
-		target = iscsi_target_find(conn->service->server, who->target_name);
+		const struct iscsi_view *view = iscsi_view_now(conn->service->server);
+
+		target = iscsi_target_find(view, who->target_name);
 		if (!target)
-			return PDU_LOGIN_NOT_FOUND;
+			return iscsi_target_was_removed(view, who->target_name, clock_now_ns())
+				       ? PDU_LOGIN_TARGET_REMOVED
+				       : PDU_LOGIN_NOT_FOUND;
 		status = judge(conn, target, who->initiator_name);
 		out->alias = target->alias;
 		out->redirect_address = conn->redirect;

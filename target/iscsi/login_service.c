@@ -151,6 +151,17 @@ void login_service_arrival(void *context, const struct portal_arrival *arrival)
 	watch_crowd(service);
 }
 
+void login_service_renew(struct login_service *service)
+{
+	LIST_FOREACH (node, &service->list) {
+		struct login_conn *conn = CONTAINER_OF(node, struct login_conn, link);
+
+		/* One that has a session looks at nothing any more. */
+		if (login_has_begun(&conn->login) && !conn->entry)
+			login_conn_close(conn, "the configuration changed; it may try again");
+	}
+}
+
 void login_service_stop(struct login_service *service, void (*on_empty)(void *arg), void *arg)
 {
 	service->stopping = true;

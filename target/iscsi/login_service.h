@@ -33,6 +33,9 @@ void login_service_set_portals(struct login_service *service, struct portal_set 
 
 /* A connection came: the service's from here on. `context` is the service (portal_arrived_fn). */
 LOOP_ONLY void login_service_arrival(void *context, const struct portal_arrival *arrival);
+/* The server has another view: close every login that may have looked at the one before. Initiators
+ * come again. */
+LOOP_ONLY void login_service_renew(struct login_service *service);
 /* Close everything that has not logged in, admit nobody any more. on_empty runs when all are gone,
  * at once if there are none. */
 LOOP_ONLY void login_service_stop(struct login_service *service, void (*on_empty)(void *arg),

@@ -32,7 +32,7 @@ struct registry_waiter {
 struct registry_key {
 	const char *initiator_name;
 	const uint8_t *isid;
-	const struct iscsi_target *target;
+	const struct scsi_target *target;
 	uint16_t portal_group_tag;
 };
 

@@ -1,6 +1,7 @@
 /*
  * What the iSCSI layer knows about the whole daemon: its limits, its loops, its targets. Built by
- * target/ctl before the loops run; read-only from then on, so that every loop may look.
+ * target/ctl before the loops run; read-only from then on, but for the view, which is published, so
+ * that every loop may look.
  *
  * Not here: sessions (session.h; listed by registry.h, on the control loop) and portals (net/).
  */
@@ -51,13 +52,23 @@ struct iscsi_server {
 	struct loop *control;
 	struct loop_group group;
 	struct iscsi_limits limits;
-	struct iscsi_target **targets; /* target.h */
-	unsigned target_count;
+	struct published view; /* struct iscsi_view: targets, and who may use them. */
 	const struct iscsi_portal *portals;
 	unsigned portal_count;
-	struct iscsi_auth discovery_auth;
 	struct registry *registry; /* The control loop's. */
 };
+
+/* Targets as they now are: good for this turn. Any loop, and the control loop. */
+static inline const struct iscsi_view *iscsi_view_now(const struct iscsi_server *server)
+{
+	return published_load(&server->view);
+}
+
+/* The first view, before the loops run. */
+static inline void iscsi_view_set(struct iscsi_server *server, const struct iscsi_view *view)
+{
+	atomic_store_explicit(&server->view.current, view, memory_order_release);
+}
 
 /*
  * A data loop's share of the iSCSI layer: its pools and the sessions that live on it. Set as

@@ -78,6 +78,7 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	list_append(&home->sessions, &session->link);
 	if (session->spec.nexus != NULL) {
 		scsi_nexus_on_abort(session->spec.nexus, session_on_preempted, session);
+		scsi_nexus_on_change(session->spec.nexus, session_on_luns_changed, session);
 		scsi_nexus_attach(session->spec.nexus, home->loop);
 	}
 	conn_start(&session->conn);
@@ -91,12 +92,14 @@ void session_start(struct session *session)
 static const struct closing {
 	const char *why;
 	bool dismisses; /* The initiator is told, and that it may come back at once. */
+	bool requests;  /* It is asked to log out first. */
 } closings[] = {
-	[SESSION_CLOSE_NONE] = {NULL, false},
-	[SESSION_CLOSE_REINSTATED] = {"its initiator port logged in again", false},
-	[SESSION_CLOSE_SHUTDOWN] = {"the target shuts down", true},
-	[SESSION_CLOSE_ADMIN] = {"the administrator asked for it", true},
-	[SESSION_CLOSE_CROWDED] = {"discovery makes room for another login", false},
+	[SESSION_CLOSE_NONE] = {NULL, false, false},
+	[SESSION_CLOSE_REINSTATED] = {"its initiator port logged in again", false, false},
+	[SESSION_CLOSE_SHUTDOWN] = {"the target shuts down", true, false},
+	[SESSION_CLOSE_ADMIN] = {"the administrator asked for it", true, false},
+	[SESSION_CLOSE_REMOVED] = {"its target is removed", true, true},
+	[SESSION_CLOSE_CROWDED] = {"discovery makes room for another login", false, false},
 };
 
 LOOP_ONLY static void on_close(struct loop_msg *msg)
@@ -108,6 +111,8 @@ LOOP_ONLY static void on_close(struct loop_msg *msg)
 	session->close_seen = true;
 	if (session->conn.state >= CONN_CLOSING)
 		session_end_if_idle(session);
+	else if (closing->requests)
+		conn_request_logout(&session->conn, closing->why);
 	else if (closing->dismisses)
 		conn_dismiss(&session->conn, closing->why);
 	else

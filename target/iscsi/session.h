@@ -30,6 +30,7 @@ enum session_close_reason {
 	SESSION_CLOSE_REINSTATED, /* The same initiator port logged in again (RFC 7143 6.3.5). */
 	SESSION_CLOSE_SHUTDOWN,   /* The daemon ends. */
 	SESSION_CLOSE_ADMIN,
+	SESSION_CLOSE_REMOVED, /* Its target is removed: it is asked to log out, and has a while. */
 	SESSION_CLOSE_CROWDED, /* A discovery session makes room for a login. */
 };
 
@@ -41,9 +42,9 @@ struct session_spec {
 	int fd;            /* The session's from session_start on. */
 	bool discovery;
 	const char *initiator_name;
-	const struct iscsi_target *target; /* NULL for discovery. */
-	const char *target_name;           /* NULL for discovery. */
-	struct scsi_nexus *nexus;          /* The session's from create on; NULL for discovery. */
+	const struct scsi_target *target; /* NULL for discovery. */
+	const char *target_name;          /* NULL for discovery. */
+	struct scsi_nexus *nexus;         /* The session's from create on; NULL for discovery. */
 	uint8_t isid[6];
 	uint16_t tsih;
 	uint16_t cid;

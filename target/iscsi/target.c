@@ -7,15 +7,22 @@
 #include <string.h>
 #include <strings.h>
 
-#include "target/iscsi/server.h"
-
-struct iscsi_target *iscsi_target_find(const struct iscsi_server *server, const char *name)
+struct iscsi_target *iscsi_target_find(const struct iscsi_view *view, const char *name)
 {
-	for (unsigned i = 0; i < server->target_count; i++) {
-		if (strcasecmp(server->targets[i]->name, name) == 0)
-			return server->targets[i];
+	for (unsigned i = 0; i < view->target_count; i++) {
+		if (strcasecmp(view->targets[i]->name, name) == 0)
+			return view->targets[i];
 	}
 	return NULL;
+}
+
+bool iscsi_target_was_removed(const struct iscsi_view *view, const char *name, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < view->removed_count; i++) {
+		if (strcasecmp(view->removed[i].name, name) == 0)
+			return now_ns < view->removed[i].until_ns;
+	}
+	return false;
 }
 
 bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag)

@@ -1,6 +1,11 @@
 /*
- * iSCSI targets, the portals they are reached through, and who may use them. Built by target/ctl
- * from the configuration before the loops run, constant from then on: any thread may read.
+ * iSCSI targets, the portals they are reached through, and who may use them, as one configuration
+ * says it. All of that is a view: built by target/ctl, constant, published, and replaced by the
+ * next one when the configuration is read again. So nobody keeps a struct iscsi_target across
+ * turns, but for logins, which are closed when the view changes; what stays is the struct
+ * scsi_target.
+ *
+ * Threads: any loop, and the control loop, which publishes.
  *
  * Not here: logical units (scsi.h), sockets (net/portal.h), sessions (registry.h).
  */
@@ -12,7 +17,6 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-struct iscsi_server;
 struct scsi_target;
 
 /* A network portal as initiators see it (RFC 7143 4.2.2). */
@@ -46,9 +50,9 @@ typedef bool iscsi_permits_fn(const void *rules, const char *initiator_name,
 			      const struct sockaddr_storage *peer);
 
 struct iscsi_target {
-	const char *name;  /* Lower case, valid by RFC 7143 4.2.7. */
-	const char *alias; /* NULL: none. */
-	struct scsi_target *scsi;
+	const char *name;         /* Lower case, valid by RFC 7143 4.2.7. */
+	const char *alias;        /* NULL: none. */
+	struct scsi_target *scsi; /* The target itself, the same in every view that has it. */
 	struct iscsi_auth auth;
 	iscsi_permits_fn *permits; /* NULL: everybody. */
 	const void *rules;
@@ -61,9 +65,26 @@ struct iscsi_target {
 	bool offline; /* Logins are told to come again: its disks are not in place. */
 };
 
+/* A target that was there, and that hosts are to forget (RFC 7143 11.13.5: status 02/04). */
+struct iscsi_removed {
+	const char *name;
+	uint64_t until_ns; /* CLOCK_MONOTONIC; from then on it is as if it had never been. */
+};
+
+struct iscsi_view {
+	uint64_t generation;           /* No other view has it. */
+	struct iscsi_target **targets; /* In the order of the configuration. */
+	unsigned target_count;
+	struct iscsi_auth discovery_auth;
+	const struct iscsi_removed *removed;
+	unsigned removed_count;
+};
+
 /* The target of that name, or NULL. Letter case does not count (RFC 7143 4.2.7.1: names are
  * compared after being made lower case). */
-struct iscsi_target *iscsi_target_find(const struct iscsi_server *server, const char *name);
+struct iscsi_target *iscsi_target_find(const struct iscsi_view *view, const char *name);
+/* It was removed a short while ago. */
+bool iscsi_target_was_removed(const struct iscsi_view *view, const char *name, uint64_t now_ns);
 bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag);
 bool iscsi_target_permits(const struct iscsi_target *target, const char *initiator_name,
 			  const struct sockaddr_storage *peer);

@@ -73,7 +73,7 @@ static bool begin_walk(struct conn *conn, const char *value)
 		.initiator_name = spec->initiator_name,
 		.local = &spec->local,
 		.peer = &spec->peer,
-		.own = spec->target,
+		.own = spec->target_name,
 		.value = value,
 	};
 
@@ -191,6 +191,10 @@ void text_on_end(struct conn *conn)
 	}
 	bool cut = text->walking && fill(conn);
 
+	if (text->walk.stale) {
+		conn_close(conn, "the configuration changed in the middle of an answer");
+		return;
+	}
 	/* 11.11.1: F never answers a request without F. */
 	respond(conn, &request, cut || !request.final, cut);
 }

@@ -28,7 +28,7 @@ static struct scsi_lu *find_lu(const struct session *session, uint64_t lun)
 	put_be64(field, lun);
 	if (!scsi_lun_number(field, &number))
 		return NULL;
-	return scsi_target_find_lu(scsi_nexus_target(session->spec.nexus), number);
+	return scsi_nexus_find_lu(session->spec.nexus, number);
 }
 
 /* A logical unit has a number in each addressing method, and whichever a host uses names it. */
@@ -315,6 +315,25 @@ unsigned session_on_preempted(void *arg, const struct scsi_lu *lu, const struct 
 
 	loop_role_assume();
 	return session_abort_tasks(arg, abort_preempted, &preempted);
+}
+
+/* -- logical units that are removed -- */
+
+/* What is in the task set of one that has gone ends, and its host hears that it was aborted; it
+ * will not find the logical unit again. What has not begun finds that out by itself. */
+static enum task_abort abort_removed(const struct task *task, const void *arg)
+{
+	return task->stage == TASK_RUNNING && task->cmd.lu != NULL &&
+			       scsi_lun_change_removes(arg, task->cmd.lu)
+		       ? TASK_ABORT_TELL
+		       : TASK_ABORT_NOT;
+}
+
+void session_on_luns_changed(void *arg, const struct scsi_lun_change *change)
+{
+	loop_role_assume();
+	if (change->removed_count > 0)
+		session_abort_tasks(arg, abort_removed, change);
 }
 
 /* -- resets: every session of every loop -- */

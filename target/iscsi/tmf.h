@@ -12,6 +12,7 @@
 
 #include "base/group.h"
 #include "target/iscsi/pdu.h"
+#include "target/scsi/lun_change.h"
 #include "target/scsi/scsi.h"
 
 struct session;
@@ -24,7 +25,7 @@ struct tmf {
 	struct loop_timer patience;
 	struct session *session;
 	struct reply *reply;
-	const struct iscsi_target *target;
+	const struct scsi_target *target;
 	const struct scsi_lu *lu; /* NULL: every logical unit of the target. */
 	uint32_t itt;
 	bool cold; /* Sessions end too (RFC 7143 11.5.1). */
@@ -35,5 +36,8 @@ LOOP_ONLY void tmf_on_drained(struct session *session);
 
 /* scsi_nexus_abort_fn of a session, which is `arg`. */
 unsigned session_on_preempted(void *arg, const struct scsi_lu *lu, const struct scsi_cmd *but);
+
+/* scsi_nexus_change_fn of a session, which is `arg`. */
+void session_on_luns_changed(void *arg, const struct scsi_lun_change *change);
 
 #endif

@@ -222,7 +222,7 @@ bool scsi_cmd_prepare(struct scsi_cmd *cmd)
 	uint16_t number;
 
 	if (scsi_lun_number(cmd->lun_field, &number))
-		cmd->lu = scsi_target_find_lu(cmd->nexus->target, number);
+		cmd->lu = scsi_nexus_find_lu(cmd->nexus, number);
 	cmd->op = scsi_op_find(cmd->cdb);
 	if (check_lu(cmd) && check_attribute(cmd) && check_reservation(cmd) &&
 	    check_unit_attention(cmd) && check_known(cmd) && checks_pass(cmd))

@@ -1,13 +1,15 @@
 /*
  * What targets, logical units and nexuses consist of: private to scsi/. Targets and logical units
- * do not change while loops run, but for what a switch publishes, so any loop reads them; a nexus
- * is its session's loop's alone. Read next: scsi_target.c, nexus.c.
+ * do not change while loops run, but for what a switch publishes and for the table of a target's
+ * logical units (lun_change.h), so any loop reads them; a nexus is its session's loop's alone. Read
+ * next: scsi_target.c, nexus.c.
  */
 #ifndef TARGET_SCSI_DEVICE_H
 #define TARGET_SCSI_DEVICE_H
 
 #include "base/group.h"
 #include "target/scsi/alua.h"
+#include "target/scsi/lun_change.h"
 #include "target/scsi/mode.h"
 #include "target/scsi/pr_state.h"
 #include "target/scsi/scsi.h"
@@ -30,7 +32,8 @@ struct scsi_lu {
 	const struct lun_limits *limits;
 	uint32_t block_bytes; /* limits->logical_block_bytes, never 0. */
 	uint16_t number;
-	uint16_t slot; /* Order of addition: its place in a nexus's unit attentions. */
+	uint16_t slot; /* Its place in a nexus's unit attentions; no other one's until it is freed.
+			*/
 	/* Padded with spaces, not terminated: SPC-4 4.3.1. */
 	char vendor[SCSI_VENDOR_BYTES];
 	char product[SCSI_PRODUCT_BYTES];
@@ -68,10 +71,20 @@ struct scsi_alua {
 	struct scsi_access_states versions[2];
 };
 
+/* Immutable once loops run: published, one turn's use. */
+struct scsi_lu_table {
+	unsigned count;
+	struct scsi_lu *lus[]; /* Ascending by number. */
+};
+
 struct scsi_target {
 	char name[SCSI_DEVICE_NAME_MAX + 1];
-	unsigned lu_count;
-	struct scsi_lu **lus; /* By number. */
+	struct published lus; /* struct scsi_lu_table */
+	/* The control thread's, which alone adds and removes: slots from slot_end on were never
+	 * used; those that are free again. */
+	unsigned slot_end;
+	uint16_t *slots_free;
+	unsigned slots_free_count;
 	const struct loop_group *group;
 	unsigned port_count;
 	/* Relative target port identifiers, which are target port groups, too. */
@@ -82,6 +95,16 @@ struct scsi_target {
 	atomic_bool reserves; /* Some logical unit has reservations; never false again. */
 	struct list_node nexuses[LOOPS_MAX]; /* Those attached, by loop; each list is its loop's. */
 };
+
+/* The logical units as they now are: good for this turn. */
+static inline const struct scsi_lu_table *scsi_target_lus(const struct scsi_target *target)
+{
+	return published_load(&target->lus);
+}
+
+/* What a nexus can hear of beyond the logical units that there are when it is made: those that are
+ * added while it lasts. One that finds all taken sees a new one when it logs in again. */
+#define SCSI_NEXUS_SPARE_SLOTS 64u
 
 /* Free the queue of switches of a logical unit or target; NULL is allowed. The loops have ended.
  * switch.c */
@@ -98,6 +121,8 @@ struct scsi_nexus {
 	struct pr_nexus name;       /* Whose registrations are its own. */
 	scsi_nexus_abort_fn *abort; /* NULL: there is nothing to abort. */
 	void *abort_arg;
+	scsi_nexus_change_fn *on_change; /* NULL: the transport need not know. */
+	void *change_arg;
 	bool reserves; /* RESERVE(6) or (10) has been granted to it. */
 	/*
 	 * By slot, what depends on the logical unit: pending unit attentions, one bit each of enum
@@ -122,6 +147,7 @@ static inline enum scsi_guard scsi_nexus_guard(const struct scsi_nexus *nexus,
 	return (enum scsi_guard)(nexus->pending[lu->slot] >> SCSI_GUARD_SHIFT);
 }
 
+/* As scsi_nexus_raise: nothing happens where the nexus does not see the logical unit. */
 LOOP_ONLY void scsi_nexus_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu,
 				    enum scsi_guard guard);
 
@@ -133,6 +159,8 @@ LOOP_ONLY enum scsi_sense scsi_nexus_pending(const struct scsi_nexus *nexus,
 					     const struct scsi_lu *lu);
 /* The same, and it is pending no more. */
 LOOP_ONLY enum scsi_sense scsi_nexus_take(struct scsi_nexus *nexus, struct scsi_lu *lu);
+/* The slot is to be another logical unit's: as it was when the nexus was made. */
+LOOP_ONLY void scsi_nexus_clear_slot(struct scsi_nexus *nexus, uint16_t slot);
 /* REPORT LUNS has told the nexus: 3Fh/0Eh is pending for no logical unit any more. */
 LOOP_ONLY void scsi_nexus_luns_reported(struct scsi_nexus *nexus);
 

@@ -36,7 +36,7 @@ static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **out)
 {
 	static _Atomic uint64_t ids = 1;
-	unsigned slots = spec->target->lu_count;
+	unsigned slots = spec->target->slot_end + SCSI_NEXUS_SPARE_SLOTS;
 	/* `pending` is written while other nexuses' are read on other loops. */
 	struct scsi_nexus *nexus =
 		aligned_calloc(sizeof(*nexus) + slots * sizeof(nexus->pending[0]));
@@ -89,6 +89,8 @@ void scsi_nexus_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu, en
 {
 	uint16_t *pending = &nexus->pending[lu->slot];
 
+	if (!scsi_nexus_sees(nexus, lu))
+		return;
 	*pending = (uint16_t)((*pending & SCSI_UA_MASK) | (unsigned)guard << SCSI_GUARD_SHIFT);
 }
 
@@ -97,10 +99,29 @@ const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus)
 	return nexus->target;
 }
 
+bool scsi_nexus_sees(const struct scsi_nexus *nexus, const struct scsi_lu *lu)
+{
+	return lu->slot < nexus->slot_count;
+}
+
+struct scsi_lu *scsi_nexus_find_lu(const struct scsi_nexus *nexus, uint16_t number)
+{
+	struct scsi_lu *lu = scsi_target_find_lu(nexus->target, number);
+
+	return lu != NULL && scsi_nexus_sees(nexus, lu) ? lu : NULL;
+}
+
+void scsi_nexus_clear_slot(struct scsi_nexus *nexus, uint16_t slot)
+{
+	if (slot < nexus->slot_count)
+		nexus->pending[slot] = UA_BIT(SCSI_UA_POWER_ON);
+}
+
 void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_ua ua)
 {
-	assert(lu->slot < nexus->slot_count && ua < SCSI_UA_COUNT);
-	nexus->pending[lu->slot] |= UA_BIT(ua);
+	assert(ua < SCSI_UA_COUNT);
+	if (scsi_nexus_sees(nexus, lu))
+		nexus->pending[lu->slot] |= UA_BIT(ua);
 }
 
 void scsi_nexus_raise_all(struct scsi_nexus *nexus, enum scsi_ua ua)

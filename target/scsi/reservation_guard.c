@@ -100,27 +100,27 @@ void scsi_reservations_set_guard(struct scsi_nexus *nexus, const struct scsi_lu 
 
 void scsi_reservations_attach(struct scsi_nexus *nexus)
 {
-	const struct scsi_target *target = nexus->target;
+	const struct scsi_lu_table *table = scsi_target_lus(nexus->target);
 
-	if (!atomic_load_explicit(&target->reserves, memory_order_acquire))
+	if (!atomic_load_explicit(&nexus->target->reserves, memory_order_acquire))
 		return;
-	for (unsigned i = 0; i < target->lu_count; i++) {
-		const struct scsi_reservations *reservations = reservations_find(target->lus[i]);
+	for (unsigned i = 0; i < table->count; i++) {
+		const struct scsi_reservations *reservations = reservations_find(table->lus[i]);
 
 		if (reservations != NULL)
-			scsi_reservations_set_guard(nexus, target->lus[i], reservations);
+			scsi_reservations_set_guard(nexus, table->lus[i], reservations);
 	}
 }
 
 void scsi_nexus_reset(struct scsi_nexus *nexus, const struct scsi_lu *lu)
 {
-	const struct scsi_target *target = nexus->target;
+	const struct scsi_lu_table *table = scsi_target_lus(nexus->target);
 
-	for (unsigned i = 0; nexus->reserves && i < target->lu_count; i++) {
-		struct scsi_reservations *reservations = reservations_find(target->lus[i]);
+	for (unsigned i = 0; nexus->reserves && i < table->count; i++) {
+		struct scsi_reservations *reservations = reservations_find(table->lus[i]);
 		uint64_t id = nexus->id;
 
-		if (reservations != NULL && (lu == NULL || lu == target->lus[i])) {
+		if (reservations != NULL && (lu == NULL || lu == table->lus[i])) {
 			(void)atomic_compare_exchange_strong_explicit(&reservations->reserved_by,
 								      &id, 0, memory_order_acq_rel,
 								      memory_order_relaxed);

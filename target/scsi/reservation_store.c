@@ -152,14 +152,29 @@ static int load(struct scsi_lu *lu, char *text, size_t room)
 	return 0;
 }
 
+int scsi_lu_restore(struct scsi_lu *lu)
+{
+	size_t room = PR_TEXT_BYTES(PR_REGISTRANTS_MAX);
+	char *text;
+	int res;
+
+	if (lu->state_dir == NULL || lun_identity(lu->lun)->naa[0] == 0)
+		return 0;
+	text = malloc(room);
+	res = text != NULL ? load(lu, text, room) : -ENOMEM;
+	free(text);
+	return res;
+}
+
 int scsi_target_restore(struct scsi_target *target)
 {
+	const struct scsi_lu_table *table = scsi_target_lus(target);
 	size_t room = PR_TEXT_BYTES(PR_REGISTRANTS_MAX);
 	char *text = malloc(room);
 	int res = text != NULL ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; res == 0 && i < target->lu_count; i++) {
-		struct scsi_lu *lu = target->lus[i];
+	for (unsigned i = 0; res == 0 && i < table->count; i++) {
+		struct scsi_lu *lu = table->lus[i];
 
 		/* Of two LUNs with one identity the second has none any more. */
 		if (lu->state_dir != NULL && lun_identity(lu->lun)->naa[0] != 0)

@@ -193,7 +193,8 @@ void scsi_cmd_set_status(struct scsi_cmd *cmd, enum scsi_status status);
 /* End a command whose data broke the transport's rules: ABORTED COMMAND, DATA PHASE ERROR. */
 void scsi_cmd_fail_data_phase(struct scsi_cmd *cmd);
 
-/* -- Targets and logical units: built by the control thread before the loops run. -- */
+/* -- Targets and logical units: built by the control thread before the loops run; lun_change.h for
+ * what is added and removed later. -- */
 
 struct scsi_lu_spec {
 	struct lun *lun;      /* Borrowed; outlives the logical unit. */
@@ -234,8 +235,10 @@ int MUST_CHECK scsi_target_restore(struct scsi_target *target);
 /* Free target and logical units (not the LUNs). No nexus may be left. */
 void scsi_target_free(struct scsi_target *target);
 unsigned scsi_target_lu_count(const struct scsi_target *target);
-/* The logical unit of a number, or NULL. Any thread. */
+/* The logical unit of a number, or NULL: good for this turn (lun_change.h). Any loop, and the
+ * control thread. */
 struct scsi_lu *scsi_target_find_lu(const struct scsi_target *target, uint16_t number);
+const char *scsi_target_name(const struct scsi_target *target);
 struct lun *scsi_lu_lun(const struct scsi_lu *lu);
 /* TAS of its Control mode page: a host hears of its tasks that others aborted. Any loop. */
 bool scsi_lu_tells_aborted(const struct scsi_lu *lu);
@@ -272,6 +275,11 @@ LOOP_ONLY void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *lo
 /* The end of that, before it is freed: the same loop. */
 LOOP_ONLY void scsi_nexus_detach(struct scsi_nexus *nexus);
 const struct scsi_target *scsi_nexus_target(const struct scsi_nexus *nexus);
+/* The logical unit of a number, or NULL: one that was added since and for which the nexus has no
+ * place is none of its own. Good for this turn. The nexus's loop. */
+struct scsi_lu *scsi_nexus_find_lu(const struct scsi_nexus *nexus, uint16_t number);
+/* Those that it sees. */
+bool scsi_nexus_sees(const struct scsi_nexus *nexus, const struct scsi_lu *lu);
 
 /*
  * The unit attention that is next, as QUERY ASYNCHRONOUS EVENT wants it (SAM-5 7.10): sense key and
@@ -297,7 +305,8 @@ enum scsi_ua {
 	SCSI_UA_COUNT
 };
 
-/* Make a unit attention pending for a logical unit on this nexus. The nexus's loop. */
+/* Make a unit attention pending for a logical unit on this nexus, if it sees it. The nexus's loop.
+ */
 LOOP_ONLY void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu,
 				enum scsi_ua ua);
 /* The same for every logical unit of the target. */

@@ -1,6 +1,7 @@
 /*
- * SCSI target devices and logical units: an array sorted by number, and the numbers' form on the
- * wire. Not sessions (nexus.c) and not commands (command.c).
+ * SCSI target devices and logical units: a table sorted by number, and the numbers' form on the
+ * wire. Not sessions (nexus.c), not commands (command.c), nor changes of the table while loops run
+ * (lun_change.c).
  *
  * Threads: the control thread builds and frees; any loop reads in between.
  */
@@ -10,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "target/scsi/device.h"
+#include "target/scsi/lun_change.h"
 #include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 
@@ -30,13 +32,19 @@ int scsi_target_create(const char *iscsi_name, const struct loop_group *group,
 		       struct scsi_target **out)
 {
 	size_t length = strlen(iscsi_name);
+	struct scsi_lu_table *table;
 	struct scsi_target *target;
 
 	if (length > SCSI_DEVICE_NAME_MAX)
 		return -EINVAL;
 	target = calloc(1, sizeof(*target));
-	if (target == NULL)
+	table = calloc(1, sizeof(*table));
+	if (target == NULL || table == NULL) {
+		free(table);
+		free(target);
 		return -ENOMEM;
+	}
+	atomic_store_explicit(&target->lus.current, table, memory_order_release);
 	memcpy(target->name, iscsi_name, length + 1);
 	target->group = group;
 	scsi_alua_init(target);
@@ -46,31 +54,47 @@ int scsi_target_create(const char *iscsi_name, const struct loop_group *group,
 	return 0;
 }
 
+void scsi_lu_free(struct scsi_lu *lu)
+{
+	if (lu == NULL)
+		return;
+	scsi_switches_free(lu->switches);
+	scsi_reservations_free(lu->reservations);
+	scsi_mode_release(lu);
+	free(lu);
+}
+
+/* Before the loops run and after they have ended, when the table is not shared. */
+static struct scsi_lu_table *own_table(const struct scsi_target *target)
+{
+	return (struct scsi_lu_table *)(uintptr_t)scsi_target_lus(target);
+}
+
 void scsi_target_free(struct scsi_target *target)
 {
+	struct scsi_lu_table *table;
+
 	if (target == NULL)
 		return;
-	for (unsigned i = 0; i < target->lu_count; i++) {
-		scsi_switches_free(target->lus[i]->switches);
-		scsi_reservations_free(target->lus[i]->reservations);
-		scsi_mode_release(target->lus[i]);
-		free(target->lus[i]);
-	}
+	table = own_table(target);
+	for (unsigned i = 0; i < table->count; i++)
+		scsi_lu_free(table->lus[i]);
 	scsi_switches_free(target->switches);
-	free(target->lus);
+	free(target->slots_free);
+	free(table);
 	free(target);
 }
 
-/* The place of a number in the sorted array, taken or not. */
-static unsigned lu_position(const struct scsi_target *target, uint16_t number)
+/* The place of a number in the table, taken or not. */
+static unsigned lu_position(const struct scsi_lu_table *table, uint16_t number)
 {
 	unsigned low = 0;
-	unsigned high = target->lu_count;
+	unsigned high = table->count;
 
 	while (low < high) {
 		unsigned middle = low + (high - low) / 2;
 
-		if (target->lus[middle]->number < number) {
+		if (table->lus[middle]->number < number) {
 			low = middle + 1;
 		} else {
 			high = middle;
@@ -114,33 +138,28 @@ static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 	return identify(lu->revision, sizeof(lu->revision), spec->revision, DEFAULT_REVISION);
 }
 
-/* Open a gap in the array and put the logical unit there. */
-static int lu_insert(struct scsi_target *target, struct scsi_lu *lu)
+void scsi_lu_table_insert(struct scsi_lu_table *table, struct scsi_lu *lu)
 {
-	unsigned at = lu_position(target, lu->number);
-	struct scsi_lu **lus = reallocarray(target->lus, target->lu_count + 1u, sizeof(void *));
+	unsigned at = lu_position(table, lu->number);
 
-	if (lus == NULL)
-		return -ENOMEM;
-	target->lus = lus;
-	memmove(lus + at + 1, lus + at, (target->lu_count - at) * sizeof(void *));
-	lus[at] = lu;
-	lu->slot = (uint16_t)target->lu_count++;
-	return 0;
+	memmove(table->lus + at + 1, table->lus + at, (table->count - at) * sizeof(void *));
+	table->lus[at] = lu;
+	table->count++;
 }
 
-int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct scsi_lu_spec *spec)
+static uint16_t take_slot(struct scsi_target *target)
 {
-	struct scsi_lu *lu;
+	if (target->slots_free_count > 0)
+		return target->slots_free[--target->slots_free_count];
+	return (uint16_t)target->slot_end++;
+}
+
+int scsi_lu_create(struct scsi_target *target, uint16_t number, const struct scsi_lu_spec *spec,
+		   struct scsi_lu **out)
+{
+	struct scsi_lu *lu = calloc(1, sizeof(*lu));
 	int res;
 
-	if (number > SCSI_LUN_NUMBER_MAX)
-		return -ERANGE;
-	if (target->lu_count >= SCSI_TARGET_LUS_MAX)
-		return -E2BIG;
-	if (scsi_target_find_lu(target, number) != NULL)
-		return -EEXIST;
-	lu = calloc(1, sizeof(*lu));
 	if (lu == NULL)
 		return -ENOMEM;
 	lu->number = number;
@@ -148,23 +167,62 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 	res = lu_init(lu, spec);
 	if (res == 0)
 		res = scsi_mode_init(lu);
-	if (res == 0) {
-		scsi_thresholds_init(lu);
-		res = lu_insert(target, lu);
-	}
 	if (res != 0) {
-		scsi_mode_release(lu);
-		free(lu);
+		scsi_lu_free(lu);
+		return res;
 	}
+	scsi_thresholds_init(lu);
+	*out = lu;
+	return 0;
+}
+
+int scsi_lu_place(struct scsi_lu *lu)
+{
+	const struct scsi_target *target = lu->target;
+
+	if (lu->number > SCSI_LUN_NUMBER_MAX)
+		return -ERANGE;
+	/* Slots are as many as logical units, and those that have not gone yet. */
+	if (scsi_target_lus(target)->count >= SCSI_TARGET_LUS_MAX ||
+	    (target->slots_free_count == 0 && target->slot_end >= UINT16_MAX))
+		return -E2BIG;
+	if (scsi_target_find_lu(target, lu->number) != NULL)
+		return -EEXIST;
+	lu->slot = take_slot(lu->target);
+	return 0;
+}
+
+int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct scsi_lu_spec *spec)
+{
+	struct scsi_lu_table *table;
+	struct scsi_lu *lu;
+	int res = scsi_lu_create(target, number, spec, &lu);
+
+	if (res != 0)
+		return res;
+	table = own_table(target);
+	table = realloc(table, sizeof(*table) + (table->count + 1u) * sizeof(void *));
+	if (table == NULL) {
+		scsi_lu_free(lu);
+		return -ENOMEM;
+	}
+	atomic_store_explicit(&target->lus.current, table, memory_order_release);
+	res = scsi_lu_place(lu);
+	if (res == 0)
+		scsi_lu_table_insert(table, lu);
+	else
+		scsi_lu_free(lu);
 	return res;
 }
 
 void scsi_target_reset(const struct scsi_target *target, const struct scsi_lu *lu,
 		       struct loop *loop)
 {
-	for (unsigned i = 0; i < target->lu_count; i++) {
-		if (lu == NULL || lu == target->lus[i])
-			scsi_mode_reset(target->lus[i], loop);
+	const struct scsi_lu_table *table = scsi_target_lus(target);
+
+	for (unsigned i = 0; i < table->count; i++) {
+		if (lu == NULL || lu == table->lus[i])
+			scsi_mode_reset(table->lus[i], loop);
 	}
 }
 
@@ -182,16 +240,22 @@ int scsi_target_add_port(struct scsi_target *target, uint16_t relative_target_po
 
 unsigned scsi_target_lu_count(const struct scsi_target *target)
 {
-	return target->lu_count;
+	return scsi_target_lus(target)->count;
+}
+
+const char *scsi_target_name(const struct scsi_target *target)
+{
+	return target->name;
 }
 
 struct scsi_lu *scsi_target_find_lu(const struct scsi_target *target, uint16_t number)
 {
-	unsigned at = lu_position(target, number);
+	const struct scsi_lu_table *table = scsi_target_lus(target);
+	unsigned at = lu_position(table, number);
 
-	if (at == target->lu_count || target->lus[at]->number != number)
+	if (at == table->count || table->lus[at]->number != number)
 		return NULL;
-	return target->lus[at];
+	return table->lus[at];
 }
 
 struct lun *scsi_lu_lun(const struct scsi_lu *lu)

@@ -56,15 +56,24 @@ static void write_lun(struct byte_writer *writer, uint16_t number)
 	byte_writer_zero(writer, 6);
 }
 
+static unsigned count_seen(const struct scsi_nexus *nexus, const struct scsi_lu_table *table)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < table->count; i++)
+		count += scsi_nexus_sees(nexus, table->lus[i]);
+	return count;
+}
+
 /*
  * All configured logical units, those that are offline, too: a host that does not find one in the
  * list takes it for removed and gives up its paths.
  */
 LOOP_ONLY void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer *writer)
 {
-	const struct scsi_target *target = cmd->nexus->target;
+	const struct scsi_lu_table *table = scsi_target_lus(cmd->nexus->target);
 	uint8_t select = cmd->cdb[2];
-	unsigned count = select == SELECT_WELL_KNOWN ? 0 : target->lu_count;
+	unsigned count = select == SELECT_WELL_KNOWN ? 0 : count_seen(cmd->nexus, table);
 
 	if (select > SELECT_ALL) {
 		scsi_cmd_fail_field(cmd, 2, 7);
@@ -72,8 +81,10 @@ LOOP_ONLY void scsi_answer_report_luns(struct scsi_cmd *cmd, struct byte_writer 
 	}
 	byte_writer_be32(writer, count * 8);
 	byte_writer_zero(writer, 4);
-	for (unsigned i = 0; i < count; i++)
-		write_lun(writer, target->lus[i]->number);
+	for (unsigned i = 0; count > 0 && i < table->count; i++) {
+		if (scsi_nexus_sees(cmd->nexus, table->lus[i]))
+			write_lun(writer, table->lus[i]->number);
+	}
 	scsi_nexus_luns_reported(cmd->nexus);
 }
 

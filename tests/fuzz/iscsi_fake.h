@@ -44,6 +44,7 @@ static struct {
 	struct iscsi_server server;
 	struct iscsi_target target;
 	struct iscsi_target *targets[1];
+	struct iscsi_view view;
 	struct iscsi_portal portal;
 } fake;
 
@@ -258,8 +259,9 @@ static inline void fake_begin_server(void)
 		.data_out_timeout_ms = 8000,
 	};
 	fake.targets[0] = &fake.target;
-	fake.server.targets = fake.targets;
-	fake.server.target_count = 1;
+	fake.view =
+		(struct iscsi_view){.generation = 1, .targets = fake.targets, .target_count = 1};
+	iscsi_view_set(&fake.server, &fake.view);
 	fake.portal.tag = 1;
 	fake.portal.address.ss_family = AF_INET;
 	fake.server.portals = &fake.portal;
@@ -335,7 +337,7 @@ static inline void fake_connect(unsigned index, char *keys, uint32_t exp_cmd_sn,
 		.loop = &fake.loop,
 		.fd = WIRE_FD + (int)index,
 		.initiator_name = index == 0 ? "iqn.x:a" : "iqn.x:b",
-		.target = &fake.target,
+		.target = fake.target.scsi,
 		.target_name = fake.target.name,
 		.tsih = (uint16_t)(index + 1),
 		.negotiation = &negotiation,

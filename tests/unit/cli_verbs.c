@@ -39,6 +39,7 @@ static const struct {
 	{"sessions iqn.a:b", "sessions", "{\"target\":\"iqn.a:b\"}"},
 	{"luns --quick", "luns", "{\"quick\":true}"},
 	{"luns a --json --quick", "luns", "{\"quick\":true,\"target\":\"a\"}"},
+	{"reload --dry-run", "reload", "{\"dry-run\":true}"},
 	{"alua set a 7 standby", "alua-set",
 	 "{\"group\":7,\"state\":\"standby\",\"target\":\"a\"}"},
 	{"alua set --not-preferred a 7 standby", "alua-set",

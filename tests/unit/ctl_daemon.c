@@ -92,17 +92,17 @@ Test(ctl_daemon, what_it_is_made_of)
 		  dir, dir);
 	cr_assert_eq(build(&runtime), 0);
 	cr_expect_eq(runtime->server.group.count, 2);
-	cr_expect_eq(runtime->server.target_count, 2);
+	cr_expect_eq(runtime->now->view.target_count, 2);
 	cr_expect_eq(runtime->server.portal_count, 1);
 	cr_expect_neq(address_port(&runtime->portals[0].address), 0);
-	cr_expect_str_eq(runtime->targets[0].alias, "disks of a");
-	cr_expect_eq(runtime->lun_count, 3);
-	cr_expect_str_eq(lun_name(runtime->luns[1]), "iqn.2026-11.io.ringsan:a lun 7");
-	cr_expect(lun_state(runtime->luns[1])->online);
+	cr_expect_str_eq(runtime->now->targets[0].alias, "disks of a");
+	cr_expect_eq(runtime->now->lun_count, 3);
+	cr_expect_str_eq(lun_name(runtime->now->luns[1]), "iqn.2026-11.io.ringsan:a lun 7");
+	cr_expect(lun_state(runtime->now->luns[1])->online);
 	/* A bad image takes only its own LUN offline. */
-	cr_expect_not(lun_state(runtime->luns[2])->online);
-	cr_expect_not_null(scsi_target_find_lu(runtime->targets[1].scsi, 0));
-	cr_expect_eq(runtime->targets[1].tag_count, 1);
+	cr_expect_not(lun_state(runtime->now->luns[2])->online);
+	cr_expect_not_null(scsi_target_find_lu(runtime->now->targets[1].scsi, 0));
+	cr_expect_eq(runtime->now->targets[1].tag_count, 1);
 	(void)snprintf(path, sizeof(path), "%s/state", dir);
 	cr_assert_eq(stat(path, &st), 0);
 	cr_expect_eq(st.st_mode & 0777u, 0700);
@@ -188,7 +188,7 @@ Test(ctl_daemon, check_knows_what_the_parser_does_not)
 		"lun 0 { type = null size = 1G }"));
 	cr_expect_not(daemon_check(conf, &sizing, &errors));
 	cr_expect_eq(errors.count, 1);
-	cr_expect_eq(daemon_run(conf, &errors), DAEMON_EXIT_REFUSED);
+	cr_expect_eq(daemon_run(&conf, &errors), DAEMON_EXIT_REFUSED);
 }
 
 /* -- Life and end -- */
@@ -241,7 +241,7 @@ static enum daemon_exit live(struct supervisor *supervisor)
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	cr_assert_eq(pthread_create(&thread, NULL, supervise, supervisor), 0);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	status = daemon_run(conf, &errors);
+	status = daemon_run(&conf, &errors);
 	cr_assert_eq(pthread_join(thread, NULL), 0);
 	(void)close(supervisor->fd);
 	return status;

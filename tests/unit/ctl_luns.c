@@ -81,6 +81,7 @@ static void expect_all_in_order(size_t count)
 {
 	char name[80];
 
+	memset(luns, 0, sizeof(luns));
 	cr_assert_eq(luns_open(&conf, &group, luns), 0);
 	for (size_t i = 0; i < count; i++) {
 		(void)snprintf(name, sizeof(name), "%s lun %zu", names[i >= count / 3], i);
@@ -138,6 +139,7 @@ Test(ctl_luns, the_first_of_two_has_the_image)
 	for (size_t i = 1; i < 64; i += 2)
 		(void)snprintf(paths[i], sizeof(paths[i]), "%s/./%zu", dir, i - 1);
 	for (unsigned round = 0; round < 20; round++) {
+		memset(luns, 0, sizeof(luns));
 		cr_assert_eq(luns_open(&conf, &group, luns), 0);
 		for (size_t i = 0; i < 64; i++)
 			cr_expect_eq(lun_state(luns[i])->online, i % 2 == 0, "LUN %zu", i);
@@ -159,6 +161,7 @@ Test(ctl_luns, two_readers_find_one_identity)
 		cr_assert_eq(ftruncate(fileno(image), MIB), 0);
 		(void)fclose(image);
 	}
+	memset(luns, 0, sizeof(luns));
 	cr_assert_eq(luns_open(&conf, &group, luns), 0);
 	for (size_t i = 0; i < 32; i += 2) {
 		cr_expect_arr_eq(lun_identity(luns[i])->naa, lun_identity(luns[i + 1])->naa,
@@ -173,6 +176,7 @@ Test(ctl_luns, bad_images_stay_alone)
 	configure(48, CONF_LUN_RAW);
 	for (size_t i = 0; i < 48; i += 3)
 		(void)snprintf(paths[i], sizeof(paths[i]), "%s/no-such-folder/%zu", dir, i);
+	memset(luns, 0, sizeof(luns));
 	cr_assert_eq(luns_open(&conf, &group, luns), 0);
 	for (size_t i = 0; i < 48; i++)
 		cr_expect_eq(lun_state(luns[i])->online, i % 3 != 0, "LUN %zu", i);

@@ -117,8 +117,17 @@ static struct space *create(const struct conf *conf)
 	const struct space_loops loops = {.control = group.loops[0], .data = group.loops[0]};
 	struct space *space;
 
+	memset(luns, 0, sizeof(luns));
 	cr_assert_eq(luns_open(conf, &group, luns), 0);
-	cr_assert_eq(space_create(conf, loops, luns, &space), 0);
+	cr_assert_eq(space_create(conf, loops, &space), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		struct space_member *member;
+
+		cr_assert_eq(
+			space_find(space, conf, conf->targets[0].luns[i].image, luns[i], &member),
+			0);
+		space_join(space, member, NULL);
+	}
 	return space;
 }
 

@@ -59,9 +59,13 @@ struct question {
 static const char *ask(const struct question *question, size_t size)
 {
 	static char answer[ANSWER_MAX + 1];
-	struct iscsi_server server = {
+	const struct iscsi_view view = {
+		.generation = 1,
 		.targets = (struct iscsi_target **)(uintptr_t)question->targets,
 		.target_count = question->target_count,
+	};
+	struct iscsi_server server = {
+		.view = {&view},
 		.portals = question->portals,
 		.portal_count = question->portal_count,
 	};
@@ -73,7 +77,7 @@ static const char *ask(const struct question *question, size_t size)
 		.initiator_name = "iqn.1993-08.org.debian:01:host",
 		.local = &local,
 		.peer = &peer,
-		.own = question->own,
+		.own = question->own ? question->own->name : NULL,
 		.value = question->value,
 	};
 	struct discovery_walk walk;

@@ -21,7 +21,7 @@ Test(iscsi_login_conn, plain)
 	spec = session_spec(rig_session(0));
 	cr_expect_str_eq(spec->initiator_name, RIG_HOST);
 	cr_expect_str_eq(spec->target_name, RIG_TARGET);
-	cr_expect_eq(spec->target, &rig.targets[0]);
+	cr_expect_eq(spec->target, rig.targets[0].scsi);
 	cr_expect_not(spec->discovery);
 	cr_expect_not_null(spec->nexus);
 	cr_expect_eq(spec->tsih, guest.response.tsih);
@@ -252,7 +252,7 @@ Test(iscsi_login_conn, chap)
 	struct guest guest = guest_connect();
 
 	cr_assert(guest_login_chap(&guest, &rig_users[0], PDU_LOGIN_SUCCESS));
-	cr_expect_eq(session_spec(rig_session(0))->target, &rig.targets[1]);
+	cr_expect_eq(session_spec(rig_session(0))->target, rig.targets[1].scsi);
 }
 
 Test(iscsi_login_conn, chap_with_a_wrong_secret)
@@ -310,7 +310,7 @@ Test(iscsi_login_conn, chap_of_discovery)
 {
 	struct guest guest = guest_connect();
 
-	rig.server.discovery_auth = rig.targets[1].auth;
+	rig.view.discovery_auth = rig.targets[1].auth;
 	guest_expect(&guest, "InitiatorName=" RIG_HOST "|SessionType=Discovery|",
 		     PDU_LOGIN_AUTHENTICATION_FAILURE);
 }

@@ -38,6 +38,7 @@ struct rig {
 	struct iscsi_server server;
 	struct iscsi_target targets[2];
 	struct iscsi_target *target_list[2];
+	struct iscsi_view view;
 	struct iscsi_portal portal;
 	struct portal_set *portals;
 	struct login_service *service;
@@ -88,8 +89,9 @@ static inline void rig_targets(void)
 			     0);
 		rig.target_list[i] = &rig.targets[i];
 	}
-	rig.server.targets = rig.target_list;
-	rig.server.target_count = 2;
+	rig.view =
+		(struct iscsi_view){.generation = 1, .targets = rig.target_list, .target_count = 2};
+	iscsi_view_set(&rig.server, &rig.view);
 }
 
 static inline void rig_open_portal(void)

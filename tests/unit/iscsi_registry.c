@@ -10,8 +10,10 @@
 
 static struct iscsi_server server;
 static struct registry *registry;
-static struct iscsi_target disk = {.name = "iqn.2026-11.io.ringsan:disk"};
-static struct iscsi_target other = {.name = "iqn.2026-11.io.ringsan:other"};
+static struct iscsi_target disk = {.name = "iqn.2026-11.io.ringsan:disk",
+				   .scsi = (struct scsi_target *)(void *)&disk};
+static struct iscsi_target other = {.name = "iqn.2026-11.io.ringsan:other",
+				    .scsi = (struct scsi_target *)(void *)&other};
 static const uint8_t isid[6] = {0x80, 1, 2, 3, 4, 5};
 
 static struct loop *make_loop(unsigned index)
@@ -54,7 +56,7 @@ static struct session_spec spec_of(const char *initiator_name, struct iscsi_targ
 		.fd = -1,
 		.initiator_name = initiator_name,
 		.discovery = !target,
-		.target = target,
+		.target = target ? target->scsi : NULL,
 		.target_name = target ? target->name : NULL,
 		.tsih = registry_new_tsih(registry),
 		.portal_group_tag = 1,
@@ -79,7 +81,7 @@ static struct registry_key key_of(const char *initiator_name)
 {
 	return (struct registry_key){.initiator_name = initiator_name,
 				     .isid = isid,
-				     .target = &disk,
+				     .target = disk.scsi,
 				     .portal_group_tag = 1};
 }
 
@@ -98,7 +100,7 @@ Test(iscsi_registry, keys)
 	key.isid = other_isid;
 	cr_expect_null(registry_find(registry, &key));
 	key = key_of("iqn.host");
-	key.target = &other;
+	key.target = other.scsi;
 	cr_expect_null(registry_find(registry, &key));
 	key = key_of("iqn.host");
 	key.portal_group_tag = 2;

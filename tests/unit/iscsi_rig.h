@@ -46,6 +46,7 @@ struct rig {
 	struct iscsi_server server;
 	struct iscsi_target target;
 	struct iscsi_target *targets[1];
+	struct iscsi_view view;
 	struct iscsi_portal portal; /* A wildcard; sessions come to 127.0.0.1. */
 	struct lun *lun;
 	struct lun *spare;
@@ -164,8 +165,9 @@ static inline void rig_begin(struct rig *rig, const char *type, enum loop_engine
 	rig->server.portals = &rig->portal;
 	rig->server.portal_count = 1;
 	rig->targets[0] = &rig->target;
-	rig->server.targets = rig->targets;
-	rig->server.target_count = 1;
+	rig->view =
+		(struct iscsi_view){.generation = 1, .targets = rig->targets, .target_count = 1};
+	iscsi_view_set(&rig->server, &rig->view);
 	cr_assert_eq(loop_start(rig->control), 0);
 	for (unsigned i = 0; i < RIG_LOOPS; i++)
 		cr_assert_eq(loop_start(rig->server.group.loops[i]), 0);
@@ -196,7 +198,7 @@ static inline void peer_begin_as(struct peer *peer, struct rig *rig, unsigned lo
 		.server = &rig->server,
 		.loop = rig->server.group.loops[loop],
 		.initiator_name = "iqn.rig:host",
-		.target = &rig->target,
+		.target = rig->target.scsi,
 		.target_name = RIG_TARGET,
 		.discovery = rig->discovery,
 		.isid = {0, 0, 0, 0, 0, ++isid},

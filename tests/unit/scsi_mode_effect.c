@@ -13,7 +13,7 @@ Test(scsi_mode_effect, others_are_told_once)
 	struct scsi_lu *lu;
 
 	set_up();
-	lu = rig.target->lus[0];
+	lu = scsi_target_find_lu(rig.target, 0);
 	set_control(0x26, 0);
 	cr_expect(scsi_nexus_pending(rig.nexus, lu) == SENSE_NONE);
 	cr_expect(scsi_nexus_take(other, lu) == SENSE_MODE_PARAMETERS_CHANGED);
@@ -194,7 +194,7 @@ static void expect_late_flush(const uint8_t *cdb, bool pieces)
 	struct rig_piece piece = {0};
 
 	rig_with_cache_by_hosts(true);
-	lu = rig.target->lus[1];
+	lu = scsi_target_find_lu(rig.target, 1);
 	cr_assert(rig_prepare(&rig, cdb, SCSI_CDB_MAX));
 	if (pieces)
 		rig_submit(&rig, &piece, 0, 512, data);
@@ -238,7 +238,7 @@ Test(scsi_mode_effect, reserved_before_the_data)
 	rig.done_count = 0;
 	rig_execute(&rig, CONTROL_LIST(0x22, 0x08), CONTROL_BYTES);
 	cr_expect(rig.cmd.status == SCSI_RESERVATION_CONFLICT);
-	cr_expect(!scsi_lu_mode(rig.target->lus[0])->write_protect);
+	cr_expect(!scsi_lu_mode(scsi_target_find_lu(rig.target, 0))->write_protect);
 	rig.nexus = other;
 	rig_do(&rig, CDB(0x17), NULL, 0);
 	rig.nexus = mine;
@@ -308,15 +308,15 @@ Test(scsi_mode_effect, reset)
 {
 	set_up();
 	set_control(0x26, 0x08);
-	(void)scsi_nexus_take(other, rig.target->lus[0]);
-	scsi_mode_reset(rig.target->lus[0], &rig.loop);
-	scsi_mode_reset(rig.target->lus[0], &rig.loop);
+	(void)scsi_nexus_take(other, scsi_target_find_lu(rig.target, 0));
+	scsi_mode_reset(scsi_target_find_lu(rig.target, 0), &rig.loop);
+	scsi_mode_reset(scsi_target_find_lu(rig.target, 0), &rig.loop);
 	fake_run(&rig);
 	cr_expect(sense_of((uint8_t[SCSI_CDB_MAX]){0x2A, [8] = 1}, 512) == 0);
-	cr_expect(scsi_nexus_pending(other, rig.target->lus[0]) == SENSE_NONE);
+	cr_expect(scsi_nexus_pending(other, scsi_target_find_lu(rig.target, 0)) == SENSE_NONE);
 	/* And again, when the first has ended. */
 	set_control(0x26, 0x08);
-	scsi_mode_reset(rig.target->lus[0], &rig.loop);
+	scsi_mode_reset(scsi_target_find_lu(rig.target, 0), &rig.loop);
 	fake_run(&rig);
 	cr_expect(sense_of((uint8_t[SCSI_CDB_MAX]){0x2A, [8] = 1}, 512) == 0);
 	tear_down();
@@ -329,7 +329,7 @@ Test(scsi_mode_effect, reset_that_turns_the_cache_off)
 	struct scsi_lu *lu;
 
 	rig_with_cache_by_hosts(true);
-	lu = rig.target->lus[1];
+	lu = scsi_target_find_lu(rig.target, 1);
 	next = *scsi_lu_mode(lu);
 	next.saved[scsi_mode_offset(MODE_PAGE_CACHING) + 2] = 0;
 	scsi_mode_publish(lu, &next);

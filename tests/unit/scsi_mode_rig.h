@@ -31,7 +31,7 @@ static inline void set_up(void)
 	cr_assert(scsi_nexus_create(&spec, &other) == 0);
 	scsi_nexus_attach(rig.nexus, &rig.loop);
 	scsi_nexus_attach(other, &rig.loop);
-	(void)scsi_nexus_take(other, rig.target->lus[0]);
+	(void)scsi_nexus_take(other, scsi_target_find_lu(rig.target, 0));
 }
 
 static inline void tear_down(void)

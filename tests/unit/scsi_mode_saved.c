@@ -98,7 +98,7 @@ Test(scsi_mode_saved, survives_a_restart)
 	/* A change that is not saved ends with the daemon, or with a reset. */
 	select_6(PF, CONTROL_LIST(0x26, 0), CONTROL_BYTES);
 	cr_expect(control_byte(0, 2) == 0x26 && control_byte(3, 2) == 0x22);
-	scsi_mode_reset(rig.target->lus[1], &rig.loop);
+	scsi_mode_reset(scsi_target_find_lu(rig.target, 1), &rig.loop);
 	fake_run(&rig);
 	cr_expect(control_byte(0, 2) == 0x22 && control_byte(0, 4) == 0x08);
 	end();

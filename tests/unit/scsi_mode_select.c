@@ -169,7 +169,8 @@ Test(scsi_mode_select, refused)
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
 		expect_refused(i);
 		cr_assert(rig.lun.count[LUN_FLUSH] == 0);
-		cr_assert(scsi_nexus_pending(other, rig.target->lus[0]) == SENSE_NONE);
+		cr_assert(scsi_nexus_pending(other, scsi_target_find_lu(rig.target, 0)) ==
+			  SENSE_NONE);
 		rig_do(&rig, CDB(0x1A, 0, 0x3F, 0xFF, 255), NULL, 0);
 		cr_assert(rig.cmd.data_bytes == length);
 		cr_assert(memcmp(rig.buffer, before, length) == 0, "%s", refused[i].what);
@@ -284,8 +285,9 @@ Test(scsi_mode_select, forms)
 		cr_expect(rig_sense(&rig) == 0, "%s: %06X", good[i].what,
 			  (unsigned)rig_sense(&rig));
 		/* Nothing has changed, so nobody is told. */
-		cr_expect(scsi_nexus_pending(other, rig.target->lus[0]) == SENSE_NONE, "%s",
-			  good[i].what);
+		cr_expect(scsi_nexus_pending(other, scsi_target_find_lu(rig.target, 0)) ==
+				  SENSE_NONE,
+			  "%s", good[i].what);
 	}
 	tear_down();
 }

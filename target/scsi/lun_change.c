@@ -1,0 +1,223 @@
+/*
+ * Changes of a target's table of logical units while loops run; see lun_change.h.
+ *
+ * Why a logical unit may be freed after a settled change, a drain and one more round: whoever had
+ * found it before the change did so in a turn that has ended since; what such a turn left behind is
+ * I/O (drained), a switch (settled), a record of task management that only compares its address, or
+ * a message to a loop, which is older than the last round's.
+ *
+ * Runs on the control loop, rounds on all. Read next: scsi_target.c.
+ */
+#include "target/scsi/lun_change.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "target/scsi/device.h"
+
+struct scsi_target *scsi_lu_target(const struct scsi_lu *lu)
+{
+	return lu->target;
+}
+
+bool scsi_lun_change_removes(const struct scsi_lun_change *change, const struct scsi_lu *lu)
+{
+	for (unsigned i = 0; i < change->removed_count; i++) {
+		if (change->removed[i] == lu)
+			return true;
+	}
+	return false;
+}
+
+/* -- The table -- */
+
+static struct scsi_lu_table *make_table(const struct scsi_lun_change *change,
+					const struct scsi_lu_table *now)
+{
+	size_t room = (size_t)now->count + change->added_count;
+	struct scsi_lu_table *table = malloc(sizeof(*table) + room * sizeof(void *));
+
+	if (table == NULL)
+		return NULL;
+	table->count = 0;
+	for (unsigned i = 0; i < now->count; i++) {
+		if (!scsi_lun_change_removes(change, now->lus[i]))
+			table->lus[table->count++] = now->lus[i];
+	}
+	return table;
+}
+
+static void give_slot_back(struct scsi_lu *lu)
+{
+	struct scsi_target *target = lu->target;
+	uint16_t *slots =
+		reallocarray(target->slots_free, target->slots_free_count + 1u, sizeof(*slots));
+
+	/* Without memory the slot is not used again, which is all that is lost. */
+	if (slots == NULL)
+		return;
+	target->slots_free = slots;
+	slots[target->slots_free_count++] = lu->slot;
+}
+
+static int place_added(const struct scsi_lun_change *change)
+{
+	unsigned placed = 0;
+	int res = 0;
+
+	while (res == 0 && placed < change->added_count) {
+		res = scsi_lu_place(change->added[placed]);
+		placed += res == 0;
+	}
+	while (res != 0 && placed > 0)
+		give_slot_back(change->added[--placed]);
+	return res;
+}
+
+static bool on_each_loop(struct loop_round *round, struct loop *loop)
+{
+	struct scsi_lun_change *change = CONTAINER_OF(round, struct scsi_lun_change, round);
+	struct list_node *nexuses = &change->target->nexuses[loop_index(loop)];
+
+	loop_role_assume();
+	LIST_FOREACH (node, nexuses) {
+		struct scsi_nexus *nexus = CONTAINER_OF(node, struct scsi_nexus, link);
+
+		scsi_nexus_raise_all(nexus, SCSI_UA_LUNS_CHANGED);
+		if (nexus->on_change != NULL)
+			nexus->on_change(nexus->change_arg, change);
+	}
+	return true;
+}
+
+static void on_all_loops(struct loop_round *round)
+{
+	struct scsi_lun_change *change = CONTAINER_OF(round, struct scsi_lun_change, round);
+
+	free(change->old);
+	change->done(change);
+}
+
+int scsi_lun_change_start(struct scsi_lun_change *change)
+{
+	const struct scsi_lu_table *now = scsi_target_lus(change->target);
+	struct scsi_lu_table *next = make_table(change, now);
+	int res = next != NULL ? place_added(change) : -ENOMEM;
+
+	if (res != 0) {
+		free(next);
+		return res;
+	}
+	for (unsigned i = 0; i < change->added_count; i++)
+		scsi_lu_table_insert(next, change->added[i]);
+	change->old = (struct scsi_lu_table *)(uintptr_t)now;
+	atomic_store_explicit(&change->target->lus.current, next, memory_order_release);
+	loop_round_start(&change->round, change->target->group, change->control, on_each_loop,
+			 on_all_loops);
+	return 0;
+}
+
+/* -- The end of one -- */
+
+static enum scsi_switch_step begin_nothing(struct scsi_switch *change UNUSED)
+{
+	return SCSI_SWITCH_END;
+}
+
+static void on_settled(struct scsi_switch *change)
+{
+	struct scsi_lu_end *end = CONTAINER_OF(change, struct scsi_lu_end, barrier);
+
+	end->done(end);
+}
+
+int scsi_lu_settle(struct scsi_lu_end *end)
+{
+	end->barrier = (struct scsi_switch){
+		.lu = end->lu, .loop = end->control, .begin = begin_nothing, .done = on_settled};
+	return scsi_switch_start(&end->barrier);
+}
+
+static bool forget_on_loop(struct loop_round *round, struct loop *loop)
+{
+	struct scsi_lu_end *end = CONTAINER_OF(round, struct scsi_lu_end, round);
+	struct list_node *nexuses = &end->lu->target->nexuses[loop_index(loop)];
+
+	loop_role_assume();
+	LIST_FOREACH (node, nexuses)
+		scsi_nexus_clear_slot(CONTAINER_OF(node, struct scsi_nexus, link), end->lu->slot);
+	return true;
+}
+
+static void on_forgotten(struct loop_round *round)
+{
+	struct scsi_lu_end *end = CONTAINER_OF(round, struct scsi_lu_end, round);
+
+	give_slot_back(end->lu);
+	scsi_lu_free(end->lu);
+	end->lu = NULL;
+	end->done(end);
+}
+
+void scsi_lu_forget(struct scsi_lu_end *end)
+{
+	loop_round_start(&end->round, end->lu->target->group, end->control, forget_on_loop,
+			 on_forgotten);
+}
+
+/* -- Growth -- */
+
+static enum scsi_switch_step begin_telling(struct scsi_switch *change UNUSED)
+{
+	return SCSI_SWITCH_PUBLISH;
+}
+
+static void tell_capacity(struct scsi_switch *change, struct scsi_nexus *nexus)
+{
+	loop_role_assume();
+	scsi_nexus_raise(nexus, change->lu, SCSI_UA_CAPACITY_CHANGED);
+}
+
+static void on_told(struct scsi_switch *change)
+{
+	struct scsi_lu_news *news = CONTAINER_OF(change, struct scsi_lu_news, change);
+
+	news->done(news);
+}
+
+int scsi_lu_tell_capacity(struct scsi_lu_news *news)
+{
+	news->change = (struct scsi_switch){.lu = news->lu,
+					    .loop = news->control,
+					    .begin = begin_telling,
+					    .each = tell_capacity,
+					    .done = on_told};
+	return scsi_switch_start(&news->change);
+}
+
+/* -- The end of a target -- */
+
+static void on_target_settled(struct scsi_switch *change)
+{
+	struct scsi_target_end *end = CONTAINER_OF(change, struct scsi_target_end, barrier);
+
+	end->done(end);
+}
+
+int scsi_target_settle(struct scsi_target_end *end)
+{
+	end->barrier = (struct scsi_switch){.target = end->target,
+					    .loop = end->control,
+					    .begin = begin_nothing,
+					    .done = on_target_settled};
+	return scsi_switch_start(&end->barrier);
+}
+
+/* -- Nexuses -- */
+
+void scsi_nexus_on_change(struct scsi_nexus *nexus, scsi_nexus_change_fn *on_change, void *arg)
+{
+	nexus->on_change = on_change;
+	nexus->change_arg = arg;
+}
