@@ -49,6 +49,8 @@ fi
 kernel=$(apt-cache depends linux-image-amd64 2>/dev/null |
 	sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
 [ -n "$kernel" ] || die 'apt knows no linux-image-amd64 (apt-get update?)'
+# Whoever built before has ended, perhaps amid it.
+rm -rf "$cache"/build.* "$cache"/state.*
 work=$(mktemp -d "$cache/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -176,6 +178,6 @@ cp "$work/versions" "$work/image/versions"
 : >"$work/image/complete"
 mv "$work/image" "$image"
 # Images of older recipes; a guest that runs keeps its files open.
-find "$cache" -mindepth 1 -maxdepth 1 -type d ! -name debs ! -name "$key" ! -name 'build.*' -mtime +7 \
+find "$cache" -mindepth 1 -maxdepth 1 -type d ! -name debs ! -name "$key" ! -path "$work" -mtime +7 \
 	-exec rm -rf {} +
 echo "$image" | tee "$state"
