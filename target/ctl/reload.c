@@ -18,7 +18,7 @@
 #include "target/ctl/retire.h"
 
 /* The answer waits so long for what was removed, so that it can say that images are free. */
-#define PATIENCE_NS (4 * CLOCK_NS_PER_S)
+#define PATIENCE_NS (1 * CLOCK_NS_PER_S)
 #define POLL_MS 5u
 
 struct reload {
