@@ -223,7 +223,12 @@ def targets_come_and_go():
     equal("who comes again is told that it was removed", "0204", login_status(SECOND))
     equal("the other target did not notice", "", attention(stays))
     stays.logout()
-    result, said = reload(target(lun(0, 24)), target(lun(5), name=SECOND))
+    # Its disk is closed a moment after its last session.
+    for _ in range(200):
+        result, said = reload(target(lun(0, 24)), target(lun(5), name=SECOND))
+        if result or "still in use" not in said:
+            break
+        time.sleep(0.1)
     check("it may come back", kinds(result) == ["target-added"], said)
     equal("and is found", "0000", login_status(SECOND))
     reload(target(lun(0, 24)))
