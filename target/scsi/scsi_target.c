@@ -194,14 +194,15 @@ int scsi_lu_place(struct scsi_lu *lu)
 
 int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct scsi_lu_spec *spec)
 {
+	struct scsi_lu_table *now;
 	struct scsi_lu_table *table;
 	struct scsi_lu *lu;
 	int res = scsi_lu_create(target, number, spec, &lu);
 
 	if (res != 0)
 		return res;
-	table = own_table(target);
-	table = realloc(table, sizeof(*table) + (table->count + 1u) * sizeof(void *));
+	now = own_table(target);
+	table = realloc(now, sizeof(*now) + (now->count + 1u) * sizeof(void *));
 	if (table == NULL) {
 		scsi_lu_free(lu);
 		return -ENOMEM;
