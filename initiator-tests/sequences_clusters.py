@@ -218,7 +218,7 @@ PR_HELPER = [
     ("A", "scope of an element", pr_out(RESERVE, 0x20 | WE), pr_list(KEY_A), "05/24/00"),
     ("A", "type 2", pr_out(RESERVE, 2), pr_list(KEY_A), "05/24/00"),
     ("A", "service action 1Fh", pr_out(0x1F), pr_list(KEY_A), "05/24/00"),
-    ("A", "MOVE with a basic list", pr_out(REGISTER_AND_MOVE), pr_list(KEY_A, KEY_B), "05/26/00"),
+    ("A", "MOVE with a basic list", pr_out(REGISTER_AND_MOVE), pr_list(KEY_A, KEY_B), "05/1a/00"),
     ("A", "the key is as it was", pr_in(READ_KEYS, 16), 16, keys(1, KEY_A)),
     ("A", "unregisters", pr_out(REGISTER), pr_list(KEY_A, 0), ""),
     ("B", "a read", read_10(0), 512, ZEROES),

@@ -78,7 +78,7 @@ case_match 'and the report tells' '^FAILED: null/read-4k-qd1-x1 ringsand: status
 end_by() {
 	timeout --foreground 100 "$suite" --only '^null/' --rounds 100 --seconds 0.2 --out "$out" >"$dir/said" 2>&1 &
 	client=$!
-	for ((tries = 0; tries < 100; tries++)); do
+	for ((tries = 0; tries < 600; tries++)); do
 		grep -q 'round 1/100 3' "$dir/said" && break
 		sleep 0.1
 	done
