@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The administrator's verbs of `ringsan` on a running daemon: what they print and as JSON, what they
 # change and what hosts hear of it, what is refused, and whose the control socket is.
+# One engine is enough: nothing here depends on which.
 . "$(dirname "$0")/lib.sh"
 
 ringsan=$B/$RINGSAN_VARIANT/ringsan

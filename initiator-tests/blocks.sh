@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Disks of 4 KiB blocks, of 512-byte blocks on 512 and on 4096, and read-only ones, as QEMU and libiscsi use
 # them from end to end; LUN numbers up to the highest.
+# One engine is enough: nothing here depends on which.
 . "$(dirname "$0")/lib.sh"
 
 size=32M

@@ -3,6 +3,7 @@
 # 512n, 512e and 4Kn blocks, read-only (so not thin), without a write cache and behind two portal groups
 # (ALUA); LUN numbers in both forms;
 # sizes around the last block that 32 bits can name.
+# One engine is enough: nothing here depends on which.
 . "$(dirname "$0")/lib.sh"
 
 # identity N: a configured one, so that the tables can name it.

@@ -2,6 +2,7 @@
 # The identity of a LUN (VPD 83 and 80) is made once and kept: over restarts, over a reordered file,
 # over a lost state-dir; two servers never make the same one; a copied image has its twin taken
 # offline, not both.
+# One engine is enough: nothing here depends on which.
 . "$(dirname "$0")/lib.sh"
 
 # naa LUN: the first designator of VPD 83, sixteen bytes in hexadecimal; serial LUN: VPD 80.

@@ -57,11 +57,13 @@ is_listening() {
 		awk -v port="$hex" 'substr($2, length($2) - 4) == port && $4 == "0A" { found = 1 } END { exit !found }'
 }
 
-# Below the ports that the kernel hands out to clients, so that none of those takes it meanwhile.
+# Below the ports that the kernel hands out to clients, so that none of those takes it meanwhile, and never one
+# twice: a file of its name is made, for all scripts of a run where the runner says so.
 free_port() {
 	local candidate
 	while :; do
 		candidate=$((20000 + RANDOM % 10000))
+		(set -C && : >"${RINGSAN_PORTS:-$dir}/port.$candidate") 2>/dev/null || continue
 		is_listening "$candidate" || break
 	done
 	echo "$candidate"

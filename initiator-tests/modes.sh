@@ -2,6 +2,7 @@
 # Mode parameters: what one host changes, all hosts get and the others are told of; what is saved is
 # there after a restart and after kill -9, under any number; what is not saved ends with the daemon and
 # with a reset; and nothing the configuration forbids.
+# One engine is enough: nothing here depends on which.
 . "$(dirname "$0")/lib.sh"
 
 # luns NUMBER: the disk that hosts may do everything with is NUMBER.
