@@ -14,7 +14,8 @@ recipe='image.sh init.sh vmlinux.py'
 
 # What runs in a guest; what these depend on comes along.
 packages='bash coreutils diffutils grep sed mawk util-linux mount findutils procps psmisc busybox-static kmod iproute2
-	udev open-iscsi e2fsprogs xfsprogs fdisk sg3-utils fio multipath-tools lvm2 sanlock'
+	udev open-iscsi e2fsprogs xfsprogs fdisk sg3-utils fio multipath-tools lvm2 sanlock
+	cpio extlinux syslinux-common'
 # What the kernel needs to reach its root file system.
 boot_modules='virtio_pci virtio_blk ext4'
 # Parts of the kernel and of packages that no scenario looks at and that take most of the room.
@@ -171,7 +172,9 @@ chmod 755 "$small/init"
 mkdir "$work/image"
 (cd "$small" && find . | cpio --quiet -o -H newc) >"$work/image/initramfs"
 python3 vmlinux.py "$root/boot/vmlinuz-$version" "$work/image/vmlinux"
-rm -rf "${root:?}/boot"
+# A scenario makes a disk that boots.
+find "$root/boot" -mindepth 1 ! -name "vmlinuz-$version" -delete
+mv "$root/boot/vmlinuz-$version" "$root/boot/vmlinuz"
 size_mib=$(($(du -sm "$root" | cut -f 1) * 5 / 4 + 64))
 mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$work/image/root.img" "${size_mib}M" >/dev/null
 cp "$work/versions" "$work/image/versions"
