@@ -36,11 +36,14 @@ LINK_lines := -pie $(LINES_WRAPPED:%=-Wl,--wrap=%)
 CFLAGS := -std=gnu11 -g -I. -D_GNU_SOURCE -pthread $(WARN) $(FLAGS_$(V))
 LDFLAGS := -pthread $(LINK_$(V))
 
-LIBS := -luring -laio -lcrypto -lisal -lconfuse -ljansson -lm
+LIBS := -luring -laio -lcrypto -lisal -lconfuse -ljansson -lz -lzstd -lm
 
 LAYERS := base conf lun target/net target/scsi target/iscsi target/ctl target/bench target/cli
+# A part of a layer has a folder of its own below it, and no library of its own.
+PARTS_lun := lun/qcow2
+FOLDERS := $(foreach l,$(LAYERS),$(l) $(PARTS_$(l))) target
 # Programs' main files stand in target/ itself.
-layer_srcs = $(wildcard $(1)/*.c)
+layer_srcs = $(foreach f,$(1) $(PARTS_$(1)),$(wildcard $(f)/*.c))
 layer_lib = $(O)/lib$(subst /,_,$(1)).a
 # Linked in this order: a layer before what it stands on.
 LINK_ORDER := target/cli target/bench target/ctl target/iscsi target/scsi target/net lun conf base
@@ -110,8 +113,8 @@ $(ECHO): $(patsubst %.c,$(O)/%.o,$(wildcard initiator-tests/bench/*.c))
 	$(CC) $(LDFLAGS) $^ -luring -o $@
 
 programs_in = $(patsubst %.c,$(O)/%,$(wildcard $(1)/*.c))
-OBJECTS := $(foreach l,$(LAYERS) target,$(patsubst %.c,$(O)/%.o,$(call layer_srcs,$(l))))
-MAN_PAGES := $(wildcard $(foreach l,$(LAYERS) target,$(l)/*.[1-8]))
+OBJECTS := $(patsubst %.c,$(O)/%.o,$(foreach f,$(FOLDERS),$(wildcard $(f)/*.c)))
+MAN_PAGES := $(wildcard $(FOLDERS:%=%/*.[1-8]))
 
 .PHONY: objects unit-programs stress-programs fuzz-programs initiator-programs
 objects: $(OBJECTS)
@@ -151,9 +154,9 @@ check-hosts-short: packages-check-hosts ## one guest: login, mkfs, verify, unmap
 fuzz: packages-check ## every fuzzer for FUZZ_SECONDS (600), new inputs kept in the corpus
 	@+FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_KEEP=1 tests/run fuzz
 
-SOURCES := $(wildcard $(foreach l,$(LAYERS) target initiator-tests $(wildcard tests/*),$(l)/*.[ch]))
+SOURCES := $(wildcard $(foreach f,$(FOLDERS) initiator-tests $(wildcard tests/*),$(f)/*.[ch]))
 .PHONY: tidy format man clean install help
-TIDY_SOURCES := $(wildcard $(foreach l,$(LAYERS) target,$(l)/*.c))
+TIDY_SOURCES := $(wildcard $(FOLDERS:%=%/*.c))
 tidy: packages-check ## clang-tidy over the product's sources (slow)
 	printf '%s\n' $(TIDY_SOURCES) | xargs -P 2 -I {} clang-tidy --quiet {} -- -std=gnu11 -I. -D_GNU_SOURCE
 format: ## clang-format every source in place

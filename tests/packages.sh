@@ -5,7 +5,7 @@
 set -eu
 
 BUILD_PACKAGES='gcc libc6-dev make liburing-dev libaio-dev libssl-dev libisal-dev libconfuse-dev
-	libjansson-dev'
+	libjansson-dev zlib1g-dev libzstd-dev'
 # libclang-rt-dev has clang's sanitizers and libFuzzer, llvm what names the functions in their reports;
 # qemu-block-extra has QEMU's iscsi driver; the last two make small file systems to be filled.
 CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-dev universal-ctags

@@ -9,7 +9,8 @@ cd "${1:-$(dirname "$0")/../..}" || exit 2
 find base lun conf target tests initiator-tests -name '*.[ch]' 2>/dev/null | sort | xargs -r awk '
 BEGIN {
 	may["base"] = "base"
-	may["lun"] = "lun base"
+	# A part of its layer: only lun and its tests know of it.
+	may["lun"] = may["lun/qcow2"] = "lun lun/qcow2 base"
 	may["conf"] = "conf base"
 	may["target/net"] = "target/net base"
 	may["target/scsi"] = "target/scsi lun base"
@@ -19,6 +20,7 @@ BEGIN {
 	may["target/cli"] = "target/cli conf base"
 	may["target/main.c"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
 	may["target/ringsan.c"] = "target/bench target/cli " may["target/ctl"]
+	may["tests/crash"] = "tests/crash " may["lun"]
 	may["initiator-tests"] = ""
 	for (topic in may)
 		below[topic] = may[topic]
