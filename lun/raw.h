@@ -115,7 +115,8 @@ LOOP_ONLY void raw_start_look(struct image *image, struct lun_io *io);
 
 /* -- raw_map.c -- */
 
-/* Extents asked for at once. A release of some megabytes rarely meets more. */
+/* Extents asked for at once. Writes meet one or two, a release of some megabytes rarely more than
+ * these. */
 #define RAW_EXTENTS 32u
 
 struct raw_extents {

@@ -10,33 +10,19 @@
  * Between the look and the write a neighbour may have unmapped a block; then that takes a block of
  * the reserve, which is what it is for.
  *
- * Runs on the loop of each io, but for the look. Read next: raw_ahead.c.
+ * Runs on the loop of each io, but for the look. Read next: raw_map.c.
  */
 #include "lun/raw.h"
 
 #include <errno.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Extents asked for at once: writes meet one or two, only WRITE SAME may meet thousands. */
-#define EXTENTS 32u
-
-struct window {
-	union {
-		struct fiemap map;
-		char room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
-	};
-};
-
 /* How far from `at` on the extents have space of the file's own. */
-static uint64_t covered_to(const struct window *window, uint64_t at)
+static uint64_t covered_to(const struct raw_extents *extents, uint64_t at)
 {
-	for (unsigned i = 0; i < window->map.fm_mapped_extents; i++) {
-		const struct fiemap_extent *extent = &window->map.fm_extents[i];
-		uint64_t end = extent->fe_logical + extent->fe_length;
+	for (unsigned i = 0; i < extents->map.fm_mapped_extents; i++) {
+		const struct fiemap_extent *extent = &extents->map.fm_extents[i];
+		uint64_t end = raw_extent_end(extent);
 
 		if (end <= at)
 			continue;
@@ -48,42 +34,39 @@ static uint64_t covered_to(const struct window *window, uint64_t at)
 }
 
 /* 0: all of it has space. -ENOSPC: not all. Others: it cannot be told. */
-static int look_at_extents(int fd, uint64_t at, uint64_t end)
+static int look_at_extents(int fd, struct byte_range range)
 {
-	while (at < end) {
-		struct window window;
+	while (range.begin < range.end) {
+		struct raw_extents extents;
 		uint64_t covered;
+		int res = raw_extents_read(fd, range, 0, &extents);
 
-		memset(&window, 0, sizeof(window));
-		window.map.fm_start = at;
-		window.map.fm_length = end - at;
-		window.map.fm_extent_count = EXTENTS;
-		if (ioctl(fd, FS_IOC_FIEMAP, &window.map) != 0)
-			return -errno;
-		covered = covered_to(&window, at);
-		if (covered == at)
+		if (res)
+			return res;
+		covered = covered_to(&extents, range.begin);
+		if (covered == range.begin)
 			return -ENOSPC;
-		at = covered;
+		range.begin = covered;
 	}
 	return 0;
 }
 
-static int look_for_hole(int fd, uint64_t at, uint64_t end)
+static int look_for_hole(int fd, struct byte_range range)
 {
-	off_t hole = lseek(fd, (off_t)at, SEEK_HOLE);
+	off_t hole = lseek(fd, (off_t)range.begin, SEEK_HOLE);
 
-	return hole >= 0 && (uint64_t)hole < end ? -ENOSPC : 0;
+	return hole >= 0 && (uint64_t)hole < range.end ? -ENOSPC : 0;
 }
 
 static int call_look(struct loop_op *op)
 {
 	const struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
-	uint64_t end = io->offset_bytes + io->length_bytes;
-	int res = look_at_extents(io->image->fd, io->offset_bytes, end);
+	struct byte_range range = {io->offset_bytes, io->offset_bytes + io->length_bytes};
+	int res = look_at_extents(io->image->fd, range);
 
 	if (res == 0 || res == -ENOSPC)
 		return res;
-	return look_for_hole(io->image->fd, io->offset_bytes, end);
+	return look_for_hole(io->image->fd, range);
 }
 
 static void on_looked(struct loop_op *op, int res)
