@@ -19,7 +19,7 @@
  */
 #define RIG_PLAIN
 #define RIG_LOOPS 3u
-#include "tests/unit/iscsi_peer.h"
+#include "tests/stress/iscsi_engines.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -434,32 +434,8 @@ static void play(enum loop_engine engine, const char *name, uint32_t seed)
 	assert(value == known);
 }
 
-/* True when the kernel lets us have it. */
-static bool engine_is_here(enum loop_engine engine)
-{
-	struct loop *loop = rig_loop(engine, 0, 0);
-	bool here = loop_start(loop) == 0;
-
-	if (here) {
-		loop_stop(loop);
-		loop_join(loop);
-	}
-	loop_free(loop, false);
-	return here;
-}
-
 int main(int argc, char **argv)
 {
-	uint32_t seed = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : (uint32_t)getpid();
-
 	increments = argc > 2 ? strtoul(argv[2], NULL, 0) : INCREMENTS;
-	printf("seed %u\n", seed);
-	fflush(stdout);
-	log_set_level(LOG_LEVEL_ERROR);
-	if (engine_is_here(LOOP_ENGINE_URING))
-		play(LOOP_ENGINE_URING, "uring", seed);
-	else
-		printf("uring: skipped, it is refused here\n");
-	play(LOOP_ENGINE_AIO, "aio", seed);
-	return 0;
+	return rig_main(argc, argv, play);
 }

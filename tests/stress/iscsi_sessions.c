@@ -7,6 +7,7 @@
  * usage: iscsi_sessions [seed [milliseconds]]. Exit 0 and a line for each engine, or an abort.
  */
 #include "tests/stress/iscsi_client.h"
+#include "tests/stress/iscsi_engines.h"
 
 #include <pthread.h>
 
@@ -452,7 +453,10 @@ static const char *const moods[] = {
 	"", "stick all\n",   "fail read EIO count 9\n", "fail write ENOSPC count 9\ndelay read 5\n",
 };
 
-static void play(enum loop_engine engine, const char *name, uint32_t seed, uint32_t run_ms)
+/* How long on each engine. */
+static uint32_t run_ms;
+
+static void play(enum loop_engine engine, const char *name, uint32_t seed)
 {
 	static struct client clients[CLIENTS];
 	static struct rig rig;
@@ -497,32 +501,8 @@ static void play(enum loop_engine engine, const char *name, uint32_t seed, uint3
 	       sum.ends);
 }
 
-/* True when the kernel lets us have it. */
-static bool engine_is_here(enum loop_engine engine)
-{
-	struct loop *loop = rig_loop(engine, 0, 0);
-	bool here = loop_start(loop) == 0;
-
-	if (here) {
-		loop_stop(loop);
-		loop_join(loop);
-	}
-	loop_free(loop, false);
-	return here;
-}
-
 int main(int argc, char **argv)
 {
-	uint32_t seed = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : (uint32_t)getpid();
-	uint32_t run_ms = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : RUN_MS;
-
-	printf("seed %u\n", seed);
-	fflush(stdout);
-	log_set_level(LOG_LEVEL_ERROR);
-	if (engine_is_here(LOOP_ENGINE_URING))
-		play(LOOP_ENGINE_URING, "uring", seed, run_ms);
-	else
-		printf("uring: skipped, it is refused here\n");
-	play(LOOP_ENGINE_AIO, "aio", seed, run_ms);
-	return 0;
+	run_ms = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : RUN_MS;
+	return rig_main(argc, argv, play);
 }

@@ -22,9 +22,7 @@ struct host {
 
 struct show {
 	struct stage stage;
-	struct loop_msg over;
 	struct host hosts[HOSTS];
-	atomic_uint pending;
 	unsigned phase;
 	unsigned round;
 };
@@ -37,7 +35,7 @@ static struct host *host_of(struct actor *actor)
 /* Of which a message to its loop came. */
 static struct host *host_of_msg(struct loop_msg *msg)
 {
-	return host_of(CONTAINER_OF(msg, struct actor, msg));
+	return host_of(actor_of_msg(msg));
 }
 
 /* The values of a round: D_SENSE and SWP, both or none. */
@@ -80,15 +78,6 @@ static bool sensed(const struct host *host)
 }
 
 /* -- At random -- */
-
-static void on_all_at_rest(struct loop_msg *msg);
-
-/* The last one to call it goes on with `next` on the control loop. */
-static void rest(struct show *show)
-{
-	if (atomic_fetch_sub(&show->pending, 1) == 1)
-		loop_post(show->stage.control, &show->over, on_all_at_rest);
-}
 
 static void on_random_done(struct actor *actor);
 
@@ -141,7 +130,7 @@ static void on_random_done(struct actor *actor)
 	loop_role_assume();
 	check_random(host);
 	if (host->left-- == 0) {
-		rest(host->show);
+		stage_rest(&host->show->stage);
 		return;
 	}
 	start_random(host);
@@ -157,7 +146,7 @@ static void on_clean(struct actor *actor)
 
 	loop_role_assume();
 	if (actor_sense(&host->actor) == 0) {
-		rest(host->show);
+		stage_rest(&host->show->stage);
 		return;
 	}
 	actor_start(&host->actor, test_unit_ready, NULL, on_clean);
@@ -169,7 +158,7 @@ static void on_step_sensed(struct actor *actor)
 	struct show *show = host->show;
 
 	assert(actor_sense(&host->actor) == 0 && sensed(host) == (show->round % 2 == 0));
-	rest(show);
+	stage_rest(&show->stage);
 }
 
 static void on_step_told(struct actor *actor)
@@ -196,7 +185,7 @@ static void on_step_selected(struct actor *actor)
 	struct show *show = host->show;
 
 	assert(actor_sense(&host->actor) == 0);
-	atomic_store(&show->pending, HOSTS);
+	atomic_store(&show->stage.pending, HOSTS);
 	for (unsigned i = 0; i < HOSTS; i++)
 		loop_post(show->hosts[i].actor.loop, &show->hosts[i].actor.msg, begin_check);
 }
@@ -231,7 +220,7 @@ static void on_defaults(struct actor *actor)
 
 	loop_role_assume();
 	if (actor_sense(&host->actor) == 0)
-		rest(host->show);
+		stage_rest(&host->show->stage);
 	else
 		start_select(host, false, false, on_defaults);
 }
@@ -244,14 +233,14 @@ static void begin_defaults(struct loop_msg *msg)
 	if (host == &host->show->hosts[0])
 		start_select(host, false, false, on_defaults);
 	else
-		rest(host->show);
+		stage_rest(&host->show->stage);
 }
 
 static loop_msg_fn *const phases[] = {begin_clean, begin_random, begin_defaults, begin_clean};
 
 static void begin_phase(struct show *show)
 {
-	atomic_store(&show->pending, HOSTS);
+	atomic_store(&show->stage.pending, HOSTS);
 	for (unsigned i = 0; i < HOSTS; i++)
 		loop_post(show->hosts[i].actor.loop, &show->hosts[i].actor.msg,
 			  phases[show->phase]);
@@ -260,7 +249,7 @@ static void begin_phase(struct show *show)
 /* One phase after the other, and then step by step. */
 static void on_all_at_rest(struct loop_msg *msg)
 {
-	struct show *show = CONTAINER_OF(msg, struct show, over);
+	struct show *show = CONTAINER_OF(msg, struct show, stage.over);
 	struct host *host;
 
 	if (++show->phase < ARRAY_SIZE(phases)) {
@@ -287,6 +276,7 @@ int main(int argc, char **argv)
 		unsigned attentions = 0;
 
 		memset(&show, 0, sizeof(show));
+		show.stage.at_rest = on_all_at_rest;
 		stage_make(&show.stage, "scsi_modes", engines[i]);
 		for (unsigned k = 0; k < HOSTS; k++) {
 			show.hosts[k].show = &show;

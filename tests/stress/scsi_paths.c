@@ -30,13 +30,11 @@ struct host {
 
 struct show {
 	struct stage stage;
-	struct loop_msg over;
 	struct loop_msg begin;
 	struct host hosts[HOSTS];
 	struct scsi_access_change change;
 	uint64_t random;
 	unsigned changes;
-	atomic_uint pending;
 	unsigned step;
 	bool in_step;
 };
@@ -49,7 +47,7 @@ static struct host *host_of(struct actor *actor)
 /* Of which a message to its loop came. */
 static struct host *host_of_msg(struct loop_msg *msg)
 {
-	return host_of(CONTAINER_OF(msg, struct actor, msg));
+	return host_of(actor_of_msg(msg));
 }
 
 /* What a state answers to TEST UNIT READY. */
@@ -87,15 +85,6 @@ static bool sets_states(const struct host *host)
 }
 
 /* -- At random -- */
-
-static void on_all_at_rest(struct loop_msg *msg);
-
-/* The last one to call it goes on with the next thing on the control loop. */
-static void rest(struct show *show)
-{
-	if (atomic_fetch_sub(&show->pending, 1) == 1)
-		loop_post(show->stage.control, &show->over, on_all_at_rest);
-}
 
 static void on_random_done(struct actor *actor);
 
@@ -169,7 +158,7 @@ static void on_random_done(struct actor *actor)
 	loop_role_assume();
 	check_random(host);
 	if (host->left-- == 0) {
-		rest(host->show);
+		stage_rest(&host->show->stage);
 		return;
 	}
 	start_random(host);
@@ -184,8 +173,8 @@ static void on_random_change(struct scsi_access_change *change)
 	loop_role_assume();
 	assert(loop_is_current(show->stage.control));
 	show->changes += change->changed;
-	if (atomic_load(&show->pending) <= 1) {
-		rest(show);
+	if (atomic_load(&show->stage.pending) <= 1) {
+		stage_rest(&show->stage);
 		return;
 	}
 	change->state = states[stage_roll(&show->random, ARRAY_SIZE(states))];
@@ -201,7 +190,7 @@ static void on_clean(struct actor *actor)
 
 	loop_role_assume();
 	if (actor_sense(&host->actor) >> 16 != 6)
-		rest(host->show);
+		stage_rest(&host->show->stage);
 	else
 		actor_start(&host->actor, test_unit_ready, NULL, on_clean);
 }
@@ -221,7 +210,7 @@ static void on_step_seen(struct actor *actor)
 		assert(actor_sense(&host->actor) == answer_of(show->change.state));
 	else
 		assert(is_access_answer(actor_sense(&host->actor)));
-	rest(host->show);
+	stage_rest(&host->show->stage);
 }
 
 static void on_step_told(struct actor *actor)
@@ -242,7 +231,7 @@ static void begin_check(struct loop_msg *msg)
 
 static void all_hosts(struct show *show, loop_msg_fn *fn)
 {
-	atomic_store(&show->pending, HOSTS);
+	atomic_store(&show->stage.pending, HOSTS);
 	for (unsigned i = 0; i < HOSTS; i++)
 		loop_post(show->hosts[i].actor.loop, &show->hosts[i].actor.msg, fn);
 }
@@ -275,7 +264,7 @@ LOOP_ONLY static void begin_step(struct show *show)
 
 static void on_all_at_rest(struct loop_msg *msg)
 {
-	struct show *show = CONTAINER_OF(msg, struct show, over);
+	struct show *show = CONTAINER_OF(msg, struct show, stage.over);
 
 	loop_role_assume();
 	if (!show->in_step) {
@@ -300,7 +289,7 @@ static void on_begin(struct loop_msg *msg)
 	struct show *show = CONTAINER_OF(msg, struct show, begin);
 
 	loop_role_assume();
-	atomic_store(&show->pending, HOSTS + 1);
+	atomic_store(&show->stage.pending, HOSTS + 1);
 	for (unsigned i = 0; i < HOSTS; i++)
 		loop_post(show->hosts[i].actor.loop, &show->hosts[i].actor.msg, begin_random);
 	show->change = (struct scsi_access_change){.target = show->stage.target,
@@ -322,6 +311,7 @@ int main(int argc, char **argv)
 		unsigned attentions = 0;
 
 		memset(&show, 0, sizeof(show));
+		show.stage.at_rest = on_all_at_rest;
 		show.random = seed + 1;
 		stage_make(&show.stage, "scsi_paths", engines[i]);
 		for (uint16_t tag = 1; tag <= GROUPS; tag++)

@@ -37,6 +37,9 @@ struct stage {
 	struct loop *control;
 	struct lun *lun;
 	struct scsi_target *target;
+	struct loop_msg over;
+	loop_msg_fn *at_rest; /* On the control loop, when all that were pending rest. */
+	atomic_uint pending;
 	char state_dir[64];
 };
 
@@ -130,6 +133,19 @@ static inline uint32_t actor_sense(const struct actor *actor)
 		return (uint32_t)sense[1] << 16 | get_be16(sense + 2);
 	assert((sense[0] & 0x7F) == 0x70 && actor->cmd.sense_bytes == SCSI_FIXED_SENSE_BYTES);
 	return (uint32_t)sense[2] << 16 | get_be16(sense + 12);
+}
+
+/* Of which a message to its loop came. */
+static inline struct actor *actor_of_msg(struct loop_msg *msg)
+{
+	return CONTAINER_OF(msg, struct actor, msg);
+}
+
+/* The last of those that are pending goes on with at_rest. */
+static inline void stage_rest(struct stage *stage)
+{
+	if (atomic_fetch_sub(&stage->pending, 1) == 1)
+		loop_post(stage->control, &stage->over, stage->at_rest);
 }
 
 /* -- Up and down -- */

@@ -1,49 +1,16 @@
 /*
  * Negotiation of operational keys: every row's bounds and answers, combinations, refusals.
  */
-#include "target/iscsi/negotiate.h"
+#include "tests/unit/iscsi_negotiate_rig.h"
 
-#include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-static struct negotiation negotiation;
 static struct iscsi_params params;
-static char answer_text[16384];
-static const char *refusal;
 
-/* The answer with newlines for NUL bytes, to compare and to print. */
 static void exchange_in(enum key_phase phase, const char *text, size_t len)
 {
-	char *bytes = malloc(len > 0 ? len : 1);
-	struct negotiate_text sorted;
-	struct text_writer answer;
-	size_t answer_len;
-
-	memcpy(bytes, text, len);
-	answer_text[0] = '\0';
-	refusal = negotiate_sort(&negotiation, phase, bytes, len, &sorted);
-	if (!refusal) {
-		text_writer_init(&answer, answer_text, sizeof(answer_text) - 1);
-		negotiate_answer(&negotiation, phase, &sorted, &answer);
-		cr_assert(!answer.overflow);
-		answer_len = text_written_bytes(&answer);
-		answer_text[answer_len] = '\0';
-		for (size_t i = 0; i < answer_len; i++) {
-			if (answer_text[i] == '\0')
-				answer_text[i] = '\n';
-		}
-	}
-	free(bytes);
+	exchange(phase, text, len);
 	negotiate_params(&negotiation, &params);
-}
-
-/* Begin anew, our declaration already made so that answers show the key alone. */
-static void begin(void)
-{
-	negotiation_init(&negotiation, &negotiate_limits_default);
-	negotiation.declared = true;
 }
 
 #define EXCHANGE(text) exchange_in(KEY_IN_OPERATIONAL, text, sizeof(text))

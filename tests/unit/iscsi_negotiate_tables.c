@@ -4,47 +4,10 @@
  *
  * Clauses: RFC 7143 6.1, 6.2 and chapter 13; RFC 7144 7.1.1. Read next: iscsi_negotiate.c.
  */
-#include "target/iscsi/negotiate.h"
+#include "tests/unit/iscsi_negotiate_rig.h"
 
-#include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static struct negotiation negotiation;
-static char answer_text[16384];
-static const char *refusal;
-
-static void begin(void)
-{
-	negotiation_init(&negotiation, &negotiate_limits_default);
-	negotiation.declared = true;
-}
-
-/* One text of pairs that end with NUL bytes; its answer has newlines for those. */
-static void exchange(enum key_phase phase, const char *text, size_t len)
-{
-	char *bytes = malloc(len);
-	struct negotiate_text sorted;
-	struct text_writer answer;
-	size_t answer_len = 0;
-
-	memcpy(bytes, text, len);
-	refusal = negotiate_sort(&negotiation, phase, bytes, len, &sorted);
-	if (!refusal) {
-		text_writer_init(&answer, answer_text, sizeof(answer_text) - 1);
-		negotiate_answer(&negotiation, phase, &sorted, &answer);
-		cr_assert(!answer.overflow);
-		answer_len = text_written_bytes(&answer);
-	}
-	answer_text[answer_len] = '\0';
-	for (size_t i = 0; i < answer_len; i++) {
-		if (answer_text[i] == '\0')
-			answer_text[i] = '\n';
-	}
-	free(bytes);
-}
 
 static void offer(enum key_phase phase, const char *key, const char *value)
 {

@@ -7,6 +7,7 @@
 
 #include "target/scsi/op_table.h"
 #include "tests/unit/scsi_hosts.h"
+#include "tests/unit/scsi_op_cdb.h"
 
 #define CHANGED 0x062A06u
 #define STANDBY 0x02040Bu
@@ -118,19 +119,6 @@ static void move_to(uint16_t tag, enum scsi_access_state state)
 {
 	(void)set_state(tag, state);
 	forget_attentions();
-}
-
-/* A CDB of the row that is in order. */
-static void build_cdb(const struct scsi_op *op, uint8_t *cdb)
-{
-	memset(cdb, 0, SCSI_CDB_MAX);
-	cdb[0] = op->opcode;
-	if ((op->flags & OP_SERVICE_ACTION) != 0)
-		cdb[1] = op->service_action;
-	if (op->length.bytes > 0)
-		cdb[op->length.at + op->length.bytes - 1] = 1;
-	if (op->opcode == 0x1A || op->opcode == 0x5A)
-		cdb[2] = 0x3F;
 }
 
 Test(scsi_alua, every_cell)

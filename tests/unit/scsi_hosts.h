@@ -7,6 +7,8 @@
 
 #include "tests/unit/scsi_fake.h"
 
+#include <criterion/criterion.h>
+
 #include "target/scsi/device.h"
 
 #define HOSTS 4u
@@ -158,5 +160,20 @@ enum {
 	IGNORE,
 	MOVE
 };
+
+/* What host_do and its kin answer. */
+#define EXPECT(what, found, wanted)                                                          \
+	do {                                                                                 \
+		uint32_t found_ = (found);                                                   \
+		cr_expect_eq(found_, (uint32_t)(wanted), "%s: %08X, not %08X", what, found_, \
+			     (uint32_t)(wanted));                                            \
+	} while (0)
+
+/* Hosts 0 to 2, with the keys 'a' to 'c'. */
+static inline void register_all(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		EXPECT("REGISTER", host_pr_out(i, REGISTER, 0, 0, 'a' + i, 0), 0);
+}
 
 #endif

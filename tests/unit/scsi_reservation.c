@@ -14,19 +14,6 @@
 #define NO_RESOURCES 0x055504u
 #define TARGET_FAILURE 0x044400u
 
-#define EXPECT(what, found, wanted)                                                          \
-	do {                                                                                 \
-		uint32_t found_ = (found);                                                   \
-		cr_expect_eq(found_, (uint32_t)(wanted), "%s: %08X, not %08X", what, found_, \
-			     (uint32_t)(wanted));                                            \
-	} while (0)
-
-static void register_all(void)
-{
-	for (unsigned i = 0; i < 3; i++)
-		EXPECT("REGISTER", host_pr_out(i, REGISTER, 0, 0, 'a' + i, 0), 0);
-}
-
 /* Hosts 0 to 2 are registered, 0 reserves; host 3 is a stranger. */
 Test(reservation, each_type_lets_in_whom_it_should)
 {

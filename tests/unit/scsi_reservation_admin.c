@@ -13,13 +13,6 @@
 
 #define LOST_RESERVATION 0x062A03u
 
-#define EXPECT(what, found, wanted)                                                          \
-	do {                                                                                 \
-		uint32_t found_ = (found);                                                   \
-		cr_expect_eq(found_, (uint32_t)(wanted), "%s: %08X, not %08X", what, found_, \
-			     (uint32_t)(wanted));                                            \
-	} while (0)
-
 /* The last order, and what it saw. */
 static struct seen {
 	struct scsi_reservation_order order;
@@ -72,12 +65,6 @@ static void look(void)
 static void clear(void)
 {
 	give(scsi_reservations_clear);
-}
-
-static void register_all(void)
-{
-	for (unsigned i = 0; i < 3; i++)
-		EXPECT("REGISTER", host_pr_out(i, REGISTER, 0, 0, 'a' + i, 0), 0);
 }
 
 Test(reservation_admin, where_nothing_was_ever_reserved)

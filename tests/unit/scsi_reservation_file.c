@@ -25,13 +25,6 @@
 #define NO_STEP 100
 #define CUT 77
 
-#define EXPECT(what, found, wanted)                                                          \
-	do {                                                                                 \
-		uint32_t found_ = (found);                                                   \
-		cr_expect_eq(found_, (uint32_t)(wanted), "%s: %08X, not %08X", what, found_, \
-			     (uint32_t)(wanted));                                            \
-	} while (0)
-
 static char dir[64];
 static char path[120];
 static char kept[128]; /* Another name of the file as it was. */
