@@ -19,7 +19,6 @@ usage: sequences.py count              how many LUNs
 """
 import re
 import sys
-import time
 
 import initiator
 import sequences_attention
@@ -58,8 +57,6 @@ class Hosts:
 
     def log_out(self, name):
         self.sessions.pop(name).logout()
-        # What ends with a session ends a little after its connection, on a loop of its own.
-        time.sleep(0.3)
 
     def vanish(self, name):
         self.sessions.pop(name).close()

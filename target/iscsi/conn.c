@@ -92,6 +92,9 @@ LOOP_ONLY static void on_last_sent(struct conn *conn)
 void conn_leave(struct conn *conn, struct reply *last)
 {
 	session_abort_tasks(conn->session, NULL, NULL);
+	/* SPC-2 7.21: whoever is told of the answer may take what it had reserved at once. */
+	if (conn->session->spec.nexus != NULL)
+		scsi_nexus_reset(conn->session->spec.nexus, NULL);
 	conn->state = CONN_LEAVING;
 	framer_pause(&conn->framer);
 	last->on_sent = on_last_sent;

@@ -253,6 +253,37 @@ Test(manage, nothing_follows_the_answer_to_a_logout)
 	end();
 }
 
+static uint8_t reserve(struct peer *of)
+{
+	const struct rig_command command = {.cdb = {0x16}};
+
+	return peer_finish_read(of, peer_command(of, &command), NULL).status;
+}
+
+/* Who has the answer to a logout can tell another host, which then finds nothing reserved. */
+Test(manage, reservation_ends_before_the_answer_to_a_logout)
+{
+	const struct rig_command release = {.cdb = {0x17}};
+	uint8_t bhs[PDU_BHS_BYTES];
+
+	begin("raw");
+	for (unsigned i = 0; i < 300; i++) {
+		peer_begin(&other, &rig, i % RIG_LOOPS, &rig_params);
+		peer_clear_attention(&other, 0);
+		cr_assert_eq(reserve(&other), SCSI_GOOD);
+		cr_assert_eq(reserve(&peer), SCSI_RESERVATION_CONFLICT);
+		const struct pdu_logout_request logout = {.itt = 77, .cmd_sn = other.cmd_sn};
+
+		pdu_logout_request_encode(&logout, bhs);
+		peer_send(&other, bhs, NULL, 0);
+		peer_expect(&other, &pdu, PDU_LOGOUT_RESPONSE);
+		cr_assert_eq(reserve(&peer), SCSI_GOOD, "in round %u", i);
+		peer_finish_read(&peer, peer_command(&peer, &release), NULL);
+		peer_end(&other);
+	}
+	end();
+}
+
 /* -- questions (RFC 7144) -- */
 
 Test(manage, query_task)
