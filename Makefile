@@ -1,7 +1,7 @@
 # ringsan: `make help` lists what there is to make.
 #
 # Every layer is a folder whose sources are found by name, so a new file needs no line here. A build
-# variant (plain, san, tsan, fuzz, lines) has a folder of its own below $(B).
+# variant (plain, san, tsan, fuzz, lines, crash) has a folder of its own below $(B).
 
 B ?= build
 V ?= plain
@@ -12,6 +12,7 @@ CC_san := gcc
 CC_tsan := gcc
 CC_fuzz := clang
 CC_lines := clang
+CC_crash := gcc
 CC := $(CC_$(V))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wswitch-enum -Wundef -Wvla -Walloca -Wformat=2 \
@@ -26,12 +27,16 @@ FLAGS_tsan := -O1 -fsanitize=thread
 FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARN_clang)
 # tests/lines: instrumented as for tsan, but linked with a runtime of ours, which is not.
 FLAGS_lines := -O2 -fPIE -fsanitize=thread -mllvm -tsan-instrument-func-entry-exit=0 $(WARN_clang)
+# tests/crash: bugs that can be planted, rare paths counted, and a clock that the simulator sets.
+FLAGS_crash := -O2 -DRINGSAN_CRASH $(WARN_gcc)
 LINK_plain := -Wl,-z,relro,-z,now
 LINK_san := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_fuzz := -fsanitize=fuzzer,address,undefined
 LINES_WRAPPED := memcpy memmove memset memcmp bcmp mmap aligned_calloc lun_io_submit
+CRASH_WRAPPED := clock_gettime preadv2 pwritev2
 LINK_lines := -pie $(LINES_WRAPPED:%=-Wl,--wrap=%)
+LINK_crash := $(CRASH_WRAPPED:%=-Wl,--wrap=%)
 
 CFLAGS := -std=gnu11 -g -I. -D_GNU_SOURCE -pthread $(WARN) $(FLAGS_$(V))
 LDFLAGS := -pthread $(LINK_$(V))

@@ -67,6 +67,11 @@ static ssize_t call_zero(struct loop_op *op)
 			 (off_t)op->offset_bytes, (off_t)op->length_bytes);
 }
 
+static ssize_t call_allocate(struct loop_op *op)
+{
+	return fallocate(op->fd, 0, (off_t)op->offset_bytes, (off_t)op->length_bytes);
+}
+
 /* As system calls answer: -1 and errno. */
 static ssize_t call_call(struct loop_op *op)
 {
@@ -81,8 +86,10 @@ static ssize_t call_call(struct loop_op *op)
 typedef ssize_t call_fn(struct loop_op *op);
 
 static call_fn *const calls[LOOP_OP_COUNT] = {
-	[LOOP_OP_CALL] = call_call, [LOOP_OP_READ] = call_read, [LOOP_OP_WRITE] = call_write,
-	[LOOP_OP_SYNC] = call_sync, [LOOP_OP_ZERO] = call_zero, [LOOP_OP_DISCARD] = call_discard,
+	[LOOP_OP_CALL] = call_call,         [LOOP_OP_READ] = call_read,
+	[LOOP_OP_WRITE] = call_write,       [LOOP_OP_SYNC] = call_sync,
+	[LOOP_OP_ZERO] = call_zero,         [LOOP_OP_DISCARD] = call_discard,
+	[LOOP_OP_ALLOCATE] = call_allocate,
 };
 
 /* True: the context has it, and the loop may have it back already. */

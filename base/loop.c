@@ -94,6 +94,19 @@ fail:
 	return res;
 }
 
+int loop_create_on(const struct loop_config *config, const struct loop_engine_ops *engine,
+		   void *state, struct loop **out)
+{
+	int res = loop_create(config, out);
+
+	if (res != 0)
+		return res;
+	(*out)->engine = engine;
+	(*out)->engine_state = state;
+	(*out)->punt_limit = engine->punt_limit(*out);
+	return 0;
+}
+
 void loop_free(struct loop *loop, bool abandon)
 {
 	if (loop == NULL)
@@ -315,6 +328,15 @@ LOOP_ONLY static void turn(struct loop *loop)
 	if (timeout_ns > 0)
 		loop_count(&loop->counters.sleeps, 1);
 	loop->engine->wait(loop, timeout_ns);
+}
+
+void loop_turn(struct loop *loop)
+{
+	const struct loop *outer = current;
+
+	current = loop;
+	turn(loop);
+	current = outer;
 }
 
 /* -- Messages, timers, buffers --------------------------------------------------------------- */

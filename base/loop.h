@@ -64,6 +64,7 @@ enum loop_op_kind {
 	LOOP_OP_SYNC,
 	LOOP_OP_DISCARD,
 	LOOP_OP_ZERO,
+	LOOP_OP_ALLOCATE,
 	LOOP_OP_CALL,
 	LOOP_OP_COUNT
 };
@@ -93,7 +94,7 @@ struct loop_op {
 		loop_call_fn *call; /* Of LOOP_OP_CALL. */
 	};
 	uint64_t offset_bytes;
-	uint64_t length_bytes; /* All of it: the vector's sum, or the range of DISCARD and ZERO. */
+	uint64_t length_bytes; /* All of it: the vector's sum, or the range of DISCARD, ZERO ... */
 	uint64_t transferred_bytes;
 	struct msghdr msg;
 	struct list_node link; /* Engine's queues: waiting to be submitted, ready sockets, done. */
@@ -229,7 +230,9 @@ struct loop_rw {
  * Disk. read and write move everything or fail: short transfers are finished here; a read that
  * meets the end of the file ends with the count so far; a write that the kernel shortens to 0 is
  * -ENOSPC. sync is fdatasync. discard deallocates (FALLOC_FL_PUNCH_HOLE, size kept; on a block
- * device it guarantees zeroes or fails); zero writes zeroes keeping space (FALLOC_FL_ZERO_RANGE).
+ * device it guarantees zeroes or fails); zero writes zeroes keeping space (FALLOC_FL_ZERO_RANGE);
+ * allocate takes space for what has none, and a file that ends before the range does grows
+ * (fallocate without flags): what was there stays, what is new reads as zeroes.
  */
 LOOP_ONLY void loop_read(struct loop *loop, struct loop_op *op, const struct loop_rw *rw,
 			 loop_done_fn *done);
@@ -246,6 +249,8 @@ LOOP_ONLY void loop_discard(struct loop *loop, struct loop_op *op, int fd, struc
 			    loop_done_fn *done);
 LOOP_ONLY void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
 			 loop_done_fn *done);
+LOOP_ONLY void loop_allocate(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
+			     loop_done_fn *done);
 /* For what has no operation of its own: `call` runs on a helper thread and may block; what it
  * returns is the result. It counts as a disk operation, and as one that takes a worker. */
 LOOP_ONLY void loop_call(struct loop *loop, struct loop_op *op, loop_call_fn *call,

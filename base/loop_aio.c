@@ -296,11 +296,11 @@ LOOP_ONLY static void start_helper(struct aio *aio, struct loop_op *op)
 typedef void start_fn(struct aio *aio, struct loop_op *op);
 
 static start_fn *const starts[] = {
-	[LOOP_OP_ACCEPT] = start_socket,  [LOOP_OP_RECV] = start_socket,
-	[LOOP_OP_SEND] = start_socket,    [LOOP_OP_READ] = start_transfer,
-	[LOOP_OP_WRITE] = start_transfer, [LOOP_OP_SYNC] = start_pending,
-	[LOOP_OP_DISCARD] = start_helper, [LOOP_OP_ZERO] = start_helper,
-	[LOOP_OP_CALL] = start_helper,
+	[LOOP_OP_ACCEPT] = start_socket,   [LOOP_OP_RECV] = start_socket,
+	[LOOP_OP_SEND] = start_socket,     [LOOP_OP_READ] = start_transfer,
+	[LOOP_OP_WRITE] = start_transfer,  [LOOP_OP_SYNC] = start_pending,
+	[LOOP_OP_DISCARD] = start_helper,  [LOOP_OP_ZERO] = start_helper,
+	[LOOP_OP_ALLOCATE] = start_helper, [LOOP_OP_CALL] = start_helper,
 };
 _Static_assert(ARRAY_SIZE(starts) == LOOP_OP_COUNT, "an operation lacks its start");
 

@@ -52,6 +52,15 @@ struct loop_engine_ops {
 	const char *(*explain)(int error);
 };
 
+/*
+ * For tests: a loop on an engine that stands already, whose state is `state` (neither setup nor
+ * clear is called), and that no thread runs: its creator makes its turns, one by one. LOOP_ONLY of
+ * such a loop is its creator's thread. loop_free ends it.
+ */
+int MUST_CHECK loop_create_on(const struct loop_config *config,
+			      const struct loop_engine_ops *engine, void *state, struct loop **out);
+LOOP_ONLY void loop_turn(struct loop *loop);
+
 extern const struct loop_engine_ops loop_uring_ops;
 extern const struct loop_engine_ops loop_aio_ops;
 

@@ -122,7 +122,8 @@ LOOP_ONLY static enum op_next step_write(struct loop_op *op, int res)
 static enum op_next (*const steps[])(struct loop_op *op, int res) = {
 	[LOOP_OP_ACCEPT] = step_once,  [LOOP_OP_RECV] = step_recv,   [LOOP_OP_SEND] = step_send,
 	[LOOP_OP_READ] = step_read,    [LOOP_OP_WRITE] = step_write, [LOOP_OP_SYNC] = step_once,
-	[LOOP_OP_DISCARD] = step_once, [LOOP_OP_ZERO] = step_once,   [LOOP_OP_CALL] = step_once,
+	[LOOP_OP_DISCARD] = step_once, [LOOP_OP_ZERO] = step_once,   [LOOP_OP_ALLOCATE] = step_once,
+	[LOOP_OP_CALL] = step_once,
 };
 _Static_assert(ARRAY_SIZE(steps) == LOOP_OP_COUNT, "an operation lacks its step");
 
@@ -268,6 +269,12 @@ void loop_zero(struct loop *loop, struct loop_op *op, int fd, struct loop_range 
 	       loop_done_fn *done)
 {
 	begin_range(loop, op, LOOP_OP_ZERO, fd, range, done);
+}
+
+void loop_allocate(struct loop *loop, struct loop_op *op, int fd, struct loop_range range,
+		   loop_done_fn *done)
+{
+	begin_range(loop, op, LOOP_OP_ALLOCATE, fd, range, done);
 }
 
 void loop_call(struct loop *loop, struct loop_op *op, loop_call_fn *call, loop_done_fn *done)

@@ -262,18 +262,19 @@ static void prep_zero(struct io_uring_sqe *sqe, struct loop_op *op)
 				(off_t)op->offset_bytes, (off_t)op->length_bytes);
 }
 
+static void prep_allocate(struct io_uring_sqe *sqe, struct loop_op *op)
+{
+	io_uring_prep_fallocate(sqe, op->fd, 0, (off_t)op->offset_bytes, (off_t)op->length_bytes);
+}
+
 typedef void prep_fn(struct io_uring_sqe *sqe, struct loop_op *op);
 
 static prep_fn *const preps[] = {
-	[LOOP_OP_ACCEPT] = prep_accept,
-	[LOOP_OP_RECV] = prep_recv,
-	[LOOP_OP_SEND] = prep_send,
-	[LOOP_OP_READ] = prep_read,
-	[LOOP_OP_WRITE] = prep_write,
-	[LOOP_OP_SYNC] = prep_sync,
-	[LOOP_OP_DISCARD] = prep_discard,
-	[LOOP_OP_ZERO] = prep_zero,
-	[LOOP_OP_CALL] = NULL, /* A helper thread's. */
+	[LOOP_OP_ACCEPT] = prep_accept,     [LOOP_OP_RECV] = prep_recv,
+	[LOOP_OP_SEND] = prep_send,         [LOOP_OP_READ] = prep_read,
+	[LOOP_OP_WRITE] = prep_write,       [LOOP_OP_SYNC] = prep_sync,
+	[LOOP_OP_DISCARD] = prep_discard,   [LOOP_OP_ZERO] = prep_zero,
+	[LOOP_OP_ALLOCATE] = prep_allocate, [LOOP_OP_CALL] = NULL, /* A helper thread's. */
 };
 _Static_assert(ARRAY_SIZE(preps) == LOOP_OP_COUNT, "an operation lacks its entry");
 

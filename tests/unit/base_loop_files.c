@@ -57,6 +57,11 @@ LOOP_ONLY static void begin_zero(struct loop *loop, struct job *job)
 	loop_zero(loop, &job->test.op, job->fd, job->range, test_on_op);
 }
 
+LOOP_ONLY static void begin_allocate(struct loop *loop, struct job *job)
+{
+	loop_allocate(loop, &job->test.op, job->fd, job->range, test_on_op);
+}
+
 /* One vector element over `bytes`. */
 static void set_rw(struct job *job, int fd, void *bytes, size_t count, uint64_t offset_bytes)
 {
@@ -263,6 +268,28 @@ TEST_ON_FILES(zero_keeps_space_and_reads_zero, FILE_BYTES)
 	free(bytes);
 }
 
+TEST_ON_FILES(allocate_keeps_data_and_grows_the_file, FILE_BYTES)
+{
+	uint8_t *out = pages(BLOCK);
+	uint8_t *in = pages(2 * BLOCK);
+	struct stat about;
+
+	test_fill(out, BLOCK, 5);
+	cr_assert_eq(do_write(engine, fd, out, BLOCK, FILE_BYTES - BLOCK), BLOCK);
+	cr_assert_eq(do_simple(engine, fd, begin_allocate, FILE_BYTES - 8 * BLOCK, 16 * BLOCK), 0,
+		     "%s", kind->what);
+	cr_assert_eq(fsync(fd), 0);
+	cr_assert_eq(fstat(fd, &about), 0);
+	cr_assert_eq(about.st_size, FILE_BYTES + 8 * BLOCK);
+	cr_assert_geq(about.st_blocks, 128);
+	cr_assert_eq(do_read(engine, fd, in, 2 * BLOCK, FILE_BYTES - BLOCK), 2 * BLOCK);
+	cr_assert_eq(memcmp(in, out, BLOCK), 0, "%s", kind->what);
+	for (size_t i = BLOCK; i < 2 * BLOCK; i++)
+		cr_assert_eq(in[i], 0, "%s", kind->what);
+	free(out);
+	free(in);
+}
+
 TEST_ON_ENGINES(files, errors_reach_the_caller)
 {
 	uint8_t *bytes = pages(2 * BLOCK);
@@ -277,6 +304,7 @@ TEST_ON_ENGINES(files, errors_reach_the_caller)
 	cr_assert_eq(do_simple(engine, full_fd, begin_sync, 0, 0), -EINVAL);
 	cr_assert_eq(do_simple(engine, -1, begin_discard, 0, BLOCK), -EBADF);
 	cr_assert_eq(do_simple(engine, full_fd, begin_zero, 0, BLOCK), -ENODEV);
+	cr_assert_eq(do_simple(engine, full_fd, begin_allocate, 0, BLOCK), -ENODEV);
 	if (direct_fd >= 0)
 		cr_assert_eq(do_write(engine, direct_fd, bytes + 1, BLOCK, 0), -EINVAL);
 	free(bytes);

@@ -79,6 +79,9 @@ LOOP_ONLY static void begin(struct scene *scene, enum loop_op_kind kind, uint8_t
 	case LOOP_OP_ZERO:
 		loop_zero(&scene->loop, &scene->op, -1, range, never);
 		break;
+	case LOOP_OP_ALLOCATE:
+		loop_allocate(&scene->loop, &scene->op, -1, range, never);
+		break;
 	case LOOP_OP_CALL:
 		loop_call(&scene->loop, &scene->op, never_called, never);
 		break;
@@ -126,6 +129,7 @@ static const struct {
 	{"discard again after a signal", LOOP_OP_DISCARD, 0, {-EINTR, 0}, 2, 0, 0},
 	{"a call answers", LOOP_OP_CALL, 0, {17}, 1, 17, 0},
 	{"a call fails", LOOP_OP_CALL, 0, {-ENOSPC}, 1, -ENOSPC, 0},
+	{"allocate finds no space", LOOP_OP_ALLOCATE, 0, {-ENOSPC}, 1, -ENOSPC, 0},
 	{"zero cannot", LOOP_OP_ZERO, 0, {-EOPNOTSUPP}, 1, -EOPNOTSUPP, 0},
 };
 
