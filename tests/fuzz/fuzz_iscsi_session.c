@@ -111,37 +111,87 @@ static void note_command(struct request *request, const struct pdu_scsi_command 
 		record->expected_bytes = command->expected_data_len_bytes;
 }
 
+/* Commands of some blocks, and of none: where their count stands, and what they move. */
+static const struct kind {
+	uint8_t opcode, flags, count_at;
+	bool read, write;
+	uint16_t bytes_per_block;
+} kinds[] = {
+	{0x28, 0, 8, true, false, 512},    /* READ(10) */
+	{0x2A, 0, 8, false, true, 512},    /* WRITE(10) */
+	{0x00, 0, 4, false, false, 0},     /* TEST UNIT READY */
+	{0x12, 0, 4, true, false, 1},      /* INQUIRY */
+	{0x89, 0, 13, false, true, 1024},  /* COMPARE AND WRITE */
+	{0x42, 0, 8, false, true, 1},      /* UNMAP */
+	{0x93, 0, 13, false, true, 16},    /* WRITE SAME(16) */
+	{0x35, 0, 8, false, false, 0},     /* SYNCHRONIZE CACHE(10) */
+	{0x2F, 0x02, 8, false, true, 512}, /* VERIFY(10) of data that come along */
+	{0x15, 0x10, 4, false, true, 1},   /* MODE SELECT(6) */
+	{0x2E, 0, 8, false, true, 512},    /* WRITE AND VERIFY(10) */
+	{0xA0, 0, 9, true, false, 1},      /* REPORT LUNS */
+	{0x8B, 0, 13, false, true, 512},   /* ORWRITE(16) */
+	{0x88, 0, 13, true, false, 512},   /* READ(16) */
+	{0x5E, 0, 8, true, false, 1},      /* PERSISTENT RESERVE IN */
+	{0x03, 0, 4, true, false, 1},      /* REQUEST SENSE */
+};
+
+static void say_this_command(struct request *request, struct pdu_scsi_command *command)
+{
+	command->cmd_sn = next_cmd_sn(request);
+	pdu_scsi_command_encode(command, request->bhs);
+	if ((request->how & SAY_HALF) == 0)
+		note_command(request, command);
+}
+
 static void say_command(struct request *request)
 {
-	static const uint8_t cdbs[][4] = {{0x28, 10}, {0x2A, 10}, {0x00},     {0x12},
-					  {0x89, 16}, {0x42},     {0x93, 16}, {0x35},
-					  {0x2F, 10}, {0x15},     {0x5F},     {0xA0}};
-	const uint8_t *cdb = cdbs[byte_reader_u8(request->reader) % ARRAY_SIZE(cdbs)];
+	const struct kind *kind = &kinds[byte_reader_u8(request->reader) % ARRAY_SIZE(kinds)];
 	uint8_t shape = byte_reader_u8(request->reader);
-	uint8_t blocks = byte_reader_u8(request->reader);
+	uint8_t blocks = byte_reader_u8(request->reader) % 65;
 	struct pdu_scsi_command command = {
 		.lun = some_lun(request),
 		.itt = COMMAND_TAG + request->tag,
 		.immediate = (request->how & SAY_IMMEDIATE) != 0,
 		.final = (request->how & SAY_NOT_FINAL) == 0,
-		.read = (shape & 1) != 0,
-		.write = (shape & 2) != 0,
+		.read = kind->read != ((shape & 1) != 0),
+		.write = kind->write != ((shape & 2) != 0),
 		.attr = (shape >> 2) & 7,
 		.expected_data_len_bytes = (request->how & SAY_LONG) != 0
 						   ? byte_reader_be24(request->reader)
-						   : blocks % 64u * 512u,
+						   : blocks * (uint32_t)kind->bytes_per_block,
 	};
 
-	command.cdb[0] = cdb[0];
-	put_be16(command.cdb + (cdb[1] == 16 ? 12 : 7), blocks % 65u);
-	command.cdb[cdb[1] == 16 ? 9 : 5] = shape >> 5;
+	command.cdb[0] = kind->opcode;
+	command.cdb[1] = kind->flags;
+	command.cdb[kind->count_at] = blocks;
+	command.cdb[kind->count_at == 13 ? 9 : 5] = shape >> 5;
 	for (unsigned i = 1; i < 16 && (shape & 0xE0) == 0xE0; i++)
 		command.cdb[i] = byte_reader_u8(request->reader);
 	take_data(request, command.write ? DATA_MAX : 4);
-	command.cmd_sn = next_cmd_sn(request);
-	pdu_scsi_command_encode(&command, request->bhs);
-	if ((request->how & SAY_HALF) == 0)
-		note_command(request, &command);
+	say_this_command(request, &command);
+}
+
+/* PERSISTENT RESERVE OUT of one of few keys, so that hosts meet each other. */
+static void say_reserve(struct request *request)
+{
+	uint8_t action = byte_reader_u8(request->reader);
+	uint8_t keys = byte_reader_u8(request->reader);
+	struct pdu_scsi_command command = {
+		.lun = some_lun(request),
+		.itt = COMMAND_TAG + request->tag,
+		.immediate = (request->how & SAY_IMMEDIATE) != 0,
+		.final = true,
+		.write = true,
+		.expected_data_len_bytes = 24,
+		.cdb = {0x5F, action & 7, (uint8_t)(action >> 3 & 15), 0, 0, 0, 0, 0, 24},
+	};
+
+	request->data_bytes = request->self->params.immediate_data ? 24 : 0;
+	memset(request->data, 0, 24);
+	request->data[7] = keys & 3;
+	request->data[15] = keys >> 2 & 3;
+	request->data[20] = keys >> 4 & 15;
+	say_this_command(request, &command);
 }
 
 /* Mostly what the last R2T asked for. */
@@ -214,12 +264,14 @@ static void say_nop(struct request *request)
 
 static void say_text(struct request *request)
 {
-	static const char *const texts[] = {"SendTargets=",
-					    "SendTargets=All",
+	static const char *const texts[] = {"SendTargets=All",
+					    "SendTargets=",
 					    "MaxRecvDataSegmentLength=8192",
 					    "X-a=b",
 					    "=",
-					    "a"};
+					    "a",
+					    "SendTargets=iqn.2026-11.io.ringsan:fuzz",
+					    "MaxRecvDataSegmentLength=512"};
 	const char *text = texts[request->tag % ARRAY_SIZE(texts)];
 	struct pdu_text_request pdu = {
 		.itt = OTHER_TAG,
@@ -274,14 +326,31 @@ static void say_nothing(struct request *request)
 	static const uint32_t waits_ms[] = {1, 300, 1000, 4000};
 
 	request->data_bytes = NOTHING_TO_SEND;
-	if ((request->how & SAY_HALF) != 0 && request->self->wire->session != NULL)
-		session_close(request->self->wire->session, request->tag % 2 == 0
-								    ? SESSION_CLOSE_ADMIN
-								    : SESSION_CLOSE_REINSTATED);
-	else if ((request->how & SAY_LONG) != 0)
+	if ((request->how & SAY_LONG) != 0)
 		request->self->wire->deaf ^= true;
 	else
 		fake.now_ns += waits_ms[request->tag % 4] * UINT64_C(1000000);
+}
+
+static void begin(unsigned index, uint8_t flags);
+
+/* An administrator, the configuration, other logins; and who has gone logs in again. */
+static void changes(struct request *request)
+{
+	unsigned index = (unsigned)(request->self - initiators);
+
+	request->data_bytes = NOTHING_TO_SEND;
+	if (request->tag == 0)
+		fake_change_luns();
+	else if (request->tag == 1)
+		fake_tell_capacity();
+	else if (request->tag == 2)
+		fake.view.generation++;
+	else if (request->self->wire->session == NULL)
+		begin(index, request->how);
+	else
+		session_close(request->self->wire->session,
+			      (enum session_close_reason)(1 + request->how % 5));
 }
 
 static void disks(struct request *request)
@@ -326,9 +395,9 @@ static void clear_attention(struct initiator *self)
 }
 
 static void (*const steps[])(struct request *request) = {
-	say_command, say_command, say_command,  say_data_out, say_data_out, say_function,
+	say_command, say_command, say_data_out, say_data_out, say_function, say_reserve,
 	say_nop,     say_text,    say_logout,   say_anything, say_nothing,  disks,
-	events,      events,      say_function, settle,
+	events,      events,      changes,      settle,
 };
 
 static void step(struct byte_reader *reader)
@@ -352,10 +421,37 @@ static const char *yes_or_no(unsigned bit)
 	return bit != 0 ? "Yes" : "No";
 }
 
+static uint32_t data_max_of(uint8_t flags)
+{
+	return (flags & 1) != 0 ? 512 : DATA_MAX;
+}
+
+/* What the flags agree to, negotiated once: it would take longer than most inputs. */
+static const struct negotiation *agreed(uint8_t flags)
+{
+	static struct negotiation all[128];
+	static bool done[ARRAY_SIZE(all)];
+	unsigned which = flags % ARRAY_SIZE(all);
+	char keys[512];
+
+	if (done[which])
+		return &all[which];
+	done[which] = true;
+	(void)snprintf(keys, sizeof(keys),
+		       "HeaderDigest=%s\nDataDigest=%s\nInitialR2T=%s\nImmediateData=%s\n"
+		       "MaxRecvDataSegmentLength=%u\nMaxOutstandingR2T=%u\nFirstBurstLength=8192\n"
+		       "MaxBurstLength=16384\niSCSIProtocolLevel=2\n",
+		       (flags & 2) != 0 ? "CRC32C" : "None", (flags & 4) != 0 ? "CRC32C" : "None",
+		       yes_or_no(flags & 8), yes_or_no(flags & 16), data_max_of(flags),
+		       1 + (flags >> 5 & 3u));
+	fake_negotiate(&all[which], keys);
+	return &all[which];
+}
+
 static void begin(unsigned index, uint8_t flags)
 {
 	struct initiator *self = &initiators[index];
-	char keys[512];
+	bool discovery = (flags & 128) != 0;
 
 	*self = (struct initiator){
 		.wire = &fake.wires[index],
@@ -363,18 +459,13 @@ static void begin(unsigned index, uint8_t flags)
 		.stat_sn = 1,
 		.exp_cmd_sn = FIRST_CMD_SN,
 		.max_cmd_sn = FIRST_CMD_SN - 1,
-		.data_max = (flags & 1) != 0 ? 512 : DATA_MAX,
+		.data_max = data_max_of(flags),
 	};
-	(void)snprintf(keys, sizeof(keys),
-		       "HeaderDigest=%s\nDataDigest=%s\nInitialR2T=%s\nImmediateData=%s\n"
-		       "MaxRecvDataSegmentLength=%u\nMaxOutstandingR2T=%u\nFirstBurstLength=8192\n"
-		       "MaxBurstLength=16384\niSCSIProtocolLevel=2\n",
-		       (flags & 2) != 0 ? "CRC32C" : "None", (flags & 4) != 0 ? "CRC32C" : "None",
-		       yes_or_no(flags & 8), yes_or_no(flags & 16), self->data_max,
-		       1 + (flags >> 5 & 3u));
+	negotiate_params(agreed(flags), &self->params);
 	self->wire->heard = on_heard;
-	fake_connect(index, keys, FIRST_CMD_SN, &self->params);
-	clear_attention(self);
+	fake_connect(index, discovery, FIRST_CMD_SN, agreed(flags));
+	if (!discovery)
+		clear_attention(self);
 }
 
 /* Whatever the input left, all of it ends when disks answer and the initiators go. */
@@ -387,8 +478,12 @@ static void end(void)
 	for (unsigned i = 0; i < WIRES; i++)
 		fake.wires[i].ended = true;
 	fake_settle(true);
-	fake.now_ns += UINT64_C(3600) * 1000000000;
-	fake_settle(true);
+	/* Who is asked to log out and says nothing is dismissed; who is dismissed and takes nothing
+	 * is closed: one time limit after the other. */
+	for (unsigned i = 0; i < 4; i++) {
+		fake.now_ns += UINT64_C(3600) * 1000000000;
+		fake_settle(true);
+	}
 	for (unsigned i = 0; i < WIRES; i++) {
 		fake.wires[i].deaf = false;
 		check(fake.wires[i].session == NULL);

@@ -10,10 +10,16 @@
 #define TESTS_FUZZ_ISCSI_FAKE_H
 
 #define FAKE_BUFFERS 48u
+#define FAKE_POISON_BYTES 1024u
 #include "tests/unit/scsi_fake_lun.h"
 
+#include <malloc.h>
+#include <sanitizer/asan_interface.h>
+
+#include "base/aligned.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/tmf.h"
+#include "target/scsi/lun_change.h"
 
 #define WIRES 2u
 #define WIRE_BYTES (256u * 1024u)
@@ -21,6 +27,8 @@
 #define TIMERS_MAX 16u
 #define FAKE_LUNS 2u
 #define FAKE_LUN_BLOCKS 64u
+/* Whose names alone make an answer to SendTargets of several pieces. */
+#define FAKE_TARGETS 9u
 
 struct wire {
 	struct session *session; /* NULL: it has ended. */
@@ -42,11 +50,68 @@ static struct {
 	bool stuck[FAKE_LUNS]; /* A disk that answers nothing. */
 	struct loop_group group;
 	struct iscsi_server server;
-	struct iscsi_target target;
-	struct iscsi_target *targets[1];
+	struct iscsi_target target, others;
+	struct iscsi_target *targets[FAKE_TARGETS];
 	struct iscsi_view view;
 	struct iscsi_portal portal;
+	/* The second logical unit comes and goes. */
+	enum {
+		SECOND_THERE,
+		SECOND_MOVING,
+		SECOND_SETTLED,
+		SECOND_GONE
+	} second;
+	struct scsi_lu *second_lu;
+	struct scsi_lun_change change;
+	struct scsi_lu_end second_end;
+	struct scsi_lu_news news;
+	bool telling;
 } fake;
+
+/* -- aligned.h: from the heap, where ASan sees sizes and lifetimes -- */
+
+/* Sessions come and go with each input. Nobody may touch one that was freed, so the oldest of a few
+ * serves again. */
+#define SPARES_MAX 6u
+#define SPARE_BYTES_MIN 16384u
+static struct spare {
+	void *memory;
+	size_t bytes;
+} spares[SPARES_MAX];
+static unsigned spare_count;
+
+static inline void *take_spare(size_t bytes)
+{
+	struct spare oldest = spares[0];
+
+	if (spare_count <= SPARES_MAX / 2 || oldest.bytes != bytes)
+		return NULL;
+	memmove(spares, spares + 1, --spare_count * sizeof(*spares));
+	ASAN_UNPOISON_MEMORY_REGION(oldest.memory, bytes);
+	return oldest.memory;
+}
+
+void *aligned_calloc(size_t bytes)
+{
+	size_t rounded = (bytes + 63) / 64 * 64;
+	void *memory = take_spare(rounded);
+
+	if (memory == NULL)
+		memory = aligned_alloc(64, rounded);
+	return memory != NULL ? memset(memory, 0, rounded) : NULL;
+}
+
+void aligned_free(void *memory)
+{
+	size_t bytes = malloc_usable_size(memory);
+
+	if (bytes < SPARE_BYTES_MIN || spare_count == SPARES_MAX) {
+		free(memory);
+		return;
+	}
+	spares[spare_count++] = (struct spare){memory, bytes};
+	ASAN_POISON_MEMORY_REGION(memory, bytes);
+}
 
 /* -- loop.h -- */
 
@@ -206,6 +271,99 @@ static inline bool fake_timer(void)
 	return false;
 }
 
+/* -- Logical units that come and go, as target/ctl has it -- */
+
+static inline void fake_on_settled(struct scsi_lu_end *end UNUSED)
+{
+	fake.second = SECOND_SETTLED;
+}
+
+static inline void fake_on_forgotten(struct scsi_lu_end *end UNUSED)
+{
+	fake.second = SECOND_GONE;
+}
+
+static inline void fake_on_removed(struct scsi_lun_change *change UNUSED)
+{
+	int res;
+
+	loop_role_assume();
+	fake.second_end = (struct scsi_lu_end){
+		.lu = fake.second_lu, .control = &fake.loop, .done = fake_on_settled};
+	res = scsi_lu_settle(&fake.second_end);
+	assert(res == 0);
+}
+
+static inline void fake_on_added(struct scsi_lun_change *change UNUSED)
+{
+	fake.second = SECOND_THERE;
+}
+
+static inline void fake_on_told(struct scsi_lu_news *news UNUSED)
+{
+	fake.telling = false;
+}
+
+static LOOP_ONLY inline void fake_start_change(bool adds)
+{
+	int res;
+
+	fake.change = (struct scsi_lun_change){
+		.target = fake.target.scsi,
+		.control = &fake.loop,
+		.added = &fake.second_lu,
+		.added_count = adds,
+		.removed = &fake.second_lu,
+		.removed_count = !adds,
+		.done = adds ? fake_on_added : fake_on_removed,
+	};
+	res = scsi_lun_change_start(&fake.change);
+	assert(res == 0);
+	fake.second = SECOND_MOVING;
+}
+
+static inline void fake_change_luns(void)
+{
+	int res = 0;
+
+	loop_role_assume();
+	if (fake.second == SECOND_GONE)
+		res = scsi_lu_create(fake.target.scsi, 1,
+				     &(struct scsi_lu_spec){.lun = &fake.luns[1]}, &fake.second_lu);
+	assert(res == 0);
+	if (fake.second == SECOND_THERE)
+		fake.second_lu = scsi_target_find_lu(fake.target.scsi, 1);
+	if (fake.second == SECOND_GONE || fake.second == SECOND_THERE)
+		fake_start_change(fake.second == SECOND_GONE);
+}
+
+/* No I/O of it is under way any more. */
+static LOOP_ONLY inline bool fake_forget(void)
+{
+	if (fake.second != SECOND_SETTLED || !list_is_empty(&fake.luns[1].queue) ||
+	    !list_is_empty(&fake.luns[1].exclusives))
+		return false;
+	fake.second_end.done = fake_on_forgotten;
+	fake.second = SECOND_MOVING;
+	scsi_lu_forget(&fake.second_end);
+	return true;
+}
+
+static inline void fake_tell_capacity(void)
+{
+	int res;
+
+	loop_role_assume();
+	if (fake.telling)
+		return;
+	fake.telling = true;
+	fake.news = (struct scsi_lu_news){.lu = scsi_target_find_lu(fake.target.scsi, 0),
+					  .control = &fake.loop,
+					  .done = fake_on_told};
+	res = scsi_lu_tell_capacity(&fake.news);
+	assert(res == 0);
+}
+
 #define FAKE_EVENTS 8u
 
 /* Let something happen: which of FAKE_EVENTS kinds, and with how many bytes. False: it cannot. */
@@ -217,7 +375,7 @@ static inline bool fake_event(unsigned kind, size_t bytes)
 	if (kind == 0)
 		return fake_message(&fake.loop);
 	if (kind == 1)
-		return fake_call(&fake.loop) || fake_timer();
+		return fake_call(&fake.loop) || fake_timer() || fake_forget();
 	if (kind < 4)
 		return !fake.stuck[kind & 1] && fake_step(&fake.luns[kind & 1]);
 	if (wire->session == NULL)
@@ -258,15 +416,17 @@ static inline void fake_begin_server(void)
 		.nop_timeout_ms = 3000,
 		.data_out_timeout_ms = 8000,
 	};
-	fake.targets[0] = &fake.target;
-	fake.view =
-		(struct iscsi_view){.generation = 1, .targets = fake.targets, .target_count = 1};
+	for (unsigned i = 0; i < FAKE_TARGETS; i++)
+		fake.targets[i] = i == 0 ? &fake.target : &fake.others;
+	fake.view = (struct iscsi_view){
+		.generation = 1, .targets = fake.targets, .target_count = FAKE_TARGETS};
 	iscsi_view_set(&fake.server, &fake.view);
 	fake.portal.tag = 1;
 	fake.portal.address.ss_family = AF_INET;
 	fake.server.portals = &fake.portal;
 	fake.server.portal_count = 1;
 	fake.target.name = "iqn.2026-11.io.ringsan:fuzz";
+	fake.others.name = "iqn.2026-11.io.ringsan:another.one.with.a.long.name.of.its.own";
 	res = iscsi_loop_create(&fake.loop, &fake.server);
 	assert(res == 0);
 }
@@ -289,6 +449,7 @@ static inline void fake_begin_target(void)
 					 &(struct scsi_lu_spec){.lun = &fake.luns[i]});
 	}
 	assert(res == 0);
+	fake.second = SECOND_THERE;
 }
 
 static inline void fake_on_ended(struct session *session, void *arg)
@@ -320,11 +481,10 @@ static inline void fake_negotiate(struct negotiation *negotiation, char *keys)
 	negotiate_answer(negotiation, KEY_IN_OPERATIONAL, &text, &answer);
 }
 
-/* Log in; what was agreed to is in `params`. */
-static inline void fake_connect(unsigned index, char *keys, uint32_t exp_cmd_sn,
-				struct iscsi_params *params)
+/* Log in, for discovery or not, with what was agreed to. */
+static inline void fake_connect(unsigned index, bool discovery, uint32_t exp_cmd_sn,
+				const struct negotiation *negotiation)
 {
-	struct negotiation negotiation;
 	struct wire *wire = &fake.wires[index];
 	struct scsi_nexus_spec nexus = {
 		.target = fake.target.scsi,
@@ -337,10 +497,11 @@ static inline void fake_connect(unsigned index, char *keys, uint32_t exp_cmd_sn,
 		.loop = &fake.loop,
 		.fd = WIRE_FD + (int)index,
 		.initiator_name = index == 0 ? "iqn.x:a" : "iqn.x:b",
-		.target = fake.target.scsi,
-		.target_name = fake.target.name,
+		.discovery = discovery,
+		.target = discovery ? NULL : fake.target.scsi,
+		.target_name = discovery ? NULL : fake.target.name,
 		.tsih = (uint16_t)(index + 1),
-		.negotiation = &negotiation,
+		.negotiation = negotiation,
 		.exp_cmd_sn = exp_cmd_sn,
 		.stat_sn = 1,
 		.on_ended = fake_on_ended,
@@ -349,12 +510,10 @@ static inline void fake_connect(unsigned index, char *keys, uint32_t exp_cmd_sn,
 	int res;
 
 	spec.local.ss_family = AF_INET;
-	fake_negotiate(&negotiation, keys);
-	negotiate_params(&negotiation, params);
-	spec.params = *params;
+	negotiate_params(negotiation, &spec.params);
 	wire->in_from = wire->in_to = 0;
 	wire->ended = wire->deaf = false;
-	res = scsi_nexus_create(&nexus, &spec.nexus);
+	res = discovery ? 0 : scsi_nexus_create(&nexus, &spec.nexus);
 	if (res == 0)
 		res = session_create(&spec, &wire->session);
 	assert(res == 0);
@@ -372,6 +531,7 @@ static inline void fake_check_empty(void)
 	assert(home->floor_unused == 0 && home->slots_unused == 0);
 	assert(list_is_empty(&home->sessions) && list_is_empty(&home->starved));
 	assert(list_is_empty(&home->blocked) && list_is_empty(&home->aborted));
+	assert((fake.second == SECOND_THERE || fake.second == SECOND_GONE) && !fake.telling);
 }
 
 #endif

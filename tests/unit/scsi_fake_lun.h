@@ -18,6 +18,10 @@
 #ifndef FAKE_BUFFERS
 #define FAKE_BUFFERS 4u
 #endif
+/* Of a buffer that is given or comes back; a fuzzer cannot afford all. */
+#ifndef FAKE_POISON_BYTES
+#define FAKE_POISON_BYTES LOOP_BUFFER_BYTES
+#endif
 
 /* What memory holds that nobody may read. */
 static uint8_t fake_poison = 0xEE;
@@ -73,7 +77,7 @@ void *loop_buffer_acquire(struct loop *loop)
 			uint8_t *buffer = loop->buffers + (size_t)i * LOOP_BUFFER_BYTES;
 
 			loop->taken[i] = true;
-			return memset(buffer, fake_poison, LOOP_BUFFER_BYTES);
+			return memset(buffer, fake_poison, FAKE_POISON_BYTES);
 		}
 	return NULL;
 }
@@ -83,7 +87,7 @@ void loop_buffer_release(struct loop *loop, void *buffer)
 	size_t i = (size_t)((uint8_t *)buffer - loop->buffers) / LOOP_BUFFER_BYTES;
 
 	assert(i < FAKE_BUFFERS && loop->taken[i]);
-	memset(buffer, fake_poison, LOOP_BUFFER_BYTES);
+	memset(buffer, fake_poison, FAKE_POISON_BYTES);
 	loop->taken[i] = false;
 }
 
