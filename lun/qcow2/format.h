@@ -4,7 +4,8 @@
  * memory, any thread. Numbers of the format are checked here and nowhere else; what comes out may
  * be used without further checks, but for what only the rest of the file can tell (check.h).
  *
- * Clauses are those of qemu's docs/interop/qcow2 ("qcow2"). Read next: format.c, then check.h.
+ * Clauses are those of qemu's docs/interop/qcow2 ("qcow2"). Read next: format.c (header), entry.c
+ * (geometry and entries), then check.h.
  */
 #ifndef LUN_QCOW2_FORMAT_H
 #define LUN_QCOW2_FORMAT_H
@@ -23,9 +24,13 @@
 #define QCOW2_L1_BYTES_MAX (UINT32_C(32) << 20)
 #define QCOW2_REFCOUNT_TABLE_BYTES_MAX (UINT32_C(8) << 20)
 #define QCOW2_BACKING_NAME_MAX 1023u
-/* What qcow2_header_parse wants to see at least, if the file has as much: header, extensions and
- * the backing file's name lie in the first cluster. */
+#define QCOW2_SNAPSHOTS_MAX 65536u
+#define QCOW2_BITMAPS_MAX 65535u
+/* What qcow2_header_parse wants to see, if the file has as much: header, extensions and the backing
+ * file's name lie in the first cluster. */
 #define QCOW2_HEADER_READ_BYTES(cluster_bits) ((size_t)1 << (cluster_bits))
+/* The start of a file that tells how large its clusters are. */
+#define QCOW2_PEEK_BYTES 24u
 
 /* Bits of the three sets of features. */
 enum {
@@ -63,8 +68,15 @@ struct qcow2_header {
 	uint32_t extensions_end; /* Offset behind the end of the header extensions. */
 	char backing_name[QCOW2_BACKING_NAME_MAX + 1]; /* "": none. As it stands in the file. */
 	char backing_format[16];                       /* "": not told. */
+	/* Stored bitmaps, where the autoclear feature says that they are consistent; else zeroes.
+	 */
+	uint32_t bitmap_count;
+	uint64_t bitmap_directory_offset, bitmap_directory_bytes;
 };
 
+/* The cluster_bits of a file that begins with QCOW2_PEEK_BYTES `bytes`: how much of it to read for
+ * qcow2_header_parse. -EINVAL: it is no qcow2, or has another size of clusters than there are. */
+int MUST_CHECK qcow2_header_peek(const void *bytes, uint32_t *cluster_bits);
 /*
  * Read a header from the first `length` bytes of a file of file_bytes. Negative errno and one
  * sentence in `why` (saying what is wrong, in the words of the format): -EINVAL for what is no
@@ -85,6 +97,7 @@ struct qcow2_geometry {
 	uint32_t cluster_bytes;
 	uint32_t subcluster_bits; /* cluster_bits where the image has no extended L2. */
 	bool extended;
+	bool zero_flag;          /* A standard L2 entry may say QCOW2_ZERO: version 3. */
 	uint32_t l2_entry_bytes; /* 8, or 16 extended. */
 	uint32_t l2_entries;     /* Of a table, one cluster. */
 	uint32_t l1_shift;       /* Guest offset to index of the L1 table. */
@@ -105,10 +118,12 @@ void qcow2_geometry_of(const struct qcow2_header *header, struct qcow2_geometry 
 #define QCOW2_ZERO UINT64_C(1)               /* L2, standard, version 3: reads as zeroes. */
 #define QCOW2_OFFSET_MASK UINT64_C(0x00fffffffffffe00)
 
-/* Where an L1 or refcount table's entry points to; 0: nowhere. -EINVAL: reserved bits, not aligned.
- */
-int MUST_CHECK qcow2_table_entry(uint64_t entry, const struct qcow2_geometry *geometry,
-				 uint64_t *offset);
+/* Where an L1 table's entry points to, or a refcount table's, which knows no COPIED; 0: nowhere.
+ * -EINVAL: reserved bits, not aligned, COPIED without a table. */
+int MUST_CHECK qcow2_l1_decode(uint64_t entry, const struct qcow2_geometry *geometry,
+			       uint64_t *offset);
+int MUST_CHECK qcow2_refcount_table_decode(uint64_t entry, const struct qcow2_geometry *geometry,
+					   uint64_t *offset);
 
 enum qcow2_state {
 	QCOW2_UNALLOCATED, /* The backing file shows, or zeroes. */
@@ -136,7 +151,8 @@ int MUST_CHECK qcow2_l2_decode(uint64_t raw, uint64_t bitmap, const struct qcow2
 /* Not for compressed ones, which we never write. A standard entry is all of one state. */
 void qcow2_l2_encode(const struct qcow2_l2_entry *entry, const struct qcow2_geometry *geometry,
 		     uint64_t *raw, uint64_t *bitmap);
-/* The state from `subcluster` on, and in *count for how many it is the same. */
+/* The state from `subcluster` on, and in *count for how many it is the same; up to all 32 also
+ * where the image has no subclusters. */
 enum qcow2_state qcow2_l2_state(const struct qcow2_l2_entry *entry, unsigned subcluster,
 				unsigned *count);
 
