@@ -171,7 +171,6 @@ static int make_scsi(const struct generation *generation, const struct conf_targ
 static int make_target(struct generation *generation, const struct conf_target *from,
 		       struct iscsi_target *to, struct conf_errors *errors)
 {
-	to->name = from->name;
 	to->alias = from->alias;
 	to->permits = permits;
 	to->rules = from;
@@ -197,6 +196,7 @@ static int make_targets(struct generation *generation, const struct generation *
 		const struct iscsi_target *old =
 			before ? generation_target(before, from->name) : NULL;
 
+		to->name = from->name;
 		view->targets[view->target_count++] = to;
 		if (old)
 			to->scsi = old->scsi;
