@@ -164,6 +164,22 @@ def luns_come_grow_and_go():
     other.logout()
 
 
+def many_go_at_once():
+    session = host()
+    many = [lun(number) for number in range(10, 60)]
+    result, said = reload(target(lun(0, 24), *many))
+    check("fifty LUNs are added", kinds(result) == ["lun-added"] * 50, said)
+    equal("their hosts hear of one change", LUNS_CHANGED, attention(session))
+    equal("of one", "", attention(session))
+    equal("all are there", 51, len(listed(session)))
+    result, said = reload(target(lun(0, 24)))
+    check("fifty LUNs are removed", kinds(result) == ["lun-removed"] * 50, said)
+    equal("that is one change, too", LUNS_CHANGED, attention(session))
+    equal("one", "", attention(session))
+    equal("none is left", [0], listed(session))
+    session.logout()
+
+
 def removed_beside_a_stuck_disk():
     session = host()
     reload(target(lun(0, 24), STUCK))
@@ -290,6 +306,7 @@ def beside_load():
 
 
 luns_come_grow_and_go()
+many_go_at_once()
 removed_beside_a_stuck_disk()
 targets_come_and_go()
 access_changes()

@@ -127,6 +127,8 @@ LOOP_ONLY static void refuse(struct reload_job *job, const char *remedy)
 LOOP_ONLY static void give_up(struct reload_job *job)
 {
 	refuse(job, "Mend it and reload again; nothing has changed. The log has all errors.");
+	for (size_t i = 0; i < job->addition_count; i++)
+		scsi_lun_change_cancel(&job->additions[i].change);
 	reload_unprepare(job);
 	if (job->next != NULL)
 		generation_abandon(job->next, job->runtime->now);
@@ -320,29 +322,57 @@ static size_t count_same(const struct reload_job *job, size_t from)
 	return end - from;
 }
 
-static int list_additions(struct reload_job *job)
+/* A number may be taken for want of memory only; places may be by what goes now. */
+static void complain_of_room(struct reload_job *job, const struct added_lun *first)
 {
+	conf_errors_add(job->errors, (struct conf_place){job->conf->file, first->conf->line},
+			"lun: there is no room yet beside LUNs of %s that are removed; take those "
+			"out first and reload, then add this one and reload",
+			scsi_target_name(first->target));
+}
+
+/* `count` LUNs of one target. */
+LOOP_ONLY static int prepare_addition(struct reload_job *job, const struct added_lun *first,
+				      size_t count)
+{
+	struct lun_addition *addition = &job->additions[job->addition_count];
+	int res;
+
+	addition->lus = calloc(count, sizeof(struct scsi_lu *));
+	if (addition->lus == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		addition->lus[i] = first[i].lu;
+	addition->job = job;
+	addition->change = (struct scsi_lun_change){.target = first->target,
+						    .control = control_of(job),
+						    .added = addition->lus,
+						    .added_count = (unsigned)count,
+						    .done = on_added};
+	res = scsi_lun_change_prepare(&addition->change);
+	if (res == 0) {
+		job->addition_count++;
+		return 0;
+	}
+	free(addition->lus);
+	if (res != -ENOMEM)
+		complain_of_room(job, first);
+	return res;
+}
+
+LOOP_ONLY static int prepare_additions(struct reload_job *job)
+{
+	int res = 0;
+	size_t count;
+
 	job->additions = calloc(job->added_count + 1, sizeof(*job->additions));
 	if (job->additions == NULL)
 		return -ENOMEM;
-	for (size_t i = 0; i < job->added_count;) {
-		struct lun_addition *addition = &job->additions[job->addition_count++];
-		size_t count = count_same(job, i);
-
-		addition->lus = calloc(count, sizeof(struct scsi_lu *));
-		if (addition->lus == NULL)
-			return -ENOMEM;
-		for (size_t j = 0; j < count; j++)
-			addition->lus[j] = job->added[i + j].lu;
-		addition->job = job;
-		addition->change = (struct scsi_lun_change){.target = job->added[i].target,
-							    .control = control_of(job),
-							    .added = addition->lus,
-							    .added_count = (unsigned)count,
-							    .done = on_added};
-		i += count;
+	for (size_t i = 0; res == 0 && i < job->added_count; i += count) {
+		count = count_same(job, i);
+		res = prepare_addition(job, &job->added[i], count);
 	}
-	return 0;
+	return res;
 }
 
 LOOP_ONLY static void add_luns(struct reload_job *job)
@@ -354,11 +384,7 @@ LOOP_ONLY static void add_luns(struct reload_job *job)
 	}
 	for (size_t i = 0; i < job->addition_count; i++) {
 		job->pending++;
-		if (scsi_lun_change_start(&job->additions[i].change) == 0)
-			continue;
-		log_error("ctl", "%s: no room for its new LUNs; reload again, or restart",
-			  scsi_target_name(job->additions[i].change.target));
-		job->pending--;
+		scsi_lun_change_start(&job->additions[i].change);
 	}
 	on_one_added(job);
 }
@@ -394,7 +420,7 @@ static void on_prepared(struct loop_op *op, int res UNUSED)
 	if (job->res == 0 && !is_stopped(job))
 		job->res = stop_make_room(job->reload->stop, job->next->lun_count);
 	if (job->res == 0)
-		job->res = list_additions(job);
+		job->res = prepare_additions(job);
 	if (job->res == 0)
 		job->res = record_removed(job);
 	if (job->res != 0)

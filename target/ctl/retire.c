@@ -25,7 +25,7 @@
 
 enum lun_stage {
 	LUN_RECORDED, /* Nothing has happened yet. */
-	LUN_WAITING,  /* For its target's sessions. */
+	LUN_WAITING,  /* For its target's sessions, or for memory. */
 	LUN_CHANGING, /* Being unpublished. */
 	LUN_LEAVING,  /* Looks at its space. */
 	LUN_SETTLING, /* Switches. */
@@ -37,7 +37,7 @@ enum lun_stage {
 };
 
 struct retired_lun {
-	struct list_node link;
+	struct list_node link; /* Those of a target that are removed together stand together. */
 	struct retire *retire;
 	struct retired_target *owner; /* NULL: its target stays. */
 	struct lun *lun;
@@ -48,10 +48,17 @@ struct retired_lun {
 	uint64_t since_ns;
 	enum lun_stage stage;
 	bool told;
-	struct scsi_lun_change change;
 	struct scsi_lu_end lu_end;
 	struct lun_end end;
 	struct loop_op close_op;
+};
+
+/* LUNs of a target that are unpublished by one change: many of them cost one more table. */
+struct batch {
+	struct scsi_lun_change change;
+	struct retired_lun *first;
+	unsigned count;
+	struct scsi_lu *lus[];
 };
 
 struct retired_target {
@@ -59,8 +66,9 @@ struct retired_target {
 	struct retire *retire;
 	struct scsi_target *scsi;
 	uint64_t generation;
-	bool begun;
-	bool closing; /* Its sessions have been told. */
+	size_t lun_count; /* That have not gone yet. */
+	bool begun;       /* Its sessions have been told. */
+	bool deserted;    /* And none of them is left. */
 	bool settling;
 	bool settled;
 	struct scsi_target_end end;
@@ -205,39 +213,95 @@ static void on_left(void *arg)
 		end_lun(item);
 }
 
+/* -- Batches -- */
+
+static struct retired_lun *next_of(const struct retired_lun *item)
+{
+	struct list_node *node = item->link.next;
+
+	return node == &item->retire->luns ? NULL : CONTAINER_OF(node, struct retired_lun, link);
+}
+
 static void on_changed(struct scsi_lun_change *change)
 {
-	struct retired_lun *item = CONTAINER_OF(change, struct retired_lun, change);
+	struct batch *batch = CONTAINER_OF(change, struct batch, change);
+	struct retired_lun *item = batch->first;
 
 	loop_role_assume();
-	item->stage = LUN_LEAVING;
-	space_leave(item->lun, on_left, item);
+	for (unsigned i = 0; i < batch->count; i++) {
+		struct retired_lun *next = next_of(item);
+
+		item->stage = LUN_LEAVING;
+		space_leave(item->lun, on_left, item);
+		item = next;
+	}
+	free(batch);
 }
 
-/* Each by itself: who has many of them hears of one change, because 3Fh/0Eh is pending once. */
-LOOP_ONLY static void begin_lun(struct retired_lun *item)
+static bool may_begin(const struct retired_lun *item)
 {
-	item->stage = LUN_CHANGING;
-	item->since_ns = loop_now_ns(control_of(item->retire));
-	item->change = (struct scsi_lun_change){
-		.target = item->target,
-		.control = control_of(item->retire),
-		.removed = &item->lu,
-		.removed_count = 1,
+	return item->stage == LUN_WAITING && (item->owner == NULL || item->owner->deserted);
+}
+
+static unsigned count_batch(const struct retired_lun *first)
+{
+	const struct retired_lun *item = first;
+	unsigned count = 0;
+
+	while (item != NULL && item->target == first->target && may_begin(item)) {
+		count++;
+		item = next_of(item);
+	}
+	return count;
+}
+
+static struct batch *make_batch(struct retired_lun *first, unsigned count)
+{
+	struct batch *batch = calloc(1, sizeof(*batch) + count * sizeof(struct scsi_lu *));
+	const struct retired_lun *item = first;
+
+	if (batch == NULL)
+		return NULL;
+	for (unsigned i = 0; i < count; i++, item = next_of(item))
+		batch->lus[i] = item->lu;
+	batch->first = first;
+	batch->count = count;
+	batch->change = (struct scsi_lun_change){
+		.target = first->target,
+		.control = control_of(first->retire),
+		.removed = batch->lus,
+		.removed_count = count,
 		.done = on_changed,
 	};
-	/* Tried again by the tick. */
-	if (scsi_lun_change_start(&item->change) != 0)
-		item->stage = LUN_WAITING;
+	return batch;
 }
 
-static bool target_has_luns(const struct retired_target *target)
+/* False: memory is short; the next tick tries again. */
+LOOP_ONLY static bool begin_batch(struct retired_lun *first)
 {
-	LIST_FOREACH (node, &target->retire->luns) {
-		if (CONTAINER_OF(node, struct retired_lun, link)->owner == target)
-			return true;
+	struct batch *batch = make_batch(first, count_batch(first));
+	struct retired_lun *item = first;
+
+	if (batch == NULL || scsi_lun_change_prepare(&batch->change) != 0) {
+		free(batch);
+		return false;
 	}
-	return false;
+	for (unsigned i = 0; i < batch->count; i++, item = next_of(item)) {
+		item->stage = LUN_CHANGING;
+		item->since_ns = loop_now_ns(control_of(item->retire));
+	}
+	scsi_lun_change_start(&batch->change);
+	return true;
+}
+
+LOOP_ONLY static void begin_waiting(struct retire *retire)
+{
+	LIST_FOREACH (node, &retire->luns) {
+		struct retired_lun *item = CONTAINER_OF(node, struct retired_lun, link);
+
+		if (may_begin(item) && !begin_batch(item))
+			return;
+	}
 }
 
 /* -- A target -- */
@@ -280,7 +344,10 @@ LOOP_ONLY static void settle_target(struct retired_target *target)
 
 LOOP_ONLY static void look_at_target(struct retired_target *target)
 {
-	if (!target->begun || find_session(target, NULL) != NULL || target_has_luns(target))
+	/* Nobody finds it any more, so once it is deserted it remains so. */
+	if (target->begun && !target->deserted)
+		target->deserted = find_session(target, NULL) == NULL;
+	if (!target->deserted || target->lun_count > 0)
 		return;
 	if (!target->settling)
 		settle_target(target);
@@ -308,6 +375,8 @@ static void lun_gone(struct retired_lun *item)
 {
 	struct retire *retire = item->retire;
 
+	if (item->owner != NULL)
+		item->owner->lun_count--;
 	list_remove(&item->link);
 	free(item->image);
 	free(item);
@@ -318,10 +387,7 @@ LOOP_ONLY static void look_at_lun(struct retired_lun *item)
 {
 	uint64_t now_ns = loop_now_ns(control_of(item->retire));
 
-	if (item->stage == LUN_WAITING &&
-	    (item->owner == NULL || find_session(item->owner, NULL) == NULL)) {
-		begin_lun(item);
-	} else if (item->stage == LUN_DRAINED) {
+	if (item->stage == LUN_DRAINED) {
 		forget_if_past(item);
 	} else if (item->stage > LUN_CHANGING && !item->told &&
 		   now_ns - item->since_ns > STUCK_NS) {
@@ -342,6 +408,7 @@ static void on_tick(struct loop_timer *timer)
 		look_at_lun(CONTAINER_OF(node, struct retired_lun, link));
 	LIST_FOREACH (node, &retire->targets)
 		look_at_target(CONTAINER_OF(node, struct retired_target, link));
+	begin_waiting(retire);
 	if (retire_count(retire) > 0)
 		loop_timer_start(control_of(retire), &retire->tick, TICK_MS, on_tick);
 	finish_if_empty(retire);
@@ -349,14 +416,19 @@ static void on_tick(struct loop_timer *timer)
 
 /* -- What is removed -- */
 
-static struct retired_lun *add_lun(struct retire *retire, struct scsi_lu *lu,
+static struct retired_lun *add_lun(struct retire *retire, const struct scsi_target *target,
 				   const struct conf_lun *from)
 {
+	struct scsi_lu *lu = scsi_target_find_lu(target, from->number);
 	struct retired_lun *item = calloc(1, sizeof(*item));
 
 	if (item == NULL)
 		return NULL;
 	item->image = from->image != NULL ? strdup(from->image) : NULL;
+	if (from->image != NULL && item->image == NULL) {
+		free(item);
+		return NULL;
+	}
 	item->retire = retire;
 	item->lun = scsi_lu_lun(lu);
 	item->lu = lu;
@@ -368,9 +440,7 @@ static struct retired_lun *add_lun(struct retire *retire, struct scsi_lu *lu,
 
 int retire_add_lun(struct retire *retire, struct scsi_target *target, const struct conf_lun *lun)
 {
-	struct scsi_lu *lu = scsi_target_find_lu(target, lun->number);
-
-	return lu != NULL && add_lun(retire, lu, lun) == NULL ? -ENOMEM : 0;
+	return add_lun(retire, target, lun) == NULL ? -ENOMEM : 0;
 }
 
 int retire_add_target(struct retire *retire, const struct conf_target *from)
@@ -384,12 +454,12 @@ int retire_add_target(struct retire *retire, const struct conf_target *from)
 	target->generation = retire->runtime->now->view.generation;
 	list_append(&retire->targets, &target->link);
 	for (size_t i = 0; i < from->lun_count; i++) {
-		struct scsi_lu *lu = scsi_target_find_lu(target->scsi, from->luns[i].number);
-		struct retired_lun *item = lu != NULL ? add_lun(retire, lu, &from->luns[i]) : NULL;
+		struct retired_lun *item = add_lun(retire, target->scsi, &from->luns[i]);
 
 		if (item == NULL)
 			return -ENOMEM;
 		item->owner = target;
+		target->lun_count++;
 	}
 	return 0;
 }
@@ -429,9 +499,8 @@ void retire_begin(struct retire *retire)
 
 		if (item->stage == LUN_RECORDED)
 			item->stage = LUN_WAITING;
-		if (item->stage == LUN_WAITING && item->owner == NULL)
-			begin_lun(item);
 	}
+	begin_waiting(retire);
 	free_unheld(retire->runtime);
 	loop_timer_start(control_of(retire), &retire->tick, TICK_MS, on_tick);
 }

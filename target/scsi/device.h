@@ -46,6 +46,8 @@ struct scsi_lu {
 	struct scsi_modes modes;
 	unsigned warn_percent;
 	struct scsi_thresholds thresholds;
+	/* The change that removes it; to be compared, not looked into. */
+	_Atomic(const struct scsi_lun_change *) removed_by;
 };
 
 /* Mode parameters as they now are: good for this turn, though not in force for all of it. */

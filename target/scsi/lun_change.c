@@ -10,6 +10,7 @@
  */
 #include "target/scsi/lun_change.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,30 +24,10 @@ struct scsi_target *scsi_lu_target(const struct scsi_lu *lu)
 
 bool scsi_lun_change_removes(const struct scsi_lun_change *change, const struct scsi_lu *lu)
 {
-	for (unsigned i = 0; i < change->removed_count; i++) {
-		if (change->removed[i] == lu)
-			return true;
-	}
-	return false;
+	return atomic_load_explicit(&lu->removed_by, memory_order_relaxed) == change;
 }
 
 /* -- The table -- */
-
-static struct scsi_lu_table *make_table(const struct scsi_lun_change *change,
-					const struct scsi_lu_table *now)
-{
-	size_t room = (size_t)now->count + change->added_count;
-	struct scsi_lu_table *table = malloc(sizeof(*table) + room * sizeof(void *));
-
-	if (table == NULL)
-		return NULL;
-	table->count = 0;
-	for (unsigned i = 0; i < now->count; i++) {
-		if (!scsi_lun_change_removes(change, now->lus[i]))
-			table->lus[table->count++] = now->lus[i];
-	}
-	return table;
-}
 
 static void give_slot_back(struct scsi_lu *lu)
 {
@@ -61,17 +42,43 @@ static void give_slot_back(struct scsi_lu *lu)
 	slots[target->slots_free_count++] = lu->slot;
 }
 
-static int place_added(const struct scsi_lun_change *change)
+/* Beside all that there are, those that are removed, too. */
+static int place(struct scsi_lun_change *change, struct scsi_lu *lu)
 {
-	unsigned placed = 0;
+	const struct scsi_lu_table *now = scsi_target_lus(change->target);
+	struct scsi_lu_table *next = change->next;
+	int res;
+
+	if (scsi_lu_table_find(now, lu->number) != NULL ||
+	    scsi_lu_table_find(next, lu->number) != NULL)
+		return -EEXIST;
+	res = scsi_lu_place(lu, (size_t)now->count + next->count);
+	if (res == 0)
+		scsi_lu_table_insert(next, lu);
+	return res;
+}
+
+void scsi_lun_change_cancel(struct scsi_lun_change *change)
+{
+	for (unsigned i = 0; i < change->next->count; i++)
+		give_slot_back(change->next->lus[i]);
+	free(change->next);
+	change->next = NULL;
+}
+
+int scsi_lun_change_prepare(struct scsi_lun_change *change)
+{
 	int res = 0;
 
-	while (res == 0 && placed < change->added_count) {
-		res = scsi_lu_place(change->added[placed]);
-		placed += res == 0;
-	}
-	while (res != 0 && placed > 0)
-		give_slot_back(change->added[--placed]);
+	change->room = (size_t)scsi_target_lus(change->target)->count + change->added_count;
+	change->next = malloc(sizeof(*change->next) + change->room * sizeof(void *));
+	if (change->next == NULL)
+		return -ENOMEM;
+	change->next->count = 0;
+	for (unsigned i = 0; res == 0 && i < change->added_count; i++)
+		res = place(change, change->added[i]);
+	if (res != 0)
+		scsi_lun_change_cancel(change);
 	return res;
 }
 
@@ -99,23 +106,23 @@ static void on_all_loops(struct loop_round *round)
 	change->done(change);
 }
 
-int scsi_lun_change_start(struct scsi_lun_change *change)
+void scsi_lun_change_start(struct scsi_lun_change *change)
 {
 	const struct scsi_lu_table *now = scsi_target_lus(change->target);
-	struct scsi_lu_table *next = make_table(change, now);
-	int res = next != NULL ? place_added(change) : -ENOMEM;
 
-	if (res != 0) {
-		free(next);
-		return res;
+	/* Others may have removed some since, and nobody has added any. */
+	assert((size_t)now->count + change->added_count <= change->room);
+	for (unsigned i = 0; i < change->removed_count; i++)
+		atomic_store_explicit(&change->removed[i]->removed_by, change,
+				      memory_order_relaxed);
+	for (unsigned i = 0; i < now->count; i++) {
+		if (!scsi_lun_change_removes(change, now->lus[i]))
+			scsi_lu_table_insert(change->next, now->lus[i]);
 	}
-	for (unsigned i = 0; i < change->added_count; i++)
-		scsi_lu_table_insert(next, change->added[i]);
 	change->old = (struct scsi_lu_table *)(uintptr_t)now;
-	atomic_store_explicit(&change->target->lus.current, next, memory_order_release);
+	atomic_store_explicit(&change->target->lus.current, change->next, memory_order_release);
 	loop_round_start(&change->round, change->target->group, change->control, on_each_loop,
 			 on_all_loops);
-	return 0;
 }
 
 /* -- The end of one -- */

@@ -4,7 +4,7 @@
  * has changed (3Fh/0Eh) and ends what it had under way on those that have gone. Nobody finds these
  * any more, but things that began before may still end on them: they are let go in three steps,
  *
- *     scsi_lun_change_start     not found any more
+ *     scsi_lun_change_start     not found any more (when all loops have passed: done)
  *     scsi_lu_settle            no switch (switch.h) of it runs or will begin
  *       (then the LUN is drained: no I/O of it is under way, lun.h)
  *     scsi_lu_forget            no loop knows of it; it has been freed
@@ -30,9 +30,9 @@ int MUST_CHECK scsi_lu_restore(struct scsi_lu *lu);
 void scsi_lu_free(struct scsi_lu *lu);
 struct scsi_target *scsi_lu_target(const struct scsi_lu *lu);
 
-/* Its record is scsi/'s from start to done, and so are the lists. */
+/* Its record is scsi/'s from start to done. */
 struct scsi_lun_change {
-	/* Set before scsi_lun_change_start. */
+	/* Set before scsi_lun_change_prepare. */
 	struct scsi_target *target;
 	struct loop *control; /* Where done runs. */
 	struct scsi_lu *const *added;
@@ -41,13 +41,24 @@ struct scsi_lun_change {
 	unsigned removed_count;
 	void (*done)(struct scsi_lun_change *change);
 	/* Private to lun_change.c. */
+	struct scsi_lu_table *next; /* Prepared: those that are added, and room for the others. */
+	size_t room;
 	struct scsi_lu_table *old;
 	struct loop_round round;
 };
 
-/* Added ones are the target's from here on. -ENOMEM, -EEXIST, -ERANGE, -E2BIG: nothing has changed.
+/*
+ * All that can fail, so that who changes several things can give all of them up: memory, and the
+ * places of those that are added. Between it and the start no other change adds to that target.
+ * -ENOMEM, -ERANGE, -E2BIG; -EEXIST for a number that is taken, be it by one that is removed with
+ * this change. Nothing has changed then, and nothing is prepared.
  */
-LOOP_ONLY int MUST_CHECK scsi_lun_change_start(struct scsi_lun_change *change);
+LOOP_ONLY int MUST_CHECK scsi_lun_change_prepare(struct scsi_lun_change *change);
+/* Added ones are their owner's as before. */
+LOOP_ONLY void scsi_lun_change_cancel(struct scsi_lun_change *change);
+/* Of one that is prepared. Added ones are the target's from here on; the lists are not needed any
+ * more. */
+LOOP_ONLY void scsi_lun_change_start(struct scsi_lun_change *change);
 bool scsi_lun_change_removes(const struct scsi_lun_change *change, const struct scsi_lu *lu);
 
 /* Steps of one that was removed; one at a time. */
@@ -93,8 +104,10 @@ void scsi_nexus_on_change(struct scsi_nexus *nexus, scsi_nexus_change_fn *on_cha
 
 /* -- Private to scsi/ -- */
 
-/* Give a logical unit its slot. As scsi_lun_change_start. */
-int MUST_CHECK scsi_lu_place(struct scsi_lu *lu);
+/* Whether there is a place for one more beside `lu_count` others, and its slot. */
+int MUST_CHECK scsi_lu_place(struct scsi_lu *lu, size_t lu_count);
+/* NULL: it has none of that number. */
+struct scsi_lu *scsi_lu_table_find(const struct scsi_lu_table *table, uint16_t number);
 /* There is room for one more. */
 void scsi_lu_table_insert(struct scsi_lu_table *table, struct scsi_lu *lu);
 

@@ -176,18 +176,23 @@ int scsi_lu_create(struct scsi_target *target, uint16_t number, const struct scs
 	return 0;
 }
 
-int scsi_lu_place(struct scsi_lu *lu)
+struct scsi_lu *scsi_lu_table_find(const struct scsi_lu_table *table, uint16_t number)
+{
+	unsigned at = lu_position(table, number);
+
+	return at < table->count && table->lus[at]->number == number ? table->lus[at] : NULL;
+}
+
+int scsi_lu_place(struct scsi_lu *lu, size_t lu_count)
 {
 	const struct scsi_target *target = lu->target;
 
 	if (lu->number > SCSI_LUN_NUMBER_MAX)
 		return -ERANGE;
 	/* Slots are as many as logical units, and those that have not gone yet. */
-	if (scsi_target_lus(target)->count >= SCSI_TARGET_LUS_MAX ||
+	if (lu_count >= SCSI_TARGET_LUS_MAX ||
 	    (target->slots_free_count == 0 && target->slot_end >= UINT16_MAX))
 		return -E2BIG;
-	if (scsi_target_find_lu(target, lu->number) != NULL)
-		return -EEXIST;
 	lu->slot = take_slot(lu->target);
 	return 0;
 }
@@ -208,7 +213,7 @@ int scsi_target_add_lu(struct scsi_target *target, uint16_t number, const struct
 		return -ENOMEM;
 	}
 	atomic_store_explicit(&target->lus.current, table, memory_order_release);
-	res = scsi_lu_place(lu);
+	res = scsi_lu_table_find(table, number) != NULL ? -EEXIST : scsi_lu_place(lu, table->count);
 	if (res == 0)
 		scsi_lu_table_insert(table, lu);
 	else
@@ -251,12 +256,7 @@ const char *scsi_target_name(const struct scsi_target *target)
 
 struct scsi_lu *scsi_target_find_lu(const struct scsi_target *target, uint16_t number)
 {
-	const struct scsi_lu_table *table = scsi_target_lus(target);
-	unsigned at = lu_position(table, number);
-
-	if (at == table->count || table->lus[at]->number != number)
-		return NULL;
-	return table->lus[at];
+	return scsi_lu_table_find(scsi_target_lus(target), number);
 }
 
 struct lun *scsi_lu_lun(const struct scsi_lu *lu)

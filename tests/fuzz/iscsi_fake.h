@@ -317,8 +317,9 @@ static LOOP_ONLY inline void fake_start_change(bool adds)
 		.removed_count = !adds,
 		.done = adds ? fake_on_added : fake_on_removed,
 	};
-	res = scsi_lun_change_start(&fake.change);
+	res = scsi_lun_change_prepare(&fake.change);
 	assert(res == 0);
+	scsi_lun_change_start(&fake.change);
 	fake.second = SECOND_MOVING;
 }
 
