@@ -21,6 +21,7 @@ SOCKET = f"{FOLDER}/a/ringsand.sock"
 MIB = 1 << 20
 LUNS_CHANGED, CAPACITY_CHANGED, POWER_ON = "06/3f/0e", "06/2a/09", "06/29/00"
 NO_LUN = "05/25/00"
+CONFLICT = 0x18
 
 
 def lun(number, size=16, kind="raw", more=""):
@@ -161,6 +162,32 @@ def luns_come_grow_and_go():
     one.clear_unit_attention(1)
     equal("it comes back with its data", b"n" * 4096, bytes(one.read(1, 0, 8).data))
     one.logout()
+    other.logout()
+
+
+def reservations_come_back():
+    """Who was fenced off a disk stays so when it comes back, be the session as old as it was."""
+    holder, other = host("one", 1), host("two", 2)
+    reload(target(lun(0, 24), lun(1, 20)))
+    for session in (holder, other):
+        session.clear_unit_attention(0)
+        session.clear_unit_attention(1)
+    for action, parameters in ((0, struct.pack(">QQ8x", 0, 7)), (1, struct.pack(">QQ8x", 7, 0))):
+        equal("reserved for one", 0,
+              holder.command(1, struct.pack(">BBB5xBx", 0x5F, action, 3, 24), 0, parameters).status)
+    equal("others are kept out", CONFLICT, other.write(1, 0, b"o" * 512).status)
+    reload(target(lun(0, 24)))
+    equal("it has gone", NO_LUN, attention(other, 1))
+    reload(target(lun(0, 24), lun(1, 20)))
+    equal("it is back", POWER_ON, attention(other, 1))
+    equal("and others are still kept out", CONFLICT, other.write(1, 0, b"o" * 512).status)
+    holder.clear_unit_attention(1)
+    equal("who holds it is not", 0, holder.write(1, 0, b"h" * 512).status)
+    equal("until it is given back", 0,
+          holder.command(1, struct.pack(">BBB5xBx", 0x5F, 3, 0, 24), 0,
+                         struct.pack(">QQ8x", 7, 0)).status)
+    reload(target(lun(0, 24)))
+    holder.logout()
     other.logout()
 
 
@@ -306,6 +333,7 @@ def beside_load():
 
 
 luns_come_grow_and_go()
+reservations_come_back()
 many_go_at_once()
 removed_beside_a_stuck_disk()
 targets_come_and_go()

@@ -92,9 +92,8 @@ struct scsi_target {
 	/* Relative target port identifiers, which are target port groups, too. */
 	uint16_t ports[SCSI_TARGET_PORTS_MAX];
 	struct scsi_alua alua;
-	_Atomic(struct scsi_switches *)
-		switches;     /* Of all the target; NULL before the first one. */
-	atomic_bool reserves; /* Some logical unit has reservations; never false again. */
+	_Atomic(struct scsi_switches *) switches; /* Of all the target; NULL before the first one.
+						   */
 	struct list_node nexuses[LOOPS_MAX]; /* Those attached, by loop; each list is its loop's. */
 };
 
@@ -128,7 +127,7 @@ struct scsi_nexus {
 	bool reserves; /* RESERVE(6) or (10) has been granted to it. */
 	/*
 	 * By slot, what depends on the logical unit: pending unit attentions, one bit each of enum
-	 * scsi_ua, and in the two highest bits enum scsi_guard: what a reservation keeps it from.
+	 * scsi_ua, and in the three highest bits enum scsi_guard: what a reservation keeps it from.
 	 * Two bytes, which is what lets 1,000 sessions see 8,000 logical units each, and one load
 	 * for both questions on the way of a command.
 	 */
@@ -139,10 +138,10 @@ struct scsi_nexus {
 /* Of a nexus through no port that the target knows: always active/optimized. */
 #define SCSI_NO_GROUP UINT8_MAX
 
-#define SCSI_GUARD_SHIFT 14u
+#define SCSI_GUARD_SHIFT 13u
 #define SCSI_UA_MASK ((1u << SCSI_GUARD_SHIFT) - 1u)
 
-/* What reservations keep the nexus from doing on that logical unit. */
+/* What reservations keep the nexus from doing on that logical unit, as far as it knows. */
 static inline enum scsi_guard scsi_nexus_guard(const struct scsi_nexus *nexus,
 					       const struct scsi_lu *lu)
 {

@@ -13,10 +13,13 @@
 #include "target/scsi/port_groups.h"
 #include "target/scsi/reservation.h"
 
-static_assert(SCSI_UA_COUNT <= SCSI_GUARD_SHIFT && SCSI_GUARD_COUNT <= 1 << (16 - SCSI_GUARD_SHIFT),
+static_assert(SCSI_UA_COUNT <= SCSI_GUARD_SHIFT &&
+		      SCSI_GUARD_UNKNOWN < 1 << (16 - SCSI_GUARD_SHIFT),
 	      "what a nexus knows of a logical unit is two bytes");
 
 #define UA_BIT(ua) ((uint16_t)(1u << (ua)))
+/* A slot of which the nexus has heard nothing yet. */
+#define FRESH ((uint16_t)(UA_BIT(SCSI_UA_POWER_ON) | SCSI_GUARD_UNKNOWN << SCSI_GUARD_SHIFT))
 
 static const enum scsi_sense ua_sense[SCSI_UA_COUNT] = {
 	[SCSI_UA_POWER_ON] = SENSE_POWER_ON,
@@ -55,7 +58,7 @@ int scsi_nexus_create(const struct scsi_nexus_spec *spec, struct scsi_nexus **ou
 		       spec->target->name, spec->portal_group_tag);
 	list_init(&nexus->link);
 	for (unsigned i = 0; i < slots; i++)
-		nexus->pending[i] = UA_BIT(SCSI_UA_POWER_ON);
+		nexus->pending[i] = FRESH;
 	*out = nexus;
 	return 0;
 }
@@ -75,7 +78,6 @@ void scsi_nexus_attach(struct scsi_nexus *nexus, const struct loop *loop)
 {
 	list_append(&nexus->target->nexuses[loop_index(loop)], &nexus->link);
 	scsi_alua_attach(nexus);
-	scsi_reservations_attach(nexus);
 }
 
 void scsi_nexus_detach(struct scsi_nexus *nexus)
@@ -114,7 +116,7 @@ struct scsi_lu *scsi_nexus_find_lu(const struct scsi_nexus *nexus, uint16_t numb
 void scsi_nexus_clear_slot(struct scsi_nexus *nexus, uint16_t slot)
 {
 	if (slot < nexus->slot_count)
-		nexus->pending[slot] = UA_BIT(SCSI_UA_POWER_ON);
+		nexus->pending[slot] = FRESH;
 }
 
 void scsi_nexus_raise(struct scsi_nexus *nexus, const struct scsi_lu *lu, enum scsi_ua ua)

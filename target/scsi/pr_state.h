@@ -55,7 +55,8 @@ enum scsi_guard {
 	SCSI_GUARD_WRITE_EXCLUSIVE,  /* Others write. */
 	SCSI_GUARD_EXCLUSIVE_ACCESS, /* Others read and write. */
 	SCSI_GUARD_RESERVED,         /* RESERVE(6) or (10) of another nexus. */
-	SCSI_GUARD_COUNT
+	SCSI_GUARD_COUNT,
+	SCSI_GUARD_UNKNOWN = SCSI_GUARD_COUNT /* The next command of the nexus finds out. */
 };
 
 /* An I_T nexus by its names, which outlive sessions. */

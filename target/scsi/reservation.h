@@ -15,20 +15,18 @@
 
 struct scsi_reservations;
 
-/* The answer where the nexus's guard is not SCSI_GUARD_NONE. */
-bool scsi_reservation_denies(const struct scsi_cmd *cmd, enum scsi_guard guard);
+/* The answer where the nexus's guard is not SCSI_GUARD_NONE. It may have to be found out. */
+LOOP_ONLY bool scsi_reservation_denies(const struct scsi_cmd *cmd, enum scsi_guard guard);
 
 /* Whether a reservation keeps this command, of a row and a logical unit, from being done now. The
  * command's loop; the command is not aborted. */
-static inline bool scsi_reservation_conflicts(const struct scsi_cmd *cmd)
+LOOP_ONLY static inline bool scsi_reservation_conflicts(const struct scsi_cmd *cmd)
 {
 	enum scsi_guard guard = scsi_nexus_guard(cmd->nexus, cmd->lu);
 
 	return guard != SCSI_GUARD_NONE && scsi_reservation_denies(cmd, guard);
 }
 
-/* The nexus has just been attached: find out what reservations keep it from. */
-LOOP_ONLY void scsi_reservations_attach(struct scsi_nexus *nexus);
 /* NULL is allowed. No switch may be under way. */
 void scsi_reservations_free(struct scsi_reservations *reservations);
 

@@ -37,7 +37,6 @@ struct scsi_reservations *scsi_reservations_of(struct scsi_lu *lu)
 	made = make(lu);
 	if (made == NULL)
 		return NULL;
-	atomic_store_explicit(&lu->target->reserves, true, memory_order_release);
 	if (atomic_compare_exchange_strong_explicit(&lu->reservations, &there, made,
 						    memory_order_acq_rel, memory_order_acquire))
 		return made;
@@ -74,10 +73,30 @@ int scsi_reservations_make_room(struct scsi_reservations *reservations, uint32_t
 
 /* -- May a command pass -- */
 
+/*
+ * The session is new, or the logical unit is, which may have brought its reservations with it. A
+ * switch under way changes nothing of this: what it has published is found here, and what it will
+ * publish goes round.
+ */
+LOOP_ONLY static enum scsi_guard find_out(struct scsi_nexus *nexus, const struct scsi_lu *lu)
+{
+	const struct scsi_reservations *reservations = reservations_find(lu);
+
+	if (reservations != NULL)
+		scsi_reservations_set_guard(nexus, lu, reservations);
+	else
+		scsi_nexus_set_guard(nexus, lu, SCSI_GUARD_NONE);
+	return scsi_nexus_guard(nexus, lu);
+}
+
 bool scsi_reservation_denies(const struct scsi_cmd *cmd, enum scsi_guard guard)
 {
 	const struct scsi_op *op = cmd->op;
 
+	if (guard == SCSI_GUARD_UNKNOWN)
+		guard = find_out(cmd->nexus, cmd->lu);
+	if (guard == SCSI_GUARD_NONE)
+		return false;
 	if ((op->passes >> guard & 1) != 0 &&
 	    (op->passes_mask == 0 || (cmd->cdb[4] & op->passes_mask) == op->passes_value))
 		return false;
@@ -96,20 +115,6 @@ void scsi_reservations_set_guard(struct scsi_nexus *nexus, const struct scsi_lu 
 	if (holder != 0 && holder != nexus->id)
 		guard = SCSI_GUARD_RESERVED;
 	scsi_nexus_set_guard(nexus, lu, guard);
-}
-
-void scsi_reservations_attach(struct scsi_nexus *nexus)
-{
-	const struct scsi_lu_table *table = scsi_target_lus(nexus->target);
-
-	if (!atomic_load_explicit(&nexus->target->reserves, memory_order_acquire))
-		return;
-	for (unsigned i = 0; i < table->count; i++) {
-		const struct scsi_reservations *reservations = reservations_find(table->lus[i]);
-
-		if (reservations != NULL)
-			scsi_reservations_set_guard(nexus, table->lus[i], reservations);
-	}
 }
 
 void scsi_nexus_reset(struct scsi_nexus *nexus, const struct scsi_lu *lu)

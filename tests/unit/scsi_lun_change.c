@@ -158,6 +158,53 @@ Test(lun_change, transports_hear_of_those_that_go)
 	hosts_clear();
 }
 
+/*
+ * A disk that comes back brings its reservations: who was fenced off it is, be it that the session
+ * is as old as the target, and the commands in between are none.
+ */
+Test(lun_change, brings_its_reservations)
+{
+	char dir[64] = "";
+	char path[128];
+	struct scsi_lu *lu;
+
+	(void)snprintf(dir, sizeof(dir), "/tmp/ringsan-change-XXXXXX");
+	cr_assert_not_null(mkdtemp(dir));
+	hosts_init(dir);
+	register_all();
+	EXPECT("RESERVE", host_pr_out(0, RESERVE, 1, 'a', 0, 0), 0);
+	lu = scsi_target_find_lu(hosts.rig.target, 0);
+	unpublish(&lu, 1);
+	forget(lu);
+	EXPECT("gone", host_write(3), NO_LOGICAL_UNIT);
+
+	lu = create(0, dir);
+	/* Published, and no loop has been told. */
+	struct scsi_lun_change change = addition(&lu, 1);
+	loop_role_assume();
+	cr_assert_eq(scsi_lun_change_prepare(&change), 0);
+	scsi_lun_change_start(&change);
+	host_is(1);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert(!rig_prepare(&hosts.rig, CDB(0x2A, 0, 0, 0, 0, 8, 0, 0, 1)));
+		EXPECT("at once", rig_sense(&hosts.rig), i == 0 ? POWER_ON : CONFLICT);
+	}
+	fake_run(&hosts.rig);
+	for (unsigned who = 0; who < HOSTS; who++) {
+		EXPECT("told", host_attention(who), who == 1 ? LUNS_CHANGED : POWER_ON);
+		EXPECT("write", host_write(who), who == 0 ? 0 : CONFLICT);
+		EXPECT("read", host_read(who), 0);
+	}
+	host_log_out(1);
+	host_log_in(1);
+	(void)host_attention(1);
+	EXPECT("a new session", host_write(1), CONFLICT);
+	hosts_clear();
+	(void)snprintf(path, sizeof(path), "%s/reservations-652534e00102030405060708090a0b0c", dir);
+	cr_expect_eq(unlink(path), 0);
+	cr_expect_eq(rmdir(dir), 0);
+}
+
 /* What the logical unit before had left in its place. */
 Test(lun_change, places_are_fresh)
 {
