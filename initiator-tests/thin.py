@@ -47,8 +47,9 @@ def run_table(session, lun):
 
     steps = [
         ("write 1 MiB at 1 MiB", lambda: write(MIB, MIB)),
-        ("WRITE SAME(16), zeroes kept as space, at 4 MiB",
-         lambda: command(write_same(4 * MIB, MIB, 0x01))),
+        ("write 1 MiB at 4 MiB", lambda: write(4 * MIB, MIB)),
+        ("WRITE SAME(16) of zeroes, what has space keeps it, and of the hole behind it",
+         lambda: command(write_same(4 * MIB, 2 * MIB, 0x01))),
         ("UNMAP half of what was written", lambda: command(*unmap([(MIB, MIB // 2)]))),
         ("UNMAP with overlaps, out of order, one of no blocks",
          lambda: command(*unmap([(MIB + 1536, 256), (MIB + 1280, 384), (0, 0), (BLOCKS, 0)]))),

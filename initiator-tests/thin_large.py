@@ -66,12 +66,13 @@ def beside(session, tasks, other, lun, seconds=120):
 
 
 def zeroes(session, other, lun):
-    """As many blocks as the command has numbers for: space is kept, or taken."""
-    task = session.submit(lun, write_same(0, 0xFFFFFFFF, 0x01))
-    print(f"WRITE SAME of 2 TiB of zeroes: {beside(session, [task], other, lun)}")
-    equal("WRITE SAME of 2 TiB of zeroes", 0, task.status)
-    answer = session.command(lun, lba_status(0, 24), data_in=24)
-    equal("all of it is anchored", [(0, 0xFFFFF800, 2)], descriptors(answer))
+    """As many blocks as the command has numbers for: nothing is taken for zeroes, unless ANCHOR asks for it."""
+    for bits, what, status in ((0x01, "zeroes", 1), (0x19, "anchored zeroes", 2), (0x01, "zeroes over these", 2)):
+        task = session.submit(lun, write_same(0, 0xFFFFFFFF, bits))
+        print(f"WRITE SAME of 2 TiB of {what}: {beside(session, [task], other, lun)}")
+        equal(f"WRITE SAME of 2 TiB of {what}", 0, task.status)
+        answer = session.command(lun, lba_status(0, 24), data_in=24)
+        equal(f"{what}: what becomes of it", [(0, 0xFFFFF800, status)], descriptors(answer))
     task = session.submit(lun, write_same(0, 0xFFFFFFFF, 0x01))
     response = session.task_management(initiator.ABORT_TASK, lun, task, seconds=60)
     check("ABORT TASK of it", response in (0, 1), f"response {response}")

@@ -186,6 +186,21 @@ LOOP_ONLY static void raw_end_hint(struct image *image, struct lun_io *io)
 	image_io_done_later(io, 0);
 }
 
+/* Block devices tell nobody where they have holes. */
+static bool raw_keeps_holes(const struct image *image, const struct lun_io *io)
+{
+	return io->op == LUN_ZERO && (io->flags & LUN_IO_KEEP_HOLES) && !image->is_block_device;
+}
+
+static int raw_call_zero(struct loop_op *op)
+{
+	const struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
+	uint64_t begin = io->offset_bytes + io->image_word[WORD_POSITION];
+
+	return raw_zero_allocated(io->image->fd,
+				  (struct byte_range){begin, begin + io->image_word[WORD_STEP]});
+}
+
 LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 {
 	const struct raw_lane *lane = raw_lane(image, io);
@@ -203,6 +218,8 @@ LOOP_ONLY static void raw_start_step(struct image *image, struct lun_io *io)
 		raw_end_hint(image, io);
 	} else if (method == RAW_DISCARD) {
 		loop_discard(io->loop, &io->loop_op, image->fd, range, raw_on_step);
+	} else if (method == RAW_ZERO_RANGE && raw_keeps_holes(image, io)) {
+		loop_call(io->loop, &io->loop_op, raw_call_zero, raw_on_step);
 	} else if (method == RAW_ZERO_RANGE) {
 		loop_zero(io->loop, &io->loop_op, image->fd, range, raw_on_step);
 	} else {

@@ -35,7 +35,7 @@ enum lun_op {
 	LUN_WRITE,
 	LUN_FLUSH, /* Makes every write that completed before, on any loop, durable. No range. */
 	LUN_UNMAP, /* Deallocate; afterwards the range reads as zeroes where zeroes_after_unmap. */
-	LUN_ZERO,  /* Reads as zeroes afterwards, space kept where the store can. */
+	LUN_ZERO,  /* Reads as zeroes afterwards, and has space where the store can. */
 	LUN_MAP,   /* Where is space allocated? See struct lun_map. Waits for no other I/O. */
 	LUN_OP_COUNT,
 	/* lun/'s own, see ahead.c: space allocated before it is written, and that given back. */
@@ -51,6 +51,8 @@ enum {
 	/* READ: where the image knows that all of the range is zeroes, it may set `zeroes` and
 	 * leave the buffer alone. */
 	LUN_IO_ZEROES_SUFFICE = 1 << 1,
+	/* ZERO: what has space keeps it, and what has none needs none. */
+	LUN_IO_KEEP_HOLES = 1 << 2,
 };
 
 /* Elements an I/O's vector may have: the pieces of 64 KiB of a little more than 1 MiB, because what

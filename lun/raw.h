@@ -141,6 +141,12 @@ static inline uint64_t raw_extent_end(const struct fiemap_extent *extent)
 LOOP_ONLY void raw_submit_map(struct image *image, struct lun_io *io);
 LOOP_ONLY void raw_start_map(struct image *image, struct lun_io *io);
 
+/* -- raw_zero.c -- */
+
+/* All of the range reads as zeroes afterwards; what has space keeps it, holes stay holes. 0 or
+ * negative errno; -EOPNOTSUPP where the file system lacks what it takes. Blocks. */
+int MUST_CHECK raw_zero_allocated(int fd, struct byte_range range);
+
 /* -- raw_open.c -- */
 
 int raw_open(const struct lun_spec *spec, struct image **out, struct image_info *info, char *why,

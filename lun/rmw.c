@@ -226,14 +226,15 @@ static void rmw_on_step_done(struct lun_io *io, int res)
 	rmw_step(rmw);
 }
 
-/* What an UNMAP would make zero in this step is so: a hole perhaps, and a write would allocate it.
- */
-static bool rmw_is_unmapped(const struct lun_rmw *rmw)
+/* What would become zero in this step is so: a hole perhaps, and a write would allocate it. */
+static bool rmw_is_zero_already(const struct lun_rmw *rmw)
 {
 	const uint8_t *bytes = rmw->bounce + (rmw_place(rmw) - rmw->io.offset_bytes);
+	bool may_be_hole =
+		rmw->parent->op == LUN_UNMAP ||
+		(rmw->parent->op == LUN_ZERO && (rmw->parent->flags & LUN_IO_KEEP_HOLES));
 
-	return rmw->parent->op == LUN_UNMAP && bytes[0] == 0 &&
-	       !memcmp(bytes, bytes + 1, rmw->step_bytes - 1);
+	return may_be_hole && bytes[0] == 0 && !memcmp(bytes, bytes + 1, rmw->step_bytes - 1);
 }
 
 LOOP_ONLY static void rmw_write(struct lun_rmw *rmw)
@@ -259,7 +260,7 @@ static void rmw_on_read(struct lun_io *io, int res)
 	}
 	if (rmw->parent->op == LUN_READ)
 		rmw_copy(rmw, true);
-	if (rmw->parent->op == LUN_READ || rmw_is_unmapped(rmw)) {
+	if (rmw->parent->op == LUN_READ || rmw_is_zero_already(rmw)) {
 		rmw_on_step_done(io, 0);
 		return;
 	}

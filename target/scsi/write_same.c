@@ -1,8 +1,14 @@
 /*
  * WRITE SAME(10), (16): SBC-3 5.43, 5.44. A block of zeroes, sent or meant by NDOB, becomes an
- * unmap where the initiator allows that and unmapped blocks read as zeroes, else a zeroing that
- * keeps the space; so does ANCHOR. Both cost nothing of the size. Any other block is written again
- * and again, UNMAP bit or not: after the command the blocks must read as what was sent.
+ * unmap where the initiator allows that and unmapped blocks read as zeroes, else a zeroing by which
+ * what has space keeps it, and with ANCHOR gets it. All cost nothing of the size. Any other block
+ * is written again and again, UNMAP bit or not: after the command the blocks must read as what was
+ * sent.
+ *
+ * Without UNMAP, too, zeroes bring no space to blocks that have none: with LBPRZ a mapped block of
+ * zeroes may become deallocated at any time (SBC-4 4.7.3.5), so this is the same as a write. Linux
+ * sends it for `blkdiscard -z`, by which hypervisors wipe whole disks; one that is nearly empty
+ * must not fill the pool by that, nor need what a full pool has not.
  *
  * Threads: the loop of the command. Read next: steps.c.
  */
@@ -72,6 +78,8 @@ static bool next_same(struct scsi_cmd *cmd, struct lun_io *io)
 	if (cmd->progress_bytes == total)
 		return false;
 	io->op = cmd->medium_op;
+	if ((cmd->cdb[1] & ANCHOR_BIT) == 0)
+		io->flags |= LUN_IO_KEEP_HOLES;
 	scsi_io_next_range(cmd, io, total, writes ? STEP_MOVE_BYTES_MAX : STEP_RANGE_BYTES_MAX);
 	if (writes)
 		scsi_io_repeat(io, cmd->buffer, io->length_bytes);

@@ -249,6 +249,56 @@ TEST_ON_ENGINES(lun_map, written_zeroed_unmapped_page_cache)
 	written_zeroed_unmapped(engine, true);
 }
 
+static void expect_zeroes(struct scene *scene, uint64_t at, uint64_t length)
+{
+	for (uint64_t end = at + length; at < end; at += 32 * KIB) {
+		struct tio *t = tio_new(LUN_READ, at, 32 * KIB);
+
+		tio_submit(t, scene->lun, scene->rig.group.loops[1]);
+		cr_assert(tio_wait(t) == 0);
+		cr_assert(t->data[0] == 0 && !memcmp(t->data, t->data + 1, 32 * KIB - 1));
+		tio_free(t);
+	}
+}
+
+/* A hole stays one, space stays space, whether or not the data have left the page cache. */
+static void zero_keeps_holes(enum loop_engine engine, bool page_cache)
+{
+	struct scene scene;
+	struct loop *loop;
+
+	scene_open(&scene, engine, "/tmp", page_cache);
+	loop = scene.rig.group.loops[0];
+	for (unsigned i = 0; i < 80 && knows_unwritten(scene.path); i++) {
+		run(&scene, i % 2 ? LUN_ZERO : LUN_WRITE, i * 128 * KIB, 64 * KIB);
+		if (i == 40)
+			run(&scene, LUN_FLUSH, 0, 0);
+	}
+	cr_assert(tio_run_flags(scene.lun, loop, LUN_ZERO, LUN_IO_KEEP_HOLES, 32 * KIB, 10 * MIB) ==
+		  0);
+	for (unsigned i = 0; i < 79 && knows_unwritten(scene.path); i++) {
+		uint64_t at = i * 128 * KIB + 32 * KIB;
+
+		cr_assert(map_range(&scene, at, 128 * KIB, 64) == 0);
+		expect_extents((struct lun_extent[]){{at, 32 * KIB, LUN_ANCHORED},
+						     {at + 32 * KIB, 64 * KIB, LUN_DEALLOCATED},
+						     {at + 96 * KIB, 32 * KIB, LUN_ANCHORED}},
+			       3);
+	}
+	expect_zeroes(&scene, 32 * KIB, 10 * MIB);
+	scene_close(&scene);
+}
+
+TEST_ON_ENGINES(lun_map, zero_keeps_holes_direct)
+{
+	zero_keeps_holes(engine, false);
+}
+
+TEST_ON_ENGINES(lun_map, zero_keeps_holes_page_cache)
+{
+	zero_keeps_holes(engine, true);
+}
+
 /* More extents than one round of the file system's answers has. */
 Test(lun_map, many_extents)
 {

@@ -232,25 +232,36 @@ TEST_ON_ENGINES(rmw, reads_the_block_and_writes_it)
 
 /* A sector of a hole: nothing is written, so nothing is allocated, and a full file system is no
  * reason to fail. Of written space the sector is zeroed and the rest stays. */
-TEST_ON_ENGINES(rmw, unmap_of_a_part_takes_no_space)
+static void take_no_space(enum loop_engine engine, enum lun_op op, uint32_t flags)
 {
 	struct rig rig;
 	struct lun *lun = coarse_lun(&rig, engine, NULL);
+	struct loop *loop = rig.group.loops[0];
 	uint8_t model[8192] = {0};
 	struct stat before;
 	struct stat after;
 
 	cr_assert_eq(fstat(lun->ops->fd(lun->image), &before), 0);
-	cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_UNMAP, 3 * SECTOR, 2 * SECTOR), 0);
-	cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_UNMAP, SECTOR, 65536), 0);
+	cr_assert_eq(tio_run_flags(lun, loop, op, flags, 3 * SECTOR, 2 * SECTOR), 0);
+	cr_assert_eq(tio_run_flags(lun, loop, op, flags, SECTOR, 65536), 0);
 	cr_assert_eq(fstat(lun->ops->fd(lun->image), &after), 0);
 	cr_expect_eq(before.st_blocks, after.st_blocks);
-	cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_WRITE, 0, 8192), 0);
-	cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_UNMAP, 3 * SECTOR, 2 * SECTOR), 0);
+	cr_assert_eq(tio_run(lun, loop, LUN_WRITE, 0, 8192), 0);
+	cr_assert_eq(tio_run_flags(lun, loop, op, flags, 3 * SECTOR, 2 * SECTOR), 0);
 	memset(model, 0x5A, sizeof(model));
 	memset(model + 3 * SECTOR, 0, 2 * SECTOR);
 	check_bytes(lun, rig.group.loops[1], model, 0, sizeof(model));
 	rig_close(&rig, lun);
+}
+
+TEST_ON_ENGINES(rmw, unmap_of_a_part_takes_no_space)
+{
+	take_no_space(engine, LUN_UNMAP, 0);
+}
+
+TEST_ON_ENGINES(rmw, zero_that_keeps_holes_takes_no_space)
+{
+	take_no_space(engine, LUN_ZERO, LUN_IO_KEEP_HOLES);
 }
 
 TEST_ON_ENGINES(rmw, abandoned_before_its_write_it_ends_at_once)

@@ -118,6 +118,9 @@ TEST_ON_ENGINES(lun_space, guarded_pool)
 		expect(lun, &kinds[k], LUN_WRITE, 5 * MIB, MIB, -ENOSPC);
 		expect(lun, &kinds[k], LUN_WRITE, MIB - 4096, 8192, -ENOSPC);
 		expect(lun, &kinds[k], LUN_ZERO, 8 * MIB, MIB, -ENOSPC);
+		cr_expect_eq(tio_run_flags(lun, lun->group->loops[0], LUN_ZERO, LUN_IO_KEEP_HOLES,
+					   0, 9 * MIB),
+			     0, "%s: zeroes over a hole", kinds[k].what);
 		cr_expect_eq(atomic_load(&notes), 1, "told once");
 		expect(lun, &kinds[k], LUN_READ, 4 * MIB, 4096, 0);
 		expect(lun, &kinds[k], LUN_READ, 0, MIB, 0);

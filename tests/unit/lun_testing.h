@@ -231,18 +231,25 @@ static inline void tio_abandon(struct tio *t)
 }
 
 /* Submit, wait, free: the result. */
-static inline int tio_run(struct lun *lun, struct loop *loop, enum lun_op op, uint64_t offset,
-			  uint64_t length)
+static inline int tio_run_flags(struct lun *lun, struct loop *loop, enum lun_op op, uint32_t flags,
+				uint64_t offset, uint64_t length)
 {
 	struct tio *t = tio_new(op, offset, length);
 	int res;
 
+	t->io.flags = flags;
 	if (op == LUN_WRITE)
 		memset(t->data, 0x5A, length);
 	tio_submit(t, lun, loop);
 	res = tio_wait(t);
 	tio_free(t);
 	return res;
+}
+
+static inline int tio_run(struct lun *lun, struct loop *loop, enum lun_op op, uint64_t offset,
+			  uint64_t length)
+{
+	return tio_run_flags(lun, loop, op, 0, offset, length);
 }
 
 /* -- An image that holds everything until the test lets it go -- */

@@ -370,6 +370,13 @@ void lun_io_abandon(struct lun_io *io)
 	io->lun->abandoned_count++;
 }
 
+static inline void fake_set_state(uint8_t *states, uint64_t count, uint8_t state, bool keep_holes)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (!keep_holes || states[i] != LUN_DEALLOCATED)
+			states[i] = state;
+}
+
 static inline void fake_set_states(struct lun *lun, const struct lun_io *io)
 {
 	static const uint8_t after[LUN_OP_COUNT] = {
@@ -378,8 +385,9 @@ static inline void fake_set_states(struct lun *lun, const struct lun_io *io)
 
 	if (lun->states != NULL &&
 	    (io->op == LUN_WRITE || io->op == LUN_UNMAP || io->op == LUN_ZERO))
-		memset(lun->states + io->offset_bytes / block, after[io->op],
-		       (size_t)(io->length_bytes / block));
+		fake_set_state(lun->states + io->offset_bytes / block, io->length_bytes / block,
+			       after[io->op],
+			       io->op == LUN_ZERO && (io->flags & LUN_IO_KEEP_HOLES));
 }
 
 /* Where a run of blocks of one state ends. Without states everything is a hole. */

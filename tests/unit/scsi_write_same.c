@@ -127,6 +127,34 @@ Test(scsi_write_same, zero_blocks)
 	rig_clear(&rig);
 }
 
+/* Zeroes bring no space to a hole, unless ANCHOR asks for it. */
+Test(scsi_write_same, a_hole_stays_one)
+{
+	static const struct {
+		uint8_t bits;
+		uint8_t hole, data;
+	} cases[] = {
+		{0, LUN_DEALLOCATED, LUN_ANCHORED},
+		{NDOB, LUN_DEALLOCATED, LUN_ANCHORED},
+		{UNMAP, LUN_DEALLOCATED, LUN_DEALLOCATED},
+		{UNMAP | ANCHOR, LUN_ANCHORED, LUN_ANCHORED},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		rig_init(&rig);
+		rig.lun.limits.anchors = true;
+		memset(rig.lun.states + 10, LUN_MAPPED, 10);
+		memset(block, 0, sizeof(block));
+		write_same_16(cases[i].bits, 5, 20);
+		cr_expect(rig_sense(&rig) == 0, "%zu", i);
+		for (unsigned b = 5; b < 25; b++)
+			cr_expect(rig.lun.states[b] ==
+					  (b >= 10 && b < 20 ? cases[i].data : cases[i].hole),
+				  "%zu: block %u", i, b);
+		rig_clear(&rig);
+	}
+}
+
 /* ANCHOR means something with UNMAP alone, and where blocks can be anchored. */
 Test(scsi_write_same, anchor)
 {
