@@ -160,19 +160,43 @@ static enum scsi_switch_step begin_reset(struct scsi_switch *change)
 {
 	const struct scsi_mode *before = scsi_lu_mode(change->lu);
 	struct scsi_mode next = *before;
+	struct scsi_modes *modes = &change->lu->modes;
 
+	modes->resets_seen = atomic_load_explicit(&modes->resets, memory_order_acquire);
 	if (memcmp(next.current, next.saved, sizeof(next.current)) == 0)
 		return SCSI_SWITCH_END;
 	memcpy(next.current, next.saved, sizeof(next.current));
 	scsi_mode_publish(change->lu, &next);
-	change->lu->modes.reset_flushes = turns_cache_off(change->lu, before);
+	modes->reset_flushes = turns_cache_off(change->lu, before);
 	return SCSI_SWITCH_PUBLISH;
 }
 
-static void reset_ended(struct scsi_modes *modes)
+static void on_reset_done(struct scsi_switch *change);
+
+LOOP_ONLY static void start_reset(struct scsi_lu *lu, struct loop *loop)
 {
+	struct scsi_modes *modes = &lu->modes;
+
+	modes->reset = (struct scsi_switch){
+		.lu = lu, .loop = loop, .begin = begin_reset, .done = on_reset_done};
+	if (scsi_switch_start(&modes->reset) == 0)
+		return;
+	log_error("scsi", "%s: memory is short, mode parameters outlive a reset",
+		  lun_name(lu->lun));
+	atomic_store_explicit(&modes->resets, 0, memory_order_release);
+}
+
+/* Parameters may have been changed, and a reset been asked for again, since this one began. A
+ * logical unit that is removed begins nothing more. */
+LOOP_ONLY static void reset_ended(struct scsi_lu *lu)
+{
+	struct scsi_modes *modes = &lu->modes;
+	unsigned seen = modes->resets_seen;
+
 	modes->reset_flushes = false;
-	atomic_store_explicit(&modes->resetting, false, memory_order_release);
+	if (atomic_fetch_sub_explicit(&modes->resets, seen, memory_order_acq_rel) != seen &&
+	    atomic_load_explicit(&lu->removed_by, memory_order_relaxed) == NULL)
+		start_reset(lu, modes->reset.loop);
 }
 
 static int admit_flush(struct lun_io *io)
@@ -186,12 +210,13 @@ static void on_reset_flushed(struct lun_io *io, int res)
 {
 	struct scsi_lu *lu = CONTAINER_OF(io, struct scsi_mode_flush, io)->lu;
 
+	loop_role_assume();
 	if (res < 0)
 		log_error("scsi",
 			  "%s: what was written before a reset turned the write cache off "
 			  "may not be durable",
 			  lun_name(lu->lun));
-	reset_ended(&lu->modes);
+	reset_ended(lu);
 }
 
 static void on_reset_done(struct scsi_switch *change)
@@ -200,7 +225,7 @@ static void on_reset_done(struct scsi_switch *change)
 
 	loop_role_assume();
 	if (!modes->reset_flushes) {
-		reset_ended(modes);
+		reset_ended(change->lu);
 		return;
 	}
 	lun_io_init(&modes->flush->io);
@@ -211,20 +236,13 @@ static void on_reset_done(struct scsi_switch *change)
 }
 
 /* Nobody is told: whoever hears of a reset takes no parameter for granted. One that has been asked
- * for and has not ended does for this one, too: a MODE SELECT between them has been aborted. */
+ * for and has not begun does for this one, too. */
 void scsi_mode_reset(struct scsi_lu *lu, struct loop *loop)
 {
 	struct scsi_modes *modes = &lu->modes;
 	const struct scsi_mode *now = scsi_lu_mode(lu);
 
-	if (memcmp(now->current, now->saved, sizeof(now->current)) == 0 ||
-	    atomic_exchange_explicit(&modes->resetting, true, memory_order_acq_rel))
-		return;
-	modes->reset = (struct scsi_switch){
-		.lu = lu, .loop = loop, .begin = begin_reset, .done = on_reset_done};
-	if (scsi_switch_start(&modes->reset) == 0)
-		return;
-	log_error("scsi", "%s: memory is short, mode parameters outlive a reset",
-		  lun_name(lu->lun));
-	on_reset_done(&modes->reset);
+	if (memcmp(now->current, now->saved, sizeof(now->current)) != 0 &&
+	    atomic_fetch_add_explicit(&modes->resets, 1, memory_order_acq_rel) == 0)
+		start_reset(lu, loop);
 }

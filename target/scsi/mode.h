@@ -73,9 +73,11 @@ struct scsi_modes {
 	struct published now;
 	/* A switch has gone round before the next one begins, so two are enough. */
 	struct scsi_mode versions[2];
+	/* Asked for and not ended: then `reset` is switch.c's, or `flush` the LUN's. */
+	atomic_uint resets;
 	struct scsi_switch reset;
-	atomic_bool resetting; /* `reset` is switch.c's, `flush` the LUN's. */
-	bool reset_flushes;    /* `reset` has turned the write cache off. */
+	unsigned resets_seen; /* `reset` does for those. */
+	bool reset_flushes;   /* It has turned the write cache off. */
 	/* Where hosts may turn the write cache off and on; else NULL. */
 	struct scsi_mode_flush *flush;
 };

@@ -352,3 +352,37 @@ Test(scsi_mode_effect, reset_that_turns_the_cache_off)
 	}
 	rig_clear(&rig);
 }
+
+/* One that is asked for while the flush of the one before is still with the disk has its effect on
+ * parameters that were changed in between. */
+Test(scsi_mode_effect, reset_beside_the_flush_of_another)
+{
+	const uint8_t *list = CACHING_LIST(0x04);
+	struct scsi_mode next;
+	struct scsi_lu *lu;
+
+	rig_with_cache_by_hosts(true);
+	lu = scsi_target_find_lu(rig.target, 1);
+	next = *scsi_lu_mode(lu);
+	next.saved[scsi_mode_offset(MODE_PAGE_CACHING) + 2] = 0;
+	scsi_mode_publish(lu, &next);
+	scsi_mode_reset(lu, &rig.loop);
+	while (fake_message(&rig.loop))
+		continue;
+	cr_assert(scsi_lu_mode(lu)->write_through && !list_is_empty(&rig.lun.queue));
+
+	cr_assert(rig_prepare(&rig, CDB(0x15, PF, 0, 0, 24)));
+	rig.cmd.buffer_bytes = 24;
+	memcpy(rig.buffer, list, 24);
+	cr_assert(!scsi_cmd_execute(&rig.cmd));
+	while (fake_message(&rig.loop))
+		continue;
+	cr_assert(rig.done_count == 1 && rig.cmd.status == SCSI_GOOD);
+	cr_assert(!scsi_lu_mode(lu)->write_through && !list_is_empty(&rig.lun.queue));
+
+	scsi_mode_reset(lu, &rig.loop);
+	fake_run(&rig);
+	cr_expect(scsi_lu_mode(lu)->write_through);
+	cr_expect(rig.lun.count[LUN_FLUSH] == 2);
+	rig_clear(&rig);
+}
