@@ -26,6 +26,7 @@ struct mode_select {
 	bool flushes; /* What is in the cache has to go to the medium before the answer. */
 	char path[SCSI_MODE_PATH_MAX];
 	char text[SCSI_MODE_TEXT_MAX];
+	char undo[SCSI_MODE_TEXT_MAX]; /* What is saved now. */
 };
 static_assert(sizeof(struct mode_select) <= LOOP_BUFFER_BYTES, "it fits a scratch buffer");
 
@@ -93,13 +94,22 @@ LOOP_ONLY static enum scsi_switch_step publish(struct mode_select *select)
 
 static int save(struct loop_op *op)
 {
-	struct mode_select *select = CONTAINER_OF(op, struct mode_select, saving);
+	static struct log_limit limit = LOG_LIMIT(5, 10000);
+	const struct mode_select *select = CONTAINER_OF(op, struct mode_select, saving);
+	int res = files_write_text(select->path, select->text);
 
-	return files_write_text(select->path, select->text);
+	/* The new file may stand there already and only its folder be out of order: parameters that
+	 * were refused must not be in force after a restart. */
+	if (res != 0 && files_write_text(select->path, select->undo) != 0)
+		log_limited(&limit, LOG_LEVEL_ERROR, "scsi",
+			    "%s: its file of mode pages may hold what was refused",
+			    lun_name(select->change.lu->lun));
+	return res;
 }
 
 static void on_saved(struct loop_op *op, int res)
 {
+	static struct log_limit limit = LOG_LIMIT(5, 10000);
 	struct mode_select *select = CONTAINER_OF(op, struct mode_select, saving);
 
 	loop_role_assume();
@@ -107,15 +117,18 @@ static void on_saved(struct loop_op *op, int res)
 		scsi_switch_go_on(&select->change, publish(select));
 		return;
 	}
-	log_error("scsi", "%s: mode pages cannot be saved (%s): %s",
-		  lun_name(select->change.lu->lun), files_error(res), select->path);
+	log_limited(&limit, LOG_LEVEL_ERROR, "scsi", "%s: mode pages cannot be saved (%s): %s",
+		    lun_name(select->change.lu->lun), files_error(res), select->path);
 	scsi_cmd_fail(select->cmd, SENSE_INTERNAL_TARGET_FAILURE);
 	scsi_switch_go_on(&select->change, SCSI_SWITCH_END);
 }
 
 LOOP_ONLY static enum scsi_switch_step start_saving(struct mode_select *select)
 {
-	if (!scsi_mode_file(select->change.lu, select->next.saved, select->path, select->text)) {
+	const struct scsi_lu *lu = select->change.lu;
+
+	if (!scsi_mode_file(lu, scsi_lu_mode(lu)->saved, select->path, select->undo) ||
+	    !scsi_mode_file(lu, select->next.saved, select->path, select->text)) {
 		scsi_cmd_fail_field(select->cmd, 1, 0);
 		return SCSI_SWITCH_END;
 	}

@@ -4,10 +4,12 @@
  */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lun/files.h"
@@ -31,6 +33,19 @@ static void restart(bool write_cache_by_hosts)
 	rig.lun_number = 1;
 	(void)rig_prepare(&rig, CDB(0x00));
 	cr_assert(rig.cmd.sense[12] == 0x29 || rig.cmd.sense[2] == 0x29);
+}
+
+/* In place of the C library's. */
+static bool folder_fails;
+
+int fsync(int fd)
+{
+	struct stat st;
+
+	if (!folder_fails || fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode))
+		return (int)syscall(SYS_fsync, fd);
+	errno = EIO;
+	return -1;
 }
 
 static void begin(void)
@@ -191,6 +206,23 @@ Test(scsi_mode_saved, every_step_that_fails)
 		cr_expect(access(partial, F_OK) != 0 && access(path, F_OK) != 0, "%s", steps[i]);
 		cr_expect(control_byte(0, 2) == 0x22 && control_byte(3, 2) == 0x22, "%s", steps[i]);
 	}
+	end();
+}
+
+/* The new file has its name, and its folder cannot be flushed: it is put back. */
+Test(scsi_mode_saved, folder_that_fails)
+{
+	begin();
+	select_6(PF | SP, CONTROL_LIST(0x22, 0x08), CONTROL_BYTES);
+	cr_assert(rig.cmd.status == SCSI_GOOD);
+	folder_fails = true;
+	select_6(PF | SP, CONTROL_LIST(0x22, 0), CONTROL_BYTES);
+	folder_fails = false;
+	cr_expect(rig_sense(&rig) == 0x044400);
+	cr_expect(control_byte(0, 4) == 0x08);
+	rig_clear(&rig);
+	restart(false);
+	cr_expect(control_byte(0, 4) == 0x08);
 	end();
 }
 
