@@ -9,12 +9,8 @@
 
 : "${CAW_INCREMENTS:=50000}" "${CAW_SEED:=$RANDOM$RANDOM}"
 
-# A tmpfs keeps the disk out of it: what is tested is who may go when.
-images=$dir
-if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ]; then
-	images=$(mktemp -d /dev/shm/ringsan-caw.XXXXXX)
-fi
-trap 'end_test; rm -rf "$images"' EXIT
+# What is tested is who may go when.
+images_in_memory
 
 configure <<C
 target "$iqn" {

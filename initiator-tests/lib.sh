@@ -26,6 +26,7 @@ stop_ms_max=5000
 [ "$RINGSAN_VARIANT" = plain ] || stop_ms_max=8000
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ringsan-test.XXXXXX") || exit 2
+images=$dir
 server=a
 declare -A daemon=() port=()
 
@@ -34,8 +35,8 @@ end_test() {
 	for name in "${!daemon[@]}"; do
 		kill -KILL "${daemon[$name]}" 2>/dev/null && wait "${daemon[$name]}" 2>/dev/null
 	done
-	[ -z "${RINGSAN_KEEP-}" ] || { echo "kept: $dir" && return; }
-	rm -rf "$dir"
+	[ -z "${RINGSAN_KEEP-}" ] || { echo "kept: $dir $images" && return; }
+	rm -rf "$dir" "$images"
 }
 trap end_test EXIT
 
@@ -45,6 +46,36 @@ ext2/ext3 | xfs) export PROVISIONING=e6 ;;
 *) export PROVISIONING=e4 ;;
 esac
 trap 'exit 143' TERM INT
+
+# --- folders -----------------------------------------------------------------------------------
+
+# Have $images on a tmpfs, which keeps the disk out of what is tested, if there is one.
+images_in_memory() {
+	[ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] || return 0
+	images=$(mktemp -d /dev/shm/ringsan-test.XXXXXX) || images=$dir
+}
+
+# own_mounts WHAT: go on where mounts are nobody else's, which root may; or skip WHAT and end.
+own_mounts() {
+	local why
+	[ -z "${RINGSAN_OWN_MOUNTS-}" ] || return 0
+	if ! why=$(unshare --mount --propagation private mount -t tmpfs none /mnt 2>&1); then
+		skip "$1" "mounting is not permitted: $why"
+		cases_end
+	fi
+	rm -rf "$dir"
+	RINGSAN_OWN_MOUNTS=1 exec unshare --mount --propagation private bash "$PWD/initiator-tests/${0##*/}"
+}
+
+# mounted WHAT FOLDER COMMAND...: the folder, and what COMMAND FOLDER mounts there; or skip WHAT.
+mounted() {
+	local why what=$1 folder=$2
+	shift 2
+	mkdir -p "$folder"
+	why=$("$@" "$folder" 2>&1) && return
+	skip "$what" "it cannot be mounted: $why"
+	return 1
+}
 
 # --- ports -------------------------------------------------------------------------------------
 

@@ -5,14 +5,7 @@
 # is full: what cannot be kept is refused, what was kept stays.
 . "$(dirname "$0")/lib.sh"
 
-if [ -z "${RINGSAN_OWN_MOUNTS-}" ]; then
-	if ! why=$(unshare --mount --propagation private mount -t tmpfs none /mnt 2>&1); then
-		skip 'a small file system' "mounting is not permitted: $why"
-		cases_end
-	fi
-	rm -rf "$dir"
-	RINGSAN_OWN_MOUNTS=1 exec unshare --mount --propagation private bash "$PWD/initiator-tests/space.sh"
-fi
+own_mounts 'a small file system'
 
 mount_ext4() {
 	truncate -s 64M "$dir/ext4.img" && mkfs.ext4 -q -m 0 "$dir/ext4.img" &&
@@ -41,11 +34,7 @@ fill() {
 
 for kind in ext4 xfs tmpfs; do
 	pool=$dir/$kind
-	mkdir "$pool"
-	if ! why=$("mount_$kind" "$pool" 2>&1); then
-		skip "a small $kind" "it cannot be mounted: $why"
-		continue
-	fi
+	mounted "a small $kind" "$pool" "mount_$kind" || continue
 	fill "$kind" "$pool"
 	server=$kind
 	configure "pool small { path = \"$pool\" ${policy[$kind]} }" <<C
@@ -63,11 +52,9 @@ C
 	umount "$pool"
 done
 
-
 # The state directory, on 64 KiB.
 server=full
-mkdir -p "$dir/full/state"
-if mount -t tmpfs -o size=64k,mode=700 none "$dir/full/state"; then
+if mounted 'a full state-dir' "$dir/full/state" mount -t tmpfs -o size=64k,mode=700 none; then
 	configure <<C
 target "$iqn" {
 	lun 0 { image = "$dir/state.img" size = 64M }

@@ -4,14 +4,7 @@
 # pieces of 4 KiB over a file first, 2,000 by default (FILESYSTEMS.md has figures for a million).
 . "$(dirname "$0")/lib.sh"
 
-if [ -z "${RINGSAN_OWN_MOUNTS-}" ]; then
-	if ! why=$(unshare --mount --propagation private mount -t tmpfs none /mnt 2>&1); then
-		skip 'a large file system' "mounting is not permitted: $why"
-		cases_end
-	fi
-	rm -rf "$dir"
-	RINGSAN_OWN_MOUNTS=1 exec unshare --mount --propagation private bash "$PWD/initiator-tests/thin_large.sh"
-fi
+own_mounts 'a large file system'
 
 mount_large() {
 	command -v mkfs.xfs >/dev/null || { echo 'there is no mkfs.xfs (package xfsprogs)' && return 1; }
@@ -19,11 +12,7 @@ mount_large() {
 }
 
 pool=$dir/pool
-mkdir "$pool"
-if ! why=$(mount_large "$pool" 2>&1); then
-	skip 'a large XFS' "it cannot be mounted: $why"
-	cases_end
-fi
+mounted 'a large XFS' "$pool" mount_large || cases_end
 case_run 'a file in pieces' python3 initiator-tests/thin_large.py fragment "$pool/pieces.img" "${LARGE_FRAGMENTS:-2000}"
 configure <<C
 target "$iqn" {

@@ -8,12 +8,8 @@ export RINGSAN_VARIANT=lines
 export RINGSAN_LINES=$dir/report
 window=0
 
-# On a tmpfs, where the image's part is the smallest.
-images=$dir
-if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ]; then
-	images=$(mktemp -d /dev/shm/ringsan-lines.XXXXXX)
-fi
-trap 'end_test; rm -rf "$images"' EXIT
+# The image's part is the smallest there.
+images_in_memory
 
 wait_for_report() {
 	local tries
