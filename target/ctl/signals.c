@@ -63,14 +63,14 @@ static void *wait_for_signals(void *arg)
 }
 
 /* A peer that is gone is an error of the send, not of the process. */
-static void set_masks(int how)
+static void set_masks(void)
 {
-	struct sigaction pipe = {.sa_handler = how == SIG_BLOCK ? SIG_IGN : SIG_DFL};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t set;
 
 	caught_set(&set);
-	(void)pthread_sigmask(how, &set, NULL);
-	(void)sigaction(SIGPIPE, &pipe, NULL);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	(void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
 int signals_create(struct loop *loop, signals_fn *on_signal, void *context, struct signals **out)
@@ -85,10 +85,9 @@ int signals_create(struct loop *loop, signals_fn *on_signal, void *context, stru
 	signals->on_signal = on_signal;
 	signals->context = context;
 	(void)sem_init(&signals->go, 0, 0);
-	set_masks(SIG_BLOCK);
+	set_masks();
 	error = pthread_create(&signals->thread, NULL, wait_for_signals, signals);
 	if (error != 0) {
-		set_masks(SIG_UNBLOCK);
 		free(signals);
 		return -error;
 	}
@@ -110,7 +109,6 @@ void signals_free(struct signals *signals)
 	(void)sem_post(&signals->go);
 	(void)pthread_kill(signals->thread, caught[0]);
 	(void)pthread_join(signals->thread, NULL);
-	set_masks(SIG_UNBLOCK);
 	(void)sem_destroy(&signals->go);
 	exists = false;
 	free(signals);

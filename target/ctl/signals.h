@@ -18,7 +18,8 @@ typedef void signals_fn(void *context, int signal_number);
 int MUST_CHECK signals_create(struct loop *loop, signals_fn *on_signal, void *context,
 			      struct signals **out);
 LOOP_ONLY void signals_start(struct signals *signals);
-/* Back to how it was before. The loop no longer runs. NULL is allowed. */
+/* The loop no longer runs. From here on signals change nothing: all that they could ask for is
+ * done, and what is left is to give memory back. NULL is allowed. */
 void signals_free(struct signals *signals);
 
 #endif

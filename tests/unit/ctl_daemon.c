@@ -309,6 +309,19 @@ Test(ctl_daemon, a_request_to_process_and_group_is_one)
 	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
 }
 
+/* Whoever asks once more, when all was done and only memory is given back, spoils nothing. */
+Test(ctl_daemon, signals_after_the_end_change_nothing)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+	struct supervisor supervisor = {.signals = {SIGTERM}};
+
+	configure(HEAD TARGET("lun 0 { type = null size = 1G }"));
+	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		cr_expect_eq(kill(getpid(), numbers[i]), 0);
+	usleep(20000);
+}
+
 /* -- notify -- */
 
 Test(ctl_daemon, notify_where_nobody_listens)
