@@ -29,7 +29,7 @@ def case(scene):
     peer = scene.connect()
     header = peer.login_pdu({"InitiatorName": peer.name})
     peer.send(announced(header, 8193))
-    scene.equal("a login request of over 8192 bytes", "closed", scene.next(peer))
+    scene.equal("a login request of over 8192 bytes", "login 02/00", scene.next(peer))
     peer.close()
     peer = scene.connect()
     request = bytearray(peer.login_pdu({"InitiatorName": peer.name, "SessionType": "Discovery"}))

@@ -239,6 +239,24 @@ enum login_step login_refuse(struct login *login, enum pdu_login_status status, 
 	return LOGIN_REFUSED;
 }
 
+/* RFC 7143 6.3: the login phase begins with the first login request, and what is wrong with that
+ * is answered like all that comes later. The layout of a header is known for our version alone. */
+bool login_refuse_request(struct login *login, const uint8_t bhs[static PDU_BHS_BYTES],
+			  const char *reason, enum login_step *out)
+{
+	struct pdu_login_request request;
+
+	pdu_login_request_decode(&request, bhs);
+	if (!login_has_begun(login) && request.version_min > PDU_VERSION)
+		return false;
+	login->request = request;
+	if (!login_has_begun(login))
+		login_note_first(login);
+	login->request_count++;
+	*out = login_refuse(login, PDU_LOGIN_INITIATOR_ERROR, reason);
+	return true;
+}
+
 void login_answer(const struct login *login, struct login_answer *out)
 {
 	*out = (struct login_answer){

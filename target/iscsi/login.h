@@ -190,6 +190,14 @@ enum login_step MUST_CHECK login_request(struct login *login,
 					 uint32_t data_len_bytes);
 
 /*
+ * One that cannot be read further, because of what its header announces. False: the first PDU of
+ * all, and nothing that it says is to be believed, for it is of another version; there is nothing
+ * to answer. Else `*out` is how it goes on.
+ */
+bool MUST_CHECK login_refuse_request(struct login *login, const uint8_t bhs[static PDU_BHS_BYTES],
+				     const char *reason, enum login_step *out);
+
+/*
  * After LOGIN_DECIDE: let it in. tsih is the session's, not 0; `command_window` is how many
  * commands it may send at once: the answer's MaxCmdSN is ExpCmdSN + command_window - 1. Returns
  * LOGIN_DONE.

@@ -168,19 +168,28 @@ static LOOP_ONLY void receive_head(struct login_conn *conn)
 	receive(conn, conn->bhs, sizeof(conn->bhs));
 }
 
-/* A header that may not come: answered if login has begun (RFC 7143 6.3), else not worth a word. */
+/* What answers a header that may not come. False: nothing does; it is not worth a word. */
+static bool answer_head(struct login_conn *conn, const char *why, enum login_step *out)
+{
+	if (pdu_opcode(conn->bhs) == PDU_LOGIN_REQUEST)
+		return login_refuse_request(&conn->login, conn->bhs, why, out);
+	/* RFC 7143 6.3: before a login the connection just ends. */
+	if (!login_has_begun(&conn->login))
+		return false;
+	*out = login_refuse(&conn->login, PDU_LOGIN_INVALID_DURING_LOGIN, why);
+	return true;
+}
+
 static LOOP_ONLY void refuse_head(struct login_conn *conn, const char *why)
 {
-	enum pdu_login_status status = pdu_opcode(conn->bhs) == PDU_LOGIN_REQUEST
-					       ? PDU_LOGIN_INITIATOR_ERROR
-					       : PDU_LOGIN_INVALID_DURING_LOGIN;
+	enum login_step step;
 
-	if (login_has_begun(&conn->login)) {
-		login_conn_step(conn, login_refuse(&conn->login, status, why));
-		return;
+	if (answer_head(conn, why, &step)) {
+		login_conn_step(conn, step);
+	} else {
+		conn->why = why;
+		login_conn_finish(conn);
 	}
-	conn->why = why;
-	login_conn_finish(conn);
 }
 
 static LOOP_ONLY void take_request(struct login_conn *conn)

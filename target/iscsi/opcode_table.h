@@ -43,9 +43,8 @@ extern const struct opcode_row opcode_table[PDU_OPCODE_COUNT];
 
 /*
  * Judge a request by its row. `phase` is one bit. Returns NULL if the PDU may go to its handler,
- * else a constant refusal. In the login phase a refusal ends the connection (RFC 7143 6.3):
- * silently before the first login request, with login_refuse(PDU_LOGIN_INVALID_DURING_LOGIN) after
- * it.
+ * else a constant refusal. In the login phase a refusal ends the connection (RFC 7143 6.3): with a
+ * Login Response from the first login request on, without a word before.
  */
 const struct opcode_refusal *opcode_check(const struct pdu_common *head, enum opcode_phase phase);
 

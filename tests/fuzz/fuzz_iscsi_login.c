@@ -3,9 +3,10 @@
  *
  * Input: one byte of policy, then records: a byte for the header (stages, T, C), a byte of kind,
  * two bytes of length, the text. A record of the honest kind answers our last challenge correctly;
- * its text follows. What must hold: no decision on full feature where CHAP is required and nobody
- * answered honestly; every answer within its bounds. The challenge depends on the whole input, so
- * that no right answer can be learnt from the corpus. Read next: target/iscsi/login.h.
+ * its text follows. An unreadable one announces too much. What must hold: no decision on full
+ * feature where CHAP is required and nobody answered honestly; every answer within its bounds. The
+ * challenge depends on the whole input, so that no right answer can be learnt from the corpus. Read
+ * next: target/iscsi/login.h.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +30,8 @@ enum {
 	KIND_TEXT = 0,
 	KIND_HONEST = 1,
 	KIND_OTHER_ITT = 2,
-	KIND_COUNT = 3,
+	KIND_UNREADABLE = 3,
+	KIND_COUNT = 4,
 };
 
 #define RECORD_BYTES 4u
@@ -158,6 +160,22 @@ static void check_answer(const struct peer *peer)
 	require(crc32c(0, answer.data, answer.padded_len_bytes) != 1 || answer.data_len_bytes > 0);
 }
 
+/* A header that announces more than there may be. */
+static void send_unreadable(struct peer *peer, uint8_t bhs[static PDU_BHS_BYTES], uint8_t version)
+{
+	bool begun = login_has_begun(&peer->login);
+
+	bhs[3] = version;
+	put_be24(bhs + 5, LOGIN_LANDING_BYTES + 1u);
+	if (login_refuse_request(&peer->login, bhs, "unreadable", &peer->step)) {
+		require(peer->step == LOGIN_REFUSED);
+		check_answer(peer);
+	} else {
+		require(!begun && version != PDU_VERSION);
+		peer->step = LOGIN_REFUSED;
+	}
+}
+
 static void send_record(struct peer *peer, const uint8_t *record, const uint8_t *text, size_t len)
 {
 	uint8_t bhs[PDU_BHS_BYTES] = {PDU_LOGIN_REQUEST | PDU_IMMEDIATE, record[0]};
@@ -170,6 +188,10 @@ static void send_record(struct peer *peer, const uint8_t *record, const uint8_t 
 	memcpy(landing + at, text, len);
 	put_be24(bhs + 5, (uint32_t)(at + len));
 	put_be32(bhs + 16, kind == KIND_OTHER_ITT ? 7 : 1);
+	if (kind == KIND_UNREADABLE) {
+		send_unreadable(peer, bhs, len > 0 ? text[0] : 0);
+		return;
+	}
 	peer->step = login_request(&peer->login, bhs, (uint32_t)(at + len));
 	if (peer->step == LOGIN_DECIDE) {
 		require(!(peer->flags & CHAP_REQUIRED) || peer->honest);

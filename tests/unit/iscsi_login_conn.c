@@ -193,10 +193,43 @@ static void spoil_opcode(uint8_t *bhs)
 	bhs[0] = PDU_SCSI_COMMAND;
 }
 
-Test(iscsi_login_conn, a_malformed_header_first_is_closed)
+/* RFC 7143 6.3: the login phase begins with the first login request, so that is answered, too. */
+Test(iscsi_login_conn, a_malformed_header_first_is_answered)
 {
 	static void (*const spoils[])(uint8_t * bhs) = {spoil_length, spoil_length_by_one,
 							spoil_ahs};
+
+	for (size_t i = 0; i < ARRAY_SIZE(spoils); i++) {
+		struct guest guest = guest_connect();
+
+		guest.request.itt = 0x1234 + (uint32_t)i;
+		send_head(&guest, spoils[i]);
+		cr_assert(guest_receive(&guest), "row %zu", i);
+		cr_expect_eq(guest.response.status, PDU_LOGIN_INITIATOR_ERROR);
+		cr_expect_eq(guest.response.itt, 0x1234 + i);
+		cr_expect_arr_eq(guest.response.isid, guest.request.isid, PDU_ISID_BYTES);
+		cr_expect(guest_is_closed(&guest));
+		(void)close(guest.fd);
+	}
+}
+
+static void spoil_version_and_length(uint8_t *bhs)
+{
+	spoil_length(bhs);
+	bhs[2] = 2;
+	bhs[3] = 1;
+}
+
+/* "CONNECT", the method of HTTP, begins with the opcode of a login request. */
+static void spoil_all(uint8_t *bhs)
+{
+	memset(bhs, 'C', PDU_BHS_BYTES);
+}
+
+/* Of another version nothing else in the header is known. */
+Test(iscsi_login_conn, an_incredible_header_first_is_closed)
+{
+	static void (*const spoils[])(uint8_t * bhs) = {spoil_version_and_length, spoil_all};
 
 	for (size_t i = 0; i < ARRAY_SIZE(spoils); i++) {
 		struct guest guest = guest_connect();
