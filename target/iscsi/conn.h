@@ -144,7 +144,7 @@ struct session_lun {
 	uint16_t windows[WINDOW_CHARGES]; /* By enum window_charge. */
 	uint16_t running;                 /* Tasks of TASK_RUNNING. */
 	uint16_t fences;                  /* Of these, ordered ones and heads of the queue. */
-	uint16_t blocked;                 /* Tasks of TASK_BLOCKED. */
+	struct task *waiting;             /* The first of TASK_BLOCKED; NULL: none. */
 };
 
 struct session {
@@ -197,6 +197,7 @@ struct iscsi_loop {
 	uint32_t slots_unused;    /* Task slots that sessions have not drawn from their floors. */
 	struct loop_msg feed;
 	bool feed_posted;
+	uint64_t order_looks;     /* How often a task that waits for its turn was looked at. */
 	uint8_t *trash;           /* Where unwanted data land; never read. */
 	uint8_t *receive;         /* LOOP_RECEIVE_BYTES: the receive area of all connections. */
 	uint32_t left_over_bytes; /* Of all connections: LOOP_LEFT_OVER_BYTES_MAX. */

@@ -142,7 +142,7 @@ LOOP_ONLY static void feed_starved(struct list_node *starved)
 
 		list_remove(&task->wait_link);
 		if (task->stage == TASK_BLOCKED)
-			order_resume(task);
+			order_resume(task->lun);
 		else if (task->cmd.data == SCSI_DATA_IN_MEDIUM)
 			task_read(task);
 		else

@@ -9,6 +9,9 @@
  * Who waits holds little: no buffer of the session's floor, and of the others only while at least
  * half of the session's share is free (window.c). So those before it get on, whatever it holds.
  *
+ * Of those that wait, only the first of a logical unit is looked at, and only when another task of
+ * it has ended.
+ *
  * Logical units are told apart by the low bits of their numbers, as in conn.h; two that share a
  * record are ordered as one. Threads: the session's loop.
  */
@@ -24,15 +27,7 @@ static bool is_fence(const struct task *task)
 /* Nobody of its logical unit waits before it. */
 static bool is_first(const struct task *task)
 {
-	if (task->stage != TASK_BLOCKED)
-		return task->lun->blocked == 0;
-	LIST_FOREACH (node, &task->session->blocked) {
-		const struct task *other = CONTAINER_OF(node, struct task, link);
-
-		if (other->lun == task->lun)
-			return other == task;
-	}
-	return false;
+	return task->lun->waiting == (task->stage == TASK_BLOCKED ? task : NULL);
 }
 
 bool order_permits(const struct task *task)
@@ -46,19 +41,40 @@ bool order_permits(const struct task *task)
 	return lun->fences == 0 && is_first(task);
 }
 
-void order_wait(struct task *task)
+/* Not while data land in its window, which running it may give back or pass on: their end calls. */
+LOOP_ONLY static bool may_begin(const struct task *task)
 {
-	task_move(task, TASK_BLOCKED);
-	window_wait(task);
+	task->home->order_looks++;
+	return !task->receiving && order_permits(task);
 }
 
-/* Not while data land in its window, which running it may give back or pass on: their end calls. */
-void order_resume(struct task *task)
+void order_resume(struct session_lun *lun)
 {
-	if (!task->receiving && order_permits(task))
-		task_run(task);
+	while (lun->waiting != NULL && may_begin(lun->waiting))
+		task_run(lun->waiting);
+}
+
+/* -- the tasks of a logical unit that wait, in a ring -- */
+
+static void queue(struct task *task)
+{
+	struct session_lun *lun = task->lun;
+
+	if (lun->waiting == NULL)
+		lun->waiting = task;
 	else
-		window_wait(task);
+		list_append(&lun->waiting->order_link, &task->order_link);
+}
+
+static void unqueue(struct task *task)
+{
+	struct session_lun *lun = task->lun;
+	struct task *next = CONTAINER_OF(task->order_link.next, struct task, order_link);
+
+	if (lun->waiting == task)
+		lun->waiting = next == task ? NULL : next;
+	list_remove(&task->order_link);
+	list_remove(&task->wait_link);
 }
 
 void order_move(struct task *task, enum task_stage stage)
@@ -70,10 +86,13 @@ void order_move(struct task *task, enum task_stage stage)
 	lun->running = (uint16_t)(lun->running + begins - ends);
 	if (is_fence(task))
 		lun->fences = (uint16_t)(lun->fences + begins - ends);
-	if (stage == TASK_BLOCKED)
-		lun->blocked++;
 	if (task->stage == TASK_BLOCKED)
-		lun->blocked--;
-	if (lun->blocked > 0 && stage != TASK_BLOCKED)
+		unqueue(task);
+	/* It may be what the first of those that wait waited for. */
+	if (stage == TASK_BLOCKED) {
+		queue(task);
+	} else if (!begins && lun->waiting != NULL) {
+		window_wait(lun->waiting);
 		iscsi_loop_feed(task->home);
+	}
 }

@@ -177,6 +177,7 @@ struct task *task_acquire(struct session *session, const struct pdu_scsi_command
 	list_init(&task->link);
 	list_init(&task->tag_link);
 	list_init(&task->wait_link);
+	list_init(&task->order_link);
 	list_init(&task->windows);
 	task_init_cmd(task);
 	task_move(task, TASK_RECEIVING);
@@ -434,7 +435,7 @@ void task_start(struct task *task)
 	if (task->dropped)
 		task_part(task);
 	else if (!task_has_failed(task) && !order_permits(task))
-		order_wait(task);
+		task_move(task, TASK_BLOCKED);
 	else
 		task_run(task);
 }

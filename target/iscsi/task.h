@@ -80,9 +80,10 @@ struct task_r2t {
 };
 
 struct task {
-	struct list_node link;      /* session->tasks, session->held or home->aborted. */
-	struct list_node tag_link;  /* session->by_tag */
-	struct list_node wait_link; /* home->starved or conn->read_waiters */
+	struct list_node link;       /* session->tasks, session->held or home->aborted. */
+	struct list_node tag_link;   /* session->by_tag */
+	struct list_node wait_link;  /* home->starved or conn->read_waiters */
+	struct list_node order_link; /* The others that wait for their turn on this LUN. */
 	struct iscsi_loop *home;
 	struct session *session; /* NULL once the session is gone. */
 	struct session_lun
@@ -182,10 +183,8 @@ LOOP_ONLY void task_part(struct task *task);
 
 /* SAM-5 8: may it begin beside the tasks of its logical unit that are there already? */
 bool order_permits(const struct task *task);
-/* It does not: it waits for its turn. */
-LOOP_ONLY void order_wait(struct task *task);
-/* Its turn may have come. */
-LOOP_ONLY void order_resume(struct task *task);
+/* Run those whose turn has come. */
+LOOP_ONLY void order_resume(struct session_lun *lun);
 /* Stages in which it counts. */
 #define ORDER_STAGES (1u << TASK_BLOCKED | 1u << TASK_RUNNING)
 /* It comes into one of them, or leaves one; its stage is still the old one. */

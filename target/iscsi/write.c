@@ -385,7 +385,7 @@ void data_out_on_end(struct conn *conn)
 	if (task->stage == TASK_RUNNING)
 		task_write(task);
 	else if (task->stage == TASK_BLOCKED)
-		iscsi_loop_feed(task->home);
+		order_resume(task->lun);
 	else if (task->dropped)
 		task_settle(task);
 }

@@ -97,6 +97,70 @@ Test(manage, waiting_commands_of_others_are_told)
 	end_two();
 }
 
+struct looks {
+	struct loop_round round;
+	uint64_t sum;
+	atomic_bool done;
+};
+
+static bool look_on_loop(struct loop_round *round, struct loop *loop)
+{
+	CONTAINER_OF(round, struct looks, round)->sum += iscsi_loop_of(loop)->order_looks;
+	return true;
+}
+
+static void looked(struct loop_round *round)
+{
+	atomic_store(&CONTAINER_OF(round, struct looks, round)->done, true);
+}
+
+/* How often a waiting command was looked at so far. */
+static uint64_t count_looks(void)
+{
+	struct looks looks = {0};
+
+	loop_round_start(&looks.round, &rig.server.group, rig.control, look_on_loop, looked);
+	while (!atomic_load(&looks.done))
+		usleep(1000);
+	return looks.sum;
+}
+
+/* Start a command as soon as the window has room for it. */
+static uint32_t start_in_window(uint8_t attr)
+{
+	while ((int32_t)(peer.max_cmd_sn - peer.cmd_sn) < 0)
+		peer_ping(&peer, &pdu);
+	return start(attr, 0x00, 0);
+}
+
+/* Many that wait cost nothing while others come and go, and each is looked at a time or two. */
+Test(manage, waiting_commands_are_seldom_looked_at)
+{
+	enum {
+		WAITING = 150,
+		OTHERS = 50,
+	};
+	uint32_t itts[WAITING];
+
+	begin("fault");
+	rig.server.limits.queue_depth_max = 256;
+	rig_faults(&rig, "stick read\n");
+	uint32_t stuck = start(PDU_ATTR_SIMPLE, 0x28, 0);
+
+	itts[0] = start(PDU_ATTR_ORDERED, 0x00, 0);
+	for (unsigned i = 1; i < WAITING; i++)
+		itts[i] = start_in_window(PDU_ATTR_SIMPLE);
+	for (unsigned i = 0; i < OTHERS; i++)
+		peer_read_is_good(&peer, RIG_LUN_1);
+	cr_assert_eq(count_looks(), 0);
+	cr_assert_eq(manage((struct rig_tmf){.function = PDU_TMF_ABORT_TASK, .referenced = stuck}),
+		     PDU_TMF_FUNCTION_COMPLETE);
+	for (unsigned i = 0; i < WAITING; i++)
+		cr_assert_eq(answered(), itts[i], "answer %u", i);
+	cr_assert_leq(count_looks(), 2 * WAITING);
+	end();
+}
+
 /* Writes with their data behind an ordered command: they may be refused, but nothing hangs. */
 Test(manage, waiting_writes_leave_room_for_those_before_them)
 {
