@@ -185,6 +185,7 @@ struct conf_target {
 	bool states_by_hosts;        /* Hosts may change states. */
 	bool online;                 /* false: logins are told to come again. */
 	bool redirect_permanent;     /* Hosts may remember where they were sent. */
+	bool scsi_events;            /* Async Messages tell of changed LUNs. */
 	struct conf_host redirect;   /* Where hosts are sent that want to log in; or none. */
 	uint32_t transition_time_ms; /* Whole seconds; 0: hosts are told nothing of it. */
 	struct conf_lun *luns;       /* Ascending by number. */

@@ -156,6 +156,8 @@ static const struct conf_option target_options[] = {
 	  .min = 1, .max = 300 },
 	{ .name = "redirect-permanent", .type = CONF_SWITCH, LIVE,
 	  FIELD(struct conf_target, redirect_permanent), .initial = "no" },
+	{ .name = "scsi-events", .type = CONF_SWITCH, LIVE,
+	  FIELD(struct conf_target, scsi_events), .initial = "no" },
 	{ .name = "transition-time", .type = CONF_DURATION,
 	  FIELD(struct conf_target, transition_time_ms), .initial = "0s",
 	  .min = 0, .max = 255 * SECONDS, .check_number = check_whole_seconds },

@@ -207,6 +207,40 @@ def many_go_at_once():
     session.logout()
 
 
+def event(session):
+    """The SCSI event that was sent before it was asked: its LUN and sense data; "" for none."""
+    session.nop()
+    header, data = session.answers.pop(initiator.NO_TAG, (None, b""))
+    if header is None:
+        return ""
+    if (header[0], header[36], len(data)) != (initiator.ASYNC, 0, 2 + 18):
+        return f"{bytes(header).hex()} {bytes(data).hex()}"
+    key, code = data[2 + 2], data[2 + 12:2 + 14].hex()
+    return f"LUN {header[9]}: {key:02x}/{code[:2]}/{code[2:]}"
+
+
+def events_where_wanted():
+    told, second = host("told", 1), host("second", 2)
+    result, said = reload(target(lun(0, 24), lun(5)))
+    check("LUNs come and go, and no events are wanted", result, said)
+    equal("nobody is told at once", "", event(told))
+    reload(target(lun(0, 24), lun(5), more="scsi-events = yes"))
+    equal("that they are wanted now is no event", "", event(told))
+    reload(target(lun(0, 24), lun(5), lun(6), more="scsi-events = yes"))
+    equal("a LUN comes: each host is told at once", [f"LUN 0: {LUNS_CHANGED}"] * 2,
+          [event(told), event(second)])
+    equal("and hears of it by a unit attention, too", LUNS_CHANGED, attention(told))
+    reload(target(lun(0, 24), lun(5, 20), lun(6), more="scsi-events = yes"))
+    equal("one grows", [f"LUN 5: {CAPACITY_CHANGED}"] * 2, [event(told), event(second)])
+    reload(target(lun(0, 24), lun(5, 20), more="scsi-events = yes"))
+    equal("one goes", [f"LUN 0: {LUNS_CHANGED}"] * 2, [event(told), event(second)])
+    reload(target(lun(0, 24), lun(5, 20)))
+    reload(target(lun(0, 24)))
+    equal("no more events", "", event(told))
+    told.logout()
+    second.logout()
+
+
 def removed_beside_a_stuck_disk():
     session = host()
     reload(target(lun(0, 24), STUCK))
@@ -335,6 +369,7 @@ def beside_load():
 luns_come_grow_and_go()
 reservations_come_back()
 many_go_at_once()
+events_where_wanted()
 removed_beside_a_stuck_disk()
 targets_come_and_go()
 access_changes()

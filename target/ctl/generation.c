@@ -180,6 +180,7 @@ static int make_target(struct generation *generation, const struct conf_target *
 	to->redirect_port = from->redirect.port != 0 ? from->redirect.port : CONF_PORT_DEFAULT;
 	to->redirect_permanent = from->redirect_permanent;
 	to->offline = !from->online;
+	to->scsi_events = from->scsi_events;
 	return make_auth(generation, &from->auth, &to->auth, errors);
 }
 

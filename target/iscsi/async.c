@@ -8,8 +8,16 @@
  * When its target is removed, it is first asked to log out (event 1), which gives it time to end
  * what it has under way.
  *
+ * Where the configuration has it so, a changed LUN is told of (event 0) when it changes, and not
+ * only by the unit attention that the next command meets. RFC 7143 11.9.1 leaves that to what
+ * INQUIRY and the Control mode page say of asynchronous event reporting, which SPC-3 took out of
+ * both; so the administrator decides, who knows his hosts.
+ *
  * Threads: the session's loop. Read next: conn.c.
  */
+#include <string.h>
+
+#include "base/bytes.h"
 #include "target/iscsi/conn.h"
 
 /* The message has this long to leave: ending must not depend on peers that read nothing. */
@@ -80,4 +88,35 @@ void conn_request_logout(struct conn *conn, const char *why)
 	reply_send(conn, reply);
 	conn->grace_why = why;
 	loop_timer_start(conn->loop, &conn->grace, LOGOUT_S * 1000u, on_grace_over);
+}
+
+LOOP_ONLY static bool hears_events(const struct session *session)
+{
+	const struct iscsi_target *target =
+		iscsi_target_of(iscsi_view_now(session->spec.server), session->spec.target);
+
+	return session->conn.state == CONN_RUNNING && target != NULL && target->scsi_events;
+}
+
+void session_on_event(void *arg, const struct scsi_event *event)
+{
+	struct session *session = arg;
+	struct pdu_async_message message = {
+		.async_event = PDU_ASYNC_SCSI_EVENT,
+		.lun = get_be64(event->lun_field),
+		.data_len_bytes = 2u + event->sense_bytes,
+	};
+
+	loop_role_assume();
+	/* A peer that reads nothing goes without: the unit attention waits for it. */
+	struct reply *reply = hears_events(session) ? reply_acquire(&session->conn) : NULL;
+
+	if (reply == NULL)
+		return;
+	/* RFC 7143 11.9.4: SenseLength and sense data. */
+	put_be16(reply->data, event->sense_bytes);
+	memcpy(reply->data + 2, event->sense, event->sense_bytes);
+	reply->data_len_bytes = message.data_len_bytes;
+	pdu_async_message_encode(&message, reply->bhs);
+	reply_send(&session->conn, reply);
 }

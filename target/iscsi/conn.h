@@ -18,6 +18,7 @@
 #include "target/iscsi/task.h"
 #include "target/iscsi/tx.h"
 #include "target/net/address.h"
+#include "target/scsi/lun_change.h"
 
 /* PDUs of our own making (NOP-In, Reject, responses other than SCSI) a session has at once. */
 #define CONN_REPLIES_MAX 8u
@@ -231,6 +232,8 @@ LOOP_ONLY void conn_close(struct conn *conn, const char *why);
 LOOP_ONLY void conn_dismiss(struct conn *conn, const char *why);
 /* Ask the peer to log out, and dismiss it when it has not done so after a while. */
 LOOP_ONLY void conn_request_logout(struct conn *conn, const char *why);
+/* scsi_nexus_event_fn of a session, which is `arg`. */
+void session_on_event(void *arg, const struct scsi_event *event);
 /* No task and no request any more: close when `last` has been sent, which the caller does next. */
 LOOP_ONLY void conn_leave(struct conn *conn, struct reply *last);
 /* Go on closing: something that was waited for has come. */

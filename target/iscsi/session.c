@@ -79,6 +79,7 @@ LOOP_ONLY static void on_start(struct loop_msg *msg)
 	if (session->spec.nexus != NULL) {
 		scsi_nexus_on_abort(session->spec.nexus, session_on_preempted, session);
 		scsi_nexus_on_change(session->spec.nexus, session_on_luns_changed, session);
+		scsi_nexus_on_event(session->spec.nexus, session_on_event, session);
 		scsi_nexus_attach(session->spec.nexus, home->loop);
 	}
 	conn_start(&session->conn);

@@ -16,6 +16,15 @@ struct iscsi_target *iscsi_target_find(const struct iscsi_view *view, const char
 	return NULL;
 }
 
+struct iscsi_target *iscsi_target_of(const struct iscsi_view *view, const struct scsi_target *scsi)
+{
+	for (unsigned i = 0; i < view->target_count; i++) {
+		if (view->targets[i]->scsi == scsi)
+			return view->targets[i];
+	}
+	return NULL;
+}
+
 bool iscsi_target_was_removed(const struct iscsi_view *view, const char *name, uint64_t now_ns)
 {
 	for (unsigned i = 0; i < view->removed_count; i++) {

@@ -62,7 +62,8 @@ struct iscsi_target {
 	const char *redirect;
 	uint16_t redirect_port;
 	bool redirect_permanent;
-	bool offline; /* Logins are told to come again: its disks are not in place. */
+	bool offline;     /* Logins are told to come again: its disks are not in place. */
+	bool scsi_events; /* Hosts hear of changed LUNs by Async Messages, too (async.c). */
 };
 
 /* A target that was there, and that hosts are to forget (RFC 7143 11.13.5: status 02/04). */
@@ -83,6 +84,8 @@ struct iscsi_view {
 /* The target of that name, or NULL. Letter case does not count (RFC 7143 4.2.7.1: names are
  * compared after being made lower case). */
 struct iscsi_target *iscsi_target_find(const struct iscsi_view *view, const char *name);
+/* The one that is this struct scsi_target, or NULL. */
+struct iscsi_target *iscsi_target_of(const struct iscsi_view *view, const struct scsi_target *scsi);
 /* It was removed a short while ago. */
 bool iscsi_target_was_removed(const struct iscsi_view *view, const char *name, uint64_t now_ns);
 bool iscsi_target_in_group(const struct iscsi_target *target, uint16_t tag);

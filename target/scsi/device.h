@@ -124,6 +124,8 @@ struct scsi_nexus {
 	void *abort_arg;
 	scsi_nexus_change_fn *on_change; /* NULL: the transport need not know. */
 	void *change_arg;
+	scsi_nexus_event_fn *on_event; /* NULL: it tells its host nothing by itself. */
+	void *event_arg;
 	bool reserves; /* RESERVE(6) or (10) has been granted to it. */
 	/*
 	 * By slot, what depends on the logical unit: pending unit attentions, one bit each of enum

@@ -82,6 +82,20 @@ int scsi_lun_change_prepare(struct scsi_lun_change *change)
 	return res;
 }
 
+/* Fixed format: D_SENSE speaks of sense data that come with a status. */
+LOOP_ONLY static void tell(struct scsi_nexus *nexus, const struct scsi_lu *lu,
+			   enum scsi_sense reason)
+{
+	const struct scsi_sense_data data = {.reason = reason};
+	struct scsi_event event;
+
+	if (nexus->on_event == NULL)
+		return;
+	scsi_lun_field(lu != NULL ? lu->number : 0, event.lun_field);
+	event.sense_bytes = sense_write(event.sense, SENSE_FORMAT_FIXED, &data);
+	nexus->on_event(nexus->event_arg, &event);
+}
+
 static bool on_each_loop(struct loop_round *round, struct loop *loop)
 {
 	struct scsi_lun_change *change = CONTAINER_OF(round, struct scsi_lun_change, round);
@@ -92,6 +106,7 @@ static bool on_each_loop(struct loop_round *round, struct loop *loop)
 		struct scsi_nexus *nexus = CONTAINER_OF(node, struct scsi_nexus, link);
 
 		scsi_nexus_raise_all(nexus, SCSI_UA_LUNS_CHANGED);
+		tell(nexus, NULL, SENSE_REPORTED_LUNS_CHANGED);
 		if (nexus->on_change != NULL)
 			nexus->on_change(nexus->change_arg, change);
 	}
@@ -183,7 +198,10 @@ static enum scsi_switch_step begin_telling(struct scsi_switch *change UNUSED)
 static void tell_capacity(struct scsi_switch *change, struct scsi_nexus *nexus)
 {
 	loop_role_assume();
+	if (!scsi_nexus_sees(nexus, change->lu))
+		return;
 	scsi_nexus_raise(nexus, change->lu, SCSI_UA_CAPACITY_CHANGED);
+	tell(nexus, change->lu, SENSE_CAPACITY_CHANGED);
 }
 
 static void on_told(struct scsi_switch *change)
@@ -227,4 +245,10 @@ void scsi_nexus_on_change(struct scsi_nexus *nexus, scsi_nexus_change_fn *on_cha
 {
 	nexus->on_change = on_change;
 	nexus->change_arg = arg;
+}
+
+void scsi_nexus_on_event(struct scsi_nexus *nexus, scsi_nexus_event_fn *on_event, void *arg)
+{
+	nexus->on_event = on_event;
+	nexus->event_arg = arg;
 }

@@ -102,6 +102,19 @@ LOOP_ONLY int MUST_CHECK scsi_target_settle(struct scsi_target_end *end);
 typedef void scsi_nexus_change_fn(void *arg, const struct scsi_lun_change *change);
 void scsi_nexus_on_change(struct scsi_nexus *nexus, scsi_nexus_change_fn *on_change, void *arg);
 
+/*
+ * The same news, and those of a capacity, as an asynchronous event: for a transport that can tell a
+ * host at once. The unit attention is pending in any case.
+ */
+struct scsi_event {
+	uint8_t lun_field[8]; /* LUN 0, which answers REPORT LUNS, for the list of them. */
+	uint8_t sense_bytes;
+	uint8_t sense[SCSI_SENSE_MAX];
+};
+/* On the nexus's loop. Before it is attached. */
+typedef void scsi_nexus_event_fn(void *arg, const struct scsi_event *event);
+void scsi_nexus_on_event(struct scsi_nexus *nexus, scsi_nexus_event_fn *on_event, void *arg);
+
 /* -- Private to scsi/ -- */
 
 /* Whether there is a place for one more beside `lu_count` others, and its slot. */

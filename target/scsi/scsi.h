@@ -244,6 +244,8 @@ struct lun *scsi_lu_lun(const struct scsi_lu *lu);
 bool scsi_lu_tells_aborted(const struct scsi_lu *lu);
 /* Decode a LUN field (peripheral or flat space addressing). False: no number in it. */
 bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number);
+/* The reverse, as REPORT LUNS writes it. */
+void scsi_lun_field(uint16_t number, uint8_t out[8]);
 
 /* -- Nexuses -- */
 

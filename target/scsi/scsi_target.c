@@ -269,6 +269,13 @@ bool scsi_lu_tells_aborted(const struct scsi_lu *lu)
 	return scsi_lu_mode(lu)->tells_aborted;
 }
 
+/* Numbers above 255 have no form in peripheral device addressing, SAM-5 4.7.7. */
+void scsi_lun_field(uint16_t number, uint8_t out[8])
+{
+	memset(out, 0, 8);
+	put_be16(out, number < 256 ? number : (uint16_t)(0x4000 | number));
+}
+
 bool scsi_lun_number(const uint8_t lun_field[8], uint16_t *number)
 {
 	static const uint8_t zeroes[6];

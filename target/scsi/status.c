@@ -49,11 +49,12 @@ enum {
 	SELECT_ALL = 0x02,
 };
 
-/* Numbers above 255 have no form in peripheral device addressing, SAM-5 4.7.7. */
 static void write_lun(struct byte_writer *writer, uint16_t number)
 {
-	byte_writer_be16(writer, number < 256 ? number : (uint16_t)(0x4000 | number));
-	byte_writer_zero(writer, 6);
+	uint8_t field[8];
+
+	scsi_lun_field(number, field);
+	byte_writer_bytes(writer, field, sizeof(field));
 }
 
 static unsigned count_seen(const struct scsi_nexus *nexus, const struct scsi_lu_table *table)

@@ -301,6 +301,7 @@ Test(conf_files, a_dump_means_the_same_again)
 		"access { networks = { \"0.0.0.0/0\" } }\n"
 		"auth { users = { a } mutual = m algorithms = { sha3-256, md5 } }\n"
 		"online = no redirect = \"[2001:db8::3]:3261\" redirect-permanent = yes\n"
+		"scsi-events = yes\n"
 		"lun 16383 { type = null size = 8192T block-size = 4K vendor = \"a b\" serial = "
 		"s.1 }\n"
 		"lun 1 { image = \"/i\" read-only = yes identity = "

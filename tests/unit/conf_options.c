@@ -62,6 +62,7 @@ Test(conf_options, defaults)
 				       "\tstates-by-hosts = off\n"
 				       "\tonline = on\n"
 				       "\tredirect-permanent = off\n"
+				       "\tscsi-events = off\n"
 				       "\ttransition-time = 0s\n"
 				       "\tlun 0 {\n"
 				       "\t\ttype = raw\n"

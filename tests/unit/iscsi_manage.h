@@ -68,7 +68,7 @@ static inline uint8_t manage_answer(void)
 }
 
 /* A write that has been asked for its data. */
-static struct rig_burst write_that_owes(struct peer *of, uint64_t lun)
+static inline struct rig_burst write_that_owes(struct peer *of, uint64_t lun)
 {
 	struct rig_command write = {.lun = lun, .write = true, .expected_bytes = sizeof(data)};
 	struct pdu_r2t r2t;

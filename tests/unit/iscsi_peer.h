@@ -302,7 +302,7 @@ static inline void peer_read_is_good(struct peer *peer, uint64_t lun)
 		     result.asc);
 }
 
-static inline void peer_ping(struct peer *peer, struct rig_pdu *pdu)
+static inline void peer_nop(struct peer *peer)
 {
 	uint8_t bhs[PDU_BHS_BYTES];
 	struct pdu_nop_out nop = {
@@ -310,6 +310,11 @@ static inline void peer_ping(struct peer *peer, struct rig_pdu *pdu)
 
 	pdu_nop_out_encode(&nop, bhs);
 	peer_send(peer, bhs, "hello", 5);
+}
+
+static inline void peer_ping(struct peer *peer, struct rig_pdu *pdu)
+{
+	peer_nop(peer);
 	peer_expect(peer, pdu, PDU_NOP_IN);
 	cr_assert_eq(get_be32(pdu->bhs + 16), 0x1234);
 	cr_assert_eq(pdu->data_len_bytes, 5);
