@@ -102,6 +102,11 @@ $(O)/tests/fuzz/fuzz_$(1)_%: $(O)/tests/fuzz/fuzz_$(1)_%.o $(call libs_below,$(1
 endef
 $(foreach t,$(TOPICS),$(eval $(call topic_rule,$(t))))
 
+# Answers tests/qcow2/images.py, which knows what qemu-img says.
+QCOW2_TOOL := $(O)/tests/qcow2/tool
+$(QCOW2_TOOL): $(QCOW2_TOOL).o $(call libs_below,lun)
+	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+
 # Programs that act as an initiator: libiscsi and nothing of ours.
 $(O)/initiator-tests/%: $(O)/initiator-tests/%.o
 	$(CC) $(LDFLAGS) $^ -liscsi -o $@
@@ -123,7 +128,7 @@ MAN_PAGES := $(wildcard $(FOLDERS:%=%/*.[1-8]))
 
 .PHONY: objects unit-programs stress-programs fuzz-programs initiator-programs
 objects: $(OBJECTS)
-unit-programs: $(call programs_in,tests/unit)
+unit-programs: $(call programs_in,tests/unit) $(QCOW2_TOOL)
 stress-programs: $(call programs_in,tests/stress)
 fuzz-programs: $(call programs_in,tests/fuzz)
 initiator-programs: $(filter-out $(CONFORMANCE_PRELOAD),$(call programs_in,initiator-tests)) \

@@ -1,0 +1,90 @@
+/*
+ * The check's parts among themselves: check.c (passes, refcounts), check_l2.c (mapping),
+ * check_more.c (snapshots and bitmaps, which we never write), check_mark.c (what refers to a
+ * cluster, findings).
+ */
+#ifndef LUN_QCOW2_CHECK_INTERNAL_H
+#define LUN_QCOW2_CHECK_INTERNAL_H
+
+#include "lun/qcow2/check.h"
+
+/* What is read of a table at once. */
+#define CHUNK_BYTES 65536u
+#define ENTRY_BYTES 8u
+
+/*
+ * A cluster's mark: how often something refers to it, and as what. The count saturates far beyond
+ * what clusters of 2 MiB with compressed ones of a few bytes reach.
+ */
+#define MARK_METADATA (1u << 31) /* For one reference alone. */
+#define MARK_L2 (1u << 30)       /* A table: several snapshots may have it. */
+#define MARK_COPIED (1u << 29)   /* An active entry says that the refcount is 1. */
+#define MARK_SHARED (1u << 28)   /* An active entry says that it is not. */
+#define MARK_DATA 0u
+#define MARK_COUNT ((1u << 28) - 1)
+
+/* Chunks of tables that are read one inside the other. */
+enum check_depth {
+	DEPTH_L1,
+	DEPTH_L2,
+	DEPTH_COUNT,
+};
+
+struct check {
+	const struct qcow2_file *file;
+	struct qcow2_check *out;
+	struct qcow2_header header;
+	struct qcow2_geometry geometry;
+	uint64_t clusters;     /* Of the file. */
+	uint64_t window_first; /* The clusters that this pass counts. */
+	uint64_t window_count;
+	uint32_t *marks; /* Of the window. */
+	uint32_t chunk_bytes;
+	uint8_t *chunks[DEPTH_COUNT];
+	bool first_pass;
+};
+
+/* A table of entries that is walked chunk by chunk. */
+struct check_walk {
+	struct check *check;
+	enum check_depth depth;
+	uint64_t offset;
+	uint64_t entries;
+	uint32_t entry_bytes;
+	uint64_t next; /* Index of the next entry. */
+	uint32_t in_chunk, chunk_entries;
+	int res;
+};
+
+/* The next entry that is not all zeroes, its index in *index; NULL at the end or after an error,
+ * which is in walk->res. */
+const uint8_t *check_walk_next(struct check_walk *walk, uint64_t *index);
+
+/* -- check_mark.c -- */
+
+/* A finding of what a table says: the same in each pass, so it counts in the first one only. */
+void PRINTF_LIKE(2, 3) check_broken(struct check *check, const char *text, ...);
+/* A finding about a cluster of this pass's window. */
+void PRINTF_LIKE(2, 3) check_corrupt(struct check *check, const char *text, ...);
+void PRINTF_LIKE(2, 3) check_leak(struct check *check, const char *text, ...);
+/* Something refers to [offset, offset + bytes): `what` for the sentence. False (and a finding)
+ * where that begins beyond the file, or ends a cluster and more beyond it. */
+bool check_refer(struct check *check, uint64_t offset, uint64_t bytes, uint32_t mark,
+		 const char *what);
+/* How often something has referred to the cluster at `offset` in this pass; 0 outside of the
+ * window. */
+uint32_t check_count(const struct check *check, uint64_t offset);
+
+/* -- check_l2.c, check_more.c -- */
+
+struct check_l1 {
+	uint64_t offset;
+	uint32_t entries;
+	bool active; /* COPIED means something. */
+};
+
+int MUST_CHECK check_mapping(struct check *check, const struct check_l1 *l1);
+int MUST_CHECK check_snapshots(struct check *check);
+int MUST_CHECK check_bitmaps(struct check *check);
+
+#endif

@@ -1,0 +1,231 @@
+/*
+ * Orders for images.py, one a line on standard input, one answer each on standard output:
+ *
+ *     check FILE                       "0", "2" or "3" as `qemu-img check` ends, then findings;
+ *                                      "1" and why it could not be looked at
+ *     compare RAW FILE [BACKING...]    does FILE with its chain read as RAW: "0", or "1" and where
+ * not create FILE BYTES BITS std|extended [NAME FORMAT] a new image: "0", or "1" and why not
+ *
+ * BACKING is FORMAT:FILE, the nearest first. Names have no blanks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/attr.h"
+#include "lun/qcow2/check.h"
+#include "lun/qcow2/create.h"
+#include "lun/qcow2/plain.h"
+
+#define WORDS_MAX 8u
+#define WHY_BYTES 200u
+/* No divisor of a cluster, so that pieces of the reader and clusters do not fall together. */
+#define PIECE_BYTES (1000u * 1000u)
+
+struct disk_file {
+	struct qcow2_file file; /* First. */
+	int fd;
+};
+
+static int disk_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
+{
+	const struct disk_file *disk = (const void *)file;
+	char *at = buffer;
+
+	while (length > 0) {
+		ssize_t n = pread(disk->fd, at, length, (off_t)offset);
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		at += n;
+		offset += (uint64_t)n;
+		length -= (size_t)n;
+	}
+	memset(at, 0, length);
+	return 0;
+}
+
+static int disk_open(const char *name, struct disk_file *out)
+{
+	struct stat st;
+
+	out->fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (out->fd < 0 || fstat(out->fd, &st) != 0)
+		return -errno;
+	out->file.read = disk_read;
+	out->file.size_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static void answer(int res, const char *why)
+{
+	printf("%d %s\n", res, why);
+}
+
+static void order_check(char **words, unsigned count)
+{
+	static struct qcow2_check check;
+	struct disk_file disk;
+	char why[WHY_BYTES] = "?";
+	int res = count >= 2 ? disk_open(words[1], &disk) : -EINVAL;
+
+	if (res == 0)
+		res = qcow2_check(&(struct qcow2_check_spec){.file = &disk.file}, &check, why,
+				  sizeof(why));
+	if (res != 0) {
+		answer(1, why);
+	} else {
+		printf("%d", (int)qcow2_check_verdict(&check));
+		for (unsigned i = 0; i < check.finding_count; i++)
+			printf(" %s;", check.findings[i]);
+		printf("\n");
+	}
+	if (disk.fd >= 0)
+		(void)close(disk.fd);
+}
+
+/* Files of a chain, the top first, and what each shows. */
+struct chain {
+	struct disk_file disks[WORDS_MAX];
+	struct qcow2_plain plains[WORDS_MAX];
+	unsigned opened;
+};
+
+static int chain_open(struct chain *chain, char **words, unsigned count,
+		      const struct qcow2_file **out, char *why)
+{
+	const struct qcow2_file *below = NULL;
+	int res = 0;
+
+	for (unsigned i = count; res == 0 && i-- > 0;) {
+		struct disk_file *disk = &chain->disks[i];
+		char *colon = i > 0 ? strchr(words[i], ':') : NULL;
+		bool raw = colon != NULL && strncmp(words[i], "raw:", 4) == 0;
+
+		res = disk_open(colon != NULL ? colon + 1 : words[i], disk);
+		chain->opened++;
+		if (res == 0 && !raw)
+			res = qcow2_plain_open(&chain->plains[i], &disk->file, below, why,
+					       WHY_BYTES);
+		below = raw ? &disk->file : &chain->plains[i].guest;
+	}
+	*out = below;
+	return res;
+}
+
+static int compare(const struct qcow2_file *guest, const struct qcow2_file *raw, char *why)
+{
+	static uint8_t ours[PIECE_BYTES], theirs[PIECE_BYTES];
+
+	if (guest->size_bytes != raw->size_bytes) {
+		(void)snprintf(why, WHY_BYTES, "sizes differ");
+		return 1;
+	}
+	for (uint64_t offset = 0; offset < guest->size_bytes; offset += PIECE_BYTES) {
+		int res = guest->read(guest, ours, PIECE_BYTES, offset);
+
+		if (res == 0)
+			res = raw->read(raw, theirs, PIECE_BYTES, offset);
+		if (res == 0)
+			res = memcmp(ours, theirs, PIECE_BYTES) != 0;
+		if (res != 0) {
+			(void)snprintf(why, WHY_BYTES, "%d in the piece at %llu", res,
+				       (unsigned long long)offset);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void order_compare(char **words, unsigned count)
+{
+	struct disk_file raw;
+	static struct chain chain;
+	const struct qcow2_file *guest = NULL;
+	char why[WHY_BYTES] = "";
+	int res = disk_open(words[1], &raw);
+
+	chain.opened = 0;
+	if (res == 0)
+		res = chain_open(&chain, words + 2, count - 2, &guest, why);
+	if (res == 0 && guest != NULL)
+		res = compare(guest, &raw.file, why);
+	answer(res != 0, why);
+	for (unsigned i = count - 2 - chain.opened; i < count - 2; i++)
+		(void)close(chain.disks[i].fd);
+	(void)close(raw.fd);
+}
+
+static int write_image(const char *name, const struct qcow2_layout *layout)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	uint8_t *piece = malloc(layout->piece_bytes);
+	int res = fd >= 0 && piece != NULL ? 0 : -errno;
+
+	for (uint32_t i = 0; res == 0 && i < layout->pieces; i++) {
+		qcow2_layout_piece(layout, i, piece);
+		if (pwrite(fd, piece, layout->piece_bytes, (off_t)i * layout->piece_bytes) !=
+		    (ssize_t)layout->piece_bytes)
+			res = -errno;
+	}
+	if (res == 0 && ftruncate(fd, (off_t)layout->file_bytes) != 0)
+		res = -errno;
+	free(piece);
+	if (fd >= 0)
+		(void)close(fd);
+	return res;
+}
+
+static void order_create(char **words, unsigned count)
+{
+	struct qcow2_create create = {
+		.size_bytes = strtoull(words[2], NULL, 10),
+		.cluster_bits = (uint32_t)strtoul(words[3], NULL, 10),
+		.extended = strcmp(words[4], "extended") == 0,
+		.backing_name = count > 6 ? words[5] : NULL,
+		.backing_format = count > 6 ? words[6] : NULL,
+	};
+	struct qcow2_layout layout;
+	char why[WHY_BYTES] = "";
+	int res = qcow2_layout_make(&create, &layout, why, sizeof(why));
+
+	if (res == 0)
+		res = write_image(words[1], &layout);
+	answer(res != 0, why);
+}
+
+int main(void)
+{
+	static const struct {
+		const char *name;
+		unsigned words_min;
+		void (*run)(char **words, unsigned count);
+	} orders[] = {
+		{"check", 2, order_check},
+		{"compare", 3, order_compare},
+		{"create", 5, order_create},
+	};
+	char line[2048];
+
+	while (fgets(line, sizeof(line), stdin) != NULL) {
+		char *words[WORDS_MAX], *rest = line, *word;
+		unsigned count = 0;
+
+		while (count < WORDS_MAX && (word = strsep(&rest, " \n")) != NULL) {
+			if (*word != '\0')
+				words[count++] = word;
+		}
+		for (size_t i = 0; count > 0 && i < ARRAY_SIZE(orders); i++) {
+			if (strcmp(words[0], orders[i].name) == 0 && count >= orders[i].words_min)
+				orders[i].run(words, count);
+		}
+		(void)fflush(stdout);
+	}
+	return 0;
+}
