@@ -29,9 +29,12 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/ringsan-test.XXXXXX") || exit 2
 images=$dir
 server=a
 declare -A daemon=() port=()
+# What starts the daemon by becoming it: none, or as `supervise` says.
+launch=()
 
 end_test() {
 	local name
+	[ -z "${supervisor_pid-}" ] || kill "$supervisor_pid"
 	for name in "${!daemon[@]}"; do
 		kill -KILL "${daemon[$name]}" 2>/dev/null && wait "${daemon[$name]}" 2>/dev/null
 	done
@@ -140,7 +143,7 @@ start_ringsand() {
 	ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}abort_on_error=1:quarantine_size_mb=8:log_path=$dir/$server/sanitizer" \
 		UBSAN_OPTIONS="halt_on_error=1:abort_on_error=1:print_stacktrace=1:log_path=$dir/$server/sanitizer" \
 		TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:log_path=$dir/$server/sanitizer" \
-		"$ringsand" -c "$dir/$server/ringsan.conf" >>"$log" 2>&1 </dev/null &
+		"${launch[@]}" "$ringsand" -c "$dir/$server/ringsan.conf" >>"$log" 2>&1 </dev/null &
 	daemon[$server]=$!
 	for ((tries = 0; tries < 300; tries++)); do
 		kill -0 "${daemon[$server]}" 2>/dev/null || break
@@ -151,6 +154,18 @@ start_ringsand() {
 	fail "ringsand starts" "it does not listen on port ${port[$server]}"
 	kill -KILL "${daemon[$server]}" 2>/dev/null
 	return 1
+}
+
+# From now on listening sockets outlive the daemon, as with systemd.
+supervise() {
+	mkdir -p "$dir/supervisor"
+	python3 initiator-tests/supervisor.py keep "$dir/supervisor" &
+	supervisor_pid=$!
+	until [ -S "$dir/supervisor/store" ]; do
+		kill -0 "$supervisor_pid" || return
+		sleep 0.05
+	done
+	launch=(python3 initiator-tests/supervisor.py run "$dir/supervisor")
 }
 
 # start_or_end: for scripts that can do nothing without a daemon.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The target goes away while a host writes: killed, and stopped in order with an Async Message before. Both
-# times it comes back, the writes go on without an error, all data verifies, and the pause that the host saw
-# (the longest write) is printed.
+# The target goes away while a host writes: killed, and stopped in order with an Async Message before, where a
+# supervisor keeps the listening sockets as systemd does, and where nobody does. Each time it comes back, the
+# writes go on without an error, all data verifies, and the pause that the host saw (the longest write) is printed.
 . "$(dirname "$0")/lib.sh"
 need_guests
 is_ours || {
@@ -10,6 +10,7 @@ is_ours || {
 }
 
 guest_start a
+supervise || fail 'the supervisor' 'it does not start'
 serve <<C
 target "$iqn" { lun 0 { image = "$dir/a.img" size = 256M } }
 C
@@ -61,6 +62,10 @@ mark=$(on a 'wc -c </run/iscsid.log')
 round 'stopped in order' stop_ringsand
 # Event 3 of RFC 7143 11.9.1, as iscsid words it.
 case_match 'the host was told of the end' '[Tt]arget dropping all connections' "$(on a "tail -c +$((mark + 1)) /run/iscsid.log")"
+kill "$supervisor_pid"
+wait "$supervisor_pid" 2>/dev/null
+supervisor_pid='' launch=()
+round 'stopped in order, nobody keeps the sockets' stop_ringsand
 case_run 'logout' logout a
 
 stop_ringsand

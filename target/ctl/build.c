@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "lun/files.h"
+#include "target/ctl/handover.h"
 #include "target/ctl/luns.h"
 #include "target/ctl/reload.h"
 #include "target/ctl/requests.h"
@@ -130,9 +131,23 @@ static int build_logins(struct runtime *runtime, struct conf_errors *errors)
 	return res;
 }
 
+/* As the daemon before has left it, or a new one. */
+static int open_portal(struct portal_set *set, struct handover *handover,
+		       struct sockaddr_storage *address, char why[PORTAL_WHY_BYTES])
+{
+	int fd = handover_claim(handover, address);
+
+	if (fd >= 0 && portal_set_adopt(set, fd, address) == 0)
+		return 0;
+	if (fd >= 0)
+		(void)close(fd);
+	return portal_set_open(set, address, why);
+}
+
 /* What is wrong goes to `errors` alone: the next portal is tried all the same. */
 static void build_portal(struct runtime *runtime, const struct conf_portal *from,
-			 struct iscsi_portal *to, struct conf_errors *errors)
+			 struct iscsi_portal *to, struct handover *handover,
+			 struct conf_errors *errors)
 {
 	char why[PORTAL_WHY_BYTES];
 	int res = conf_address_to_sockaddr(&from->address, &to->address);
@@ -144,7 +159,7 @@ static void build_portal(struct runtime *runtime, const struct conf_portal *from
 			from->address.zone);
 		return;
 	}
-	if (portal_set_open(runtime->portal_set, &to->address, why) != 0) {
+	if (open_portal(runtime->portal_set, handover, &to->address, why) != 0) {
 		conf_errors_add(errors, place(runtime->conf, from->line), "%s", why);
 		return;
 	}
@@ -163,14 +178,17 @@ static int build_portals(struct runtime *runtime, struct conf_errors *errors)
 {
 	const struct conf *conf = runtime->conf;
 	size_t before = errors->count;
+	struct handover handover;
 
 	if (conf->portal_count > PORTALS_MAX)
 		return -E2BIG;
 	runtime->portals = calloc(conf->portal_count + 1, sizeof(*runtime->portals));
 	if (!runtime->portals)
 		return -ENOMEM;
+	handover_take(&handover);
 	for (size_t i = 0; i < conf->portal_count; i++)
-		build_portal(runtime, &conf->portals[i], &runtime->portals[i], errors);
+		build_portal(runtime, &conf->portals[i], &runtime->portals[i], &handover, errors);
+	handover_end(&handover);
 	runtime->server.portals = runtime->portals;
 	runtime->server.portal_count = (unsigned)conf->portal_count;
 	return errors->count == before ? 0 : -EINVAL;

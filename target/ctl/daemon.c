@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "target/ctl/build.h"
+#include "target/ctl/handover.h"
 #include "target/ctl/notify.h"
 #include "target/ctl/reload.h"
 #include "target/ctl/signals.h"
@@ -85,6 +86,8 @@ static void say_ready(const struct runtime *runtime)
 		 server->group.count, server->group.count == 1 ? "" : "s",
 		 loop_engine_name(server->group.loops[0]));
 	tell_systemd("READY=1");
+	if (handover_offer(runtime->portal_set))
+		portal_set_keep(runtime->portal_set);
 }
 
 /* -- Ending -- */

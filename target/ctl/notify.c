@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,25 +28,46 @@ static socklen_t notify_address(const char *path, struct sockaddr_un *out)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-int notify_send(const char *state)
+static int notify_message(const struct msghdr *message)
 {
-	const char *path = getenv("NOTIFY_SOCKET"); /* NOLINT(concurrency-mt-unsafe) */
-	struct sockaddr_un address;
-	socklen_t len;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int error = 0;
-	int fd;
 
-	if (!path)
-		return 0;
-	len = notify_address(path, &address);
-	if (len == 0)
-		return -EINVAL;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address, len) <
-	    0)
+	if (sendmsg(fd, message, MSG_NOSIGNAL) < 0)
 		error = -errno;
 	(void)close(fd);
 	return error;
+}
+
+int notify_send_fd(const char *state, int fd)
+{
+	const char *path = getenv("NOTIFY_SOCKET"); /* NOLINT(concurrency-mt-unsafe) */
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(fd))] = {0};
+	struct sockaddr_un address;
+	struct iovec iov = {.iov_base = (char *)(uintptr_t)state, .iov_len = strlen(state)};
+	struct msghdr message = {.msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *rights;
+
+	if (!path)
+		return 0;
+	message.msg_namelen = notify_address(path, &address);
+	if (message.msg_namelen == 0)
+		return -EINVAL;
+	if (fd >= 0) {
+		message.msg_control = control;
+		message.msg_controllen = sizeof(control);
+		rights = CMSG_FIRSTHDR(&message);
+		rights->cmsg_level = SOL_SOCKET;
+		rights->cmsg_type = SCM_RIGHTS;
+		rights->cmsg_len = CMSG_LEN(sizeof(fd));
+		memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+	}
+	return notify_message(&message);
+}
+
+int notify_send(const char *state)
+{
+	return notify_send_fd(state, -1);
 }

@@ -12,5 +12,7 @@
 /* "READY=1", "STOPPING=1". 0 also where nobody listens; negative errno, which only deserves a log
  * line. */
 int MUST_CHECK notify_send(const char *state);
+/* The same with a copy of a descriptor: "FDSTORE=1\nFDNAME=...". */
+int MUST_CHECK notify_send_fd(const char *state, int fd);
 
 #endif

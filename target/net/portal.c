@@ -56,6 +56,7 @@ struct portal_set {
 	uint32_t guest_count;
 	unsigned count;
 	bool stopped;
+	bool kept; /* The listening sockets are not ours alone. */
 	bool resume_posted;
 	struct loop_msg resume;
 	unsigned first; /* The portal that is served first at a resume. */
@@ -127,26 +128,59 @@ static int open_listener(struct sockaddr_storage *address, int *out)
 	return 0;
 }
 
+static void add_portal(struct portal_set *set, int fd, const struct sockaddr_storage *address)
+{
+	struct portal *portal = &set->portals[set->count++];
+
+	portal->set = set;
+	portal->fd = fd;
+	portal->held = -1;
+	portal->address = *address;
+}
+
 int portal_set_open(struct portal_set *set, struct sockaddr_storage *address,
 		    char why[PORTAL_WHY_BYTES])
 {
-	struct portal *portal = &set->portals[set->count];
 	char text[ADDRESS_TEXT_MAX];
+	int fd = -1;
 	int error;
 
 	assert(set->count < PORTALS_MAX);
 	address_format(address, text);
-	error = open_listener(address, &portal->fd);
+	error = open_listener(address, &fd);
 	if (error != 0) {
 		(void)snprintf(why, PORTAL_WHY_BYTES, "portal %s: %s", text,
 			       open_advice_for(-error));
 		return error;
 	}
-	portal->set = set;
-	portal->held = -1;
-	portal->address = *address;
-	set->count++;
+	add_portal(set, fd, address);
 	return 0;
+}
+
+int portal_set_adopt(struct portal_set *set, int fd, const struct sockaddr_storage *address)
+{
+	assert(set->count < PORTALS_MAX);
+	/* Whoever made it may have had less room in mind. */
+	if (listen(fd, PORTAL_BACKLOG) != 0)
+		return -errno;
+	add_portal(set, fd, address);
+	return 0;
+}
+
+unsigned portal_set_count(const struct portal_set *set)
+{
+	return set->count;
+}
+
+int portal_set_fd(const struct portal_set *set, unsigned index)
+{
+	assert(index < set->count);
+	return set->portals[index].fd;
+}
+
+void portal_set_keep(struct portal_set *set)
+{
+	set->kept = true;
 }
 
 /* -- Accepting -- */
@@ -338,11 +372,12 @@ void portal_set_stop(struct portal_set *set)
 		return;
 	set->stopped = true;
 	for (unsigned i = 0; i < set->count; i++) {
-		/* Shutting a listening socket down makes its accept end. */
-		if (set->portals[i].accepting) {
-			(void)shutdown(set->portals[i].fd, SHUT_RDWR);
-		} else {
+		/* Shutting a listening socket down makes its accept end, also for those who hold
+		 * it, too. Then the accept may take one more who comes and is sent away. */
+		if (!set->portals[i].accepting) {
 			portal_close(&set->portals[i]);
+		} else if (!set->kept) {
+			(void)shutdown(set->portals[i].fd, SHUT_RDWR);
 		}
 	}
 }

@@ -58,10 +58,24 @@ int MUST_CHECK portal_set_create(struct loop *loop, const struct portal_limits *
 int MUST_CHECK portal_set_open(struct portal_set *set, struct sockaddr_storage *address,
 			       char why[PORTAL_WHY_BYTES]);
 
+/*
+ * The same with a socket that listens at that address already; it is the set's then. Negative
+ * errno: it cannot be used, and stays the caller's.
+ */
+int MUST_CHECK portal_set_adopt(struct portal_set *set, int fd,
+				const struct sockaddr_storage *address);
+unsigned portal_set_count(const struct portal_set *set);
+/* In the order of opening. */
+int portal_set_fd(const struct portal_set *set, unsigned index);
+/* Others hold these sockets, too, and go on with them when this daemon has ended: they are closed
+ * then, but not shut down, and who comes meanwhile waits in the kernel's queue. */
+void portal_set_keep(struct portal_set *set);
+
 /* Accept from now on. */
 LOOP_ONLY void portal_set_start(struct portal_set *set);
 /* Accept nothing any more. The sockets are closed when their accepts have ended, a turn or two
- * later; guests are not touched. May be called more than once. */
+ * later, or those that are kept in portal_set_free; guests are not touched. May be called more than
+ * once. */
 LOOP_ONLY void portal_set_stop(struct portal_set *set);
 /* Close and free. The loop no longer runs, or the set never started. No guest may be left. NULL is
  * allowed. */

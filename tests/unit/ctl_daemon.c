@@ -206,7 +206,7 @@ static void *supervise(void *arg)
 	struct supervisor *supervisor = arg;
 	size_t len = 0;
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		ssize_t got = recv(supervisor->fd, supervisor->said + len,
 				   sizeof(supervisor->said) - len - 1, 0);
 
@@ -255,7 +255,8 @@ Test(ctl_daemon, an_orderly_end)
 			      "lun 1 { type = null size = 1G }"),
 		  dir);
 	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
-	cr_expect_str_eq(supervisor.said, "READY=1 STOPPING=1 ");
+	cr_expect_str_eq(supervisor.said, "READY=1 FDSTOREREMOVE=1\nFDNAME=portal "
+					  "FDSTORE=1\nFDNAME=portal STOPPING=1 ");
 }
 
 static void configure_fault(const char *rule)

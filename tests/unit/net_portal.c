@@ -169,6 +169,31 @@ TEST_ON_ENGINES(net_portal, arrivals)
 	scene_end(&scene);
 }
 
+/* Whoever comes between the end of one set and the begin of the next is the next one's. */
+TEST_ON_ENGINES(net_portal, kept_over_an_end)
+{
+	const struct portal_limits limits = {8, 8};
+	struct scene first;
+	struct scene next;
+	int copy;
+
+	scene_begin(&first, engine, 8, 8);
+	copy = dup(portal_set_fd(first.set, 0));
+	cr_assert_geq(copy, 0);
+	portal_set_keep(first.set);
+	scene_run(&first);
+	scene_end(&first);
+	next = (struct scene){.address = first.address};
+	scene_connect(&next, 2);
+	next.loop = test_loop(engine);
+	cr_assert_eq(portal_set_create(next.loop, &limits, on_arrival, &next, &next.set), 0);
+	cr_assert_eq(portal_set_adopt(next.set, copy, &next.address), 0);
+	cr_assert_eq(portal_set_count(next.set), 1);
+	scene_run(&next);
+	cr_expect_eq(next.arrival_count, 2);
+	scene_end(&next);
+}
+
 /* The first of those in the doorway is through. */
 static LOOP_ONLY void on_one_through(struct loop_timer *timer)
 {
