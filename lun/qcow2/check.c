@@ -89,7 +89,7 @@ static int refer_to_refcounts(struct check *check)
 			  "the refcount table");
 	while ((bytes = check_walk_next(&walk, &index)) != NULL) {
 		if (qcow2_refcount_table_decode(get_be64(bytes), &check->geometry, &offset) != 0)
-			check_broken(check, "the refcount table entry %llu, 0x%llx, is none",
+			check_broken(check, "the refcount table entry %llu, 0x%llx, is not valid",
 				     (unsigned long long)index,
 				     (unsigned long long)get_be64(bytes));
 		else

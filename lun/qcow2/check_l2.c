@@ -41,7 +41,7 @@ static void check_l2_entry(struct check *check, const struct check_l1 *l1, const
 	struct qcow2_l2_entry entry;
 
 	if (qcow2_l2_decode(get_be64(bytes), bitmap, g, &entry) != 0) {
-		check_broken(check, "the L2 entry 0x%llx (0x%llx) for 0x%llx is none",
+		check_broken(check, "the L2 entry 0x%llx (0x%llx) for 0x%llx is not valid",
 			     (unsigned long long)get_be64(bytes), (unsigned long long)bitmap,
 			     (unsigned long long)guest_cluster << g->cluster_bits);
 	} else if (entry.compressed) {
@@ -77,7 +77,7 @@ static int check_l1_entry(struct check *check, const struct check_l1 *l1, uint64
 	uint64_t offset;
 
 	if (qcow2_l1_decode(entry, g, &offset) != 0) {
-		check_broken(check, "the L1 entry %llu, 0x%llx, is none", (unsigned long long)index,
+		check_broken(check, "the L1 entry %llu, 0x%llx, is not valid", (unsigned long long)index,
 			     (unsigned long long)entry);
 		return 0;
 	}

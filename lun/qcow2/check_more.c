@@ -44,7 +44,7 @@ static int walk_snapshots(struct check *check, bool map, uint64_t *end)
 		if (!is_aligned(check, l1.offset) || extra > SNAPSHOT_EXTRA_MAX ||
 		    l1.entries > QCOW2_L1_BYTES_MAX / ENTRY_BYTES) {
 			if (map)
-				check_broken(check, "the snapshot %u is none", i);
+				check_broken(check, "snapshot %u is not valid", i);
 			break;
 		}
 		if (map)
@@ -84,7 +84,7 @@ static int check_bitmap(struct check *check, uint64_t offset, uint32_t entries)
 	if (entries == 0 || !is_aligned(check, offset) ||
 	    !check_refer(check, offset, (uint64_t)entries * ENTRY_BYTES, MARK_METADATA,
 			 "a bitmap table")) {
-		check_broken(check, "the bitmap table at 0x%llx is none",
+		check_broken(check, "the bitmap table at 0x%llx is not valid",
 			     (unsigned long long)offset);
 		return 0;
 	}
@@ -95,7 +95,7 @@ static int check_bitmap(struct check *check, uint64_t offset, uint32_t entries)
 		if (entry == 1)
 			continue;
 		if ((entry & ~QCOW2_OFFSET_MASK) != 0 || !is_aligned(check, entry))
-			check_broken(check, "the bitmap table entry 0x%llx is none",
+			check_broken(check, "the bitmap table entry 0x%llx is not valid",
 				     (unsigned long long)entry);
 		else
 			(void)check_refer(check, entry, check->geometry.cluster_bytes,

@@ -7,6 +7,7 @@
 #include "lun/qcow2/format.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -381,6 +382,23 @@ static int read_backing_name(struct parse *parse)
 	memcpy(h->backing_name, parse->bytes + parse->backing_offset, parse->backing_bytes);
 	h->backing_name[parse->backing_bytes] = '\0';
 	return 0;
+}
+
+const char *qcow2_backing_name_wrong(const char *name)
+{
+	size_t bytes = strlen(name);
+
+	if (bytes == 0 || bytes > NAME_MAX)
+		return "it has no or more than 255 bytes";
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strchr(name, '/') != NULL)
+		return "it is a path";
+	if (strchr(name, ':') != NULL)
+		return "it has a colon, as if it named a protocol";
+	for (const char *p = name; *p != '\0'; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return "it contains a control character";
+	}
+	return NULL;
 }
 
 /* -- Places of tables -- */

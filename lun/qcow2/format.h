@@ -85,6 +85,9 @@ int MUST_CHECK qcow2_header_peek(const void *bytes, uint32_t *cluster_bits);
  */
 int MUST_CHECK qcow2_header_parse(const void *bytes, size_t length, uint64_t file_bytes,
 				  struct qcow2_header *out, char *why, size_t why_bytes);
+/* What is wrong with a backing file's name that is to be opened from where the image lies, or NULL:
+ * it is one name of a file, no path, no protocol ("json:", "nbd://"), and fit for a log. */
+const char *qcow2_backing_name_wrong(const char *name);
 /*
  * Make the first cluster of a file that we write: version 3, with the extensions for the backing
  * format and the names of features, zeroes behind. -EINVAL: it does not fit into `length` bytes.

@@ -245,6 +245,8 @@ class Image:
 
     def entry(self, index, value):
         self.put64(self.l2 + index * self.entry_bytes, value)
+        if value == 0 and self.entry_bytes == 16:
+            self.put64(self.l2 + index * 16 + 8, 0)
 
 
 # (name, what is changed, what ours says, what theirs says if that is something else)
