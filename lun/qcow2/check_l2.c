@@ -77,8 +77,8 @@ static int check_l1_entry(struct check *check, const struct check_l1 *l1, uint64
 	uint64_t offset;
 
 	if (qcow2_l1_decode(entry, g, &offset) != 0) {
-		check_broken(check, "the L1 entry %llu, 0x%llx, is not valid", (unsigned long long)index,
-			     (unsigned long long)entry);
+		check_broken(check, "the L1 entry %llu, 0x%llx, is not valid",
+			     (unsigned long long)index, (unsigned long long)entry);
 		return 0;
 	}
 	if (!check_refer(check, offset, g->cluster_bytes, mark, "an L2 table"))
