@@ -34,7 +34,7 @@ LINK_san := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_fuzz := -fsanitize=fuzzer,address,undefined
 LINES_WRAPPED := memcpy memmove memset memcmp bcmp mmap aligned_calloc lun_io_submit
-CRASH_WRAPPED := clock_gettime preadv2 pwritev2
+CRASH_WRAPPED := clock_gettime preadv2 pwritev2 ftruncate fallocate log_error
 LINK_lines := -pie $(LINES_WRAPPED:%=-Wl,--wrap=%)
 LINK_crash := $(CRASH_WRAPPED:%=-Wl,--wrap=%)
 
@@ -106,6 +106,9 @@ $(foreach t,$(TOPICS),$(eval $(call topic_rule,$(t))))
 QCOW2_TOOL := $(O)/tests/qcow2/tool
 $(QCOW2_TOOL): $(QCOW2_TOOL).o $(call libs_below,lun)
 	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+# The crash simulator: V=crash.
+$(O)/tests/crash/crash: $(patsubst %.c,$(O)/%.o,$(wildcard tests/crash/*.c)) $(call libs_below,lun)
+	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
 # Programs that act as an initiator: libiscsi and nothing of ours.
 $(O)/initiator-tests/%: $(O)/initiator-tests/%.o
@@ -150,12 +153,18 @@ bench: packages-bench ## measure against tgt and the limits, judge: ten minutes,
 scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes, see initiator-tests/README.md
 	@B=$(B) initiator-tests/scale.sh long
 
-SUITES := style build lint unit tsan fuzz initiators
+SUITES := style build lint unit crash tsan fuzz initiators
 .PHONY: check $(SUITES:%=check-%) fuzz
 check: packages-check ## all tests, under ten minutes on two cores
 	@+tests/run $(SUITES)
 $(SUITES:%=check-%): packages-check ## check-unit, check-initiators ...: one suite of check
 	@+tests/run $(@:check-%=%)
+CRASH_OPTIONS := $(SEED:%=--seed=%) $(STATES:%=--states=%) $(WORKLOADS:%=--workloads=%) \
+	$(SUBJECT:%=--subject=%) $(REPLAY:%=--replay=%) $(MODES)
+.PHONY: crash
+crash: packages-check ## power cuts, simulated: SEED= STATES= ..., see tests/crash/README.md
+	@+$(MAKE) -s V=crash $(B)/crash/tests/crash/crash
+	@$(B)/crash/tests/crash/crash $(CRASH_OPTIONS)
 .PHONY: check-hosts check-hosts-short
 check-hosts: packages-check-hosts ## Linux guests with open-iscsi under QEMU, see initiator-tests/guest
 	@+tests/run hosts
@@ -190,7 +199,7 @@ install: all ## PREFIX (/usr/local) and DESTDIR are honoured
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
-	@echo 'V=plain|san|tsan|fuzz|lines chooses the variant, B=folder where it is built (build).'
+	@echo 'V=plain|san|tsan|fuzz|lines|crash chooses the variant, B=folder where it is built (build).'
 	@echo 'tests/run -h shows how to run one program or one initiator test.'
 
 .SECONDARY:

@@ -12,6 +12,8 @@
 #include <limits.h>
 #include <sys/stat.h>
 
+#include "base/reach.h"
+
 void loop_op_complete(struct loop_op *op, int res)
 {
 	struct loop *loop = op->loop;
@@ -52,8 +54,8 @@ void loop_op_advance(struct loop_op *op, size_t count)
 LOOP_ONLY static enum op_next advance_and_go_on(struct loop_op *op, int res)
 {
 	loop_op_advance(op, (size_t)res);
-	if (bytes_left(op) == 0)
-		return complete(op, (int)op->transferred_bytes);
+	if (bytes_left(op) == 0 || PLANTED(loop_short_transfer_is_whole))
+		return complete(op, (int)op->length_bytes);
 	loop_count(&op->loop->counters.continued, 1);
 	return OP_NEXT_MORE;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/reach.h"
 
 /* Where zeroes have to be written: a step is LUN_IOV_MAX times the page-aligned zeroes below. */
 #define ZEROES_BYTES 65536u
@@ -53,6 +54,8 @@ LOOP_ONLY static void raw_pump(struct image *image, struct loop *loop);
 static bool raw_needs_flush(const struct image *image, const struct lun_io *io)
 {
 	if (!(io->flags & LUN_IO_DURABLE) || !(io->op != LUN_READ) || image->is_tmpfs)
+		return false;
+	if (PLANTED(raw_ends_without_flush))
 		return false;
 	return image->page_cache || io->op != LUN_WRITE;
 }
@@ -119,6 +122,7 @@ static bool raw_note_refusal(struct image *image, struct lun_io *io, int res)
 		return false;
 	if (res != -EOPNOTSUPP && !(res == -EINVAL && image->is_block_device))
 		return false;
+	REACHED(raw_method_is_refused);
 	raw_lane(image, io)->refused |= (uint8_t)(1u << method);
 	return true;
 }

@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "base/reach.h"
 
 /* The legal moves: a bit for each stage that may follow. */
 static const uint8_t stage_edges[] = {
@@ -210,7 +211,8 @@ static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)
 	io->exclusive = NULL;
 	io->rmw = NULL;
 	io->zeroes = false;
-	if (!lun->limits.write_cache && lun_op_writes(io->op))
+	if (!lun->limits.write_cache && lun_op_writes(io->op) &&
+	    !PLANTED(lun_without_write_cache_is_lazy))
 		io->flags |= LUN_IO_DURABLE;
 }
 
@@ -306,6 +308,8 @@ void image_failed(struct lun_io *io, int res)
 {
 	struct lun *lun = io->lun;
 
+	if (PLANTED(lun_forgets_failed_flush))
+		return;
 	if (atomic_exchange_explicit(&lun->failed, true, memory_order_acq_rel))
 		return;
 	log_error("lun",

@@ -15,6 +15,8 @@
  */
 #include "lun/raw.h"
 
+#include "base/reach.h"
+
 LOOP_ONLY static void flush_start(struct image *image, struct loop *loop);
 
 static void flush_on_told(struct loop_msg *msg)
@@ -87,8 +89,11 @@ void raw_flush_add(struct image *image, struct lun_io *io)
 	bool start;
 
 	pthread_mutex_lock(&flush->mutex);
-	list_append(&flush->waiting, &io->image_link);
 	start = !flush->running;
+	if (!start)
+		REACHED(raw_flush_waits_for_flush);
+	list_append(!start && PLANTED(raw_flush_takes_latecomers) ? &flush->batch : &flush->waiting,
+		    &io->image_link);
 	flush->running = true;
 	pthread_mutex_unlock(&flush->mutex);
 	if (start)

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/reach.h"
+
 /* What one may move on the spot. */
 #define INLINE_BYTES 65536u
 /* So many refusals in a row make it likely that the next one is refused, too; from then on one of
@@ -97,7 +99,8 @@ LOOP_ONLY static void raw_transfer(struct image *image, struct lun_io *io, uint8
 		loop_read(io->loop, &io->loop_op, &rw, done);
 		return;
 	}
-	if ((io->flags & LUN_IO_DURABLE) && !image->page_cache)
+	if ((io->flags & LUN_IO_DURABLE) && !image->page_cache &&
+	    !PLANTED(raw_durable_write_without_dsync))
 		rw.flags |= LOOP_DSYNC;
 	loop_write(io->loop, &io->loop_op, &rw, done);
 }

@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 
 #include "base/aligned.h"
+#include "base/reach.h"
 
 #define BOUNCE_BYTES 65536u
 
@@ -241,12 +242,31 @@ LOOP_ONLY static void rmw_write(struct lun_rmw *rmw)
 {
 	rmw_merge(rmw);
 	rmw->io.op = LUN_WRITE;
-	rmw->io.flags = rmw->parent->flags;
+	rmw->io.flags = PLANTED(rmw_is_not_durable) ? 0 : rmw->parent->flags;
 	rmw->io.iov[0] = (struct iovec){rmw->bounce, rmw->io.length_bytes};
 	rmw->io.iov_count = 1;
 	rmw->io.admit = rmw_admit;
 	rmw->io.done = rmw_on_step_done;
 	rmw_submit(rmw);
+}
+
+/* Nothing to write, but what made the zeroes may not be durable yet, and this change has to be. */
+LOOP_ONLY static void rmw_flush(struct lun_rmw *rmw)
+{
+	rmw->io.op = LUN_FLUSH;
+	rmw->io.flags = 0;
+	rmw->io.iov_count = 0;
+	rmw->io.admit = rmw_admit;
+	rmw->io.done = rmw_on_step_done;
+	rmw_submit(rmw);
+}
+
+/* Without a write cache all that is there is durable. */
+static bool rmw_needs_flush(const struct lun_rmw *rmw)
+{
+	if (PLANTED(rmw_trusts_zeroes))
+		return false;
+	return (rmw->parent->flags & LUN_IO_DURABLE) && rmw->lane->lun->limits.write_cache;
 }
 
 static void rmw_on_read(struct lun_io *io, int res)
@@ -260,11 +280,16 @@ static void rmw_on_read(struct lun_io *io, int res)
 	}
 	if (rmw->parent->op == LUN_READ)
 		rmw_copy(rmw, true);
-	if (rmw->parent->op == LUN_READ || rmw_is_zero_already(rmw)) {
+	if (rmw->parent->op == LUN_READ) {
 		rmw_on_step_done(io, 0);
-		return;
+	} else if (!rmw_is_zero_already(rmw)) {
+		rmw_write(rmw);
+	} else if (rmw_needs_flush(rmw)) {
+		REACHED(rmw_flushes_zeroes);
+		rmw_flush(rmw);
+	} else {
+		rmw_on_step_done(io, 0);
 	}
-	rmw_write(rmw);
 }
 
 /* The step's blocks into the bounce buffer. */
@@ -305,7 +330,8 @@ LOOP_ONLY static void rmw_bounce(struct lun_rmw *rmw, uint64_t end)
 	rmw->step_bytes = stop - place;
 	rmw->io.offset_bytes = begin;
 	rmw->io.length_bytes = rmw_align_up(rmw, stop) - begin;
-	if (rmw->parent->op == LUN_WRITE && rmw->io.length_bytes == rmw->step_bytes) {
+	if (rmw->parent->op == LUN_WRITE &&
+	    (rmw->io.length_bytes == rmw->step_bytes || PLANTED(rmw_loses_neighbours))) {
 		rmw_write(rmw);
 	} else {
 		rmw_read(rmw);
@@ -351,6 +377,7 @@ static void rmw_begin(struct lun_lane *lane, struct lun_io *parent)
 	struct lun_rmw *rmw = rmw_find_free(lane, parent);
 
 	if (!rmw) {
+		REACHED(rmw_waits_for_record);
 		rmw_queue(lane, parent);
 		return;
 	}
@@ -359,7 +386,7 @@ static void rmw_begin(struct lun_lane *lane, struct lun_io *parent)
 	rmw->parent = parent;
 	rmw->position = 0;
 	rmw->held = parent->exclusive;
-	if (lun_op_writes(parent->op) && !rmw->held) {
+	if (lun_op_writes(parent->op) && !rmw->held && !PLANTED(rmw_without_range)) {
 		rmw_take_range(rmw);
 	} else {
 		rmw_step(rmw);

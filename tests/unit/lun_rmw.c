@@ -264,6 +264,26 @@ TEST_ON_ENGINES(rmw, zero_that_keeps_holes_takes_no_space)
 	take_no_space(engine, LUN_ZERO, LUN_IO_KEEP_HOLES);
 }
 
+/* They may stem from an UNMAP that no flush has covered yet. */
+TEST_ON_ENGINES(rmw, a_durable_unmap_of_zeroes_flushes_them)
+{
+	struct rig rig;
+	struct lun *lun = coarse_held_lun(&rig, engine);
+	struct tio *unmap = tio_new(LUN_UNMAP, 9 * SECTOR, SECTOR);
+
+	unmap->io.flags = LUN_IO_DURABLE;
+	tio_submit(unmap, lun, rig.group.loops[0]);
+	rig_settle(&rig);
+	cr_assert_eq(held_first()->op, LUN_READ);
+	held_end_first(&rig);
+	cr_assert_eq(held.count, 1);
+	cr_assert_eq(held_first()->op, LUN_FLUSH);
+	held_end_first(&rig);
+	cr_assert_eq(tio_wait(unmap), 0);
+	tio_free(unmap);
+	rig_close(&rig, lun);
+}
+
 TEST_ON_ENGINES(rmw, abandoned_before_its_write_it_ends_at_once)
 {
 	struct rig rig;
@@ -367,7 +387,8 @@ static void call_release(void *arg)
 	lun_exclusive_release(&h->exclusive);
 }
 
-/* COMPARE AND WRITE of one sector: the range is rounded out, and its write is a step inside it. */
+/* COMPARE AND WRITE of one sector: the range is rounded out, and its write is a step inside
+ * it. */
 TEST_ON_ENGINES(rmw, inside_a_range_that_is_held)
 {
 	struct rig rig;
@@ -405,7 +426,8 @@ TEST_ON_ENGINES(rmw, inside_a_range_that_is_held)
 	rig_close(&rig, lun);
 }
 
-/* Enough others to take every record wait for the range; its holder must get one all the same. */
+/* Enough others to take every record wait for the range; its holder must get one all the
+ * same. */
 TEST_ON_ENGINES(rmw, the_holder_of_a_range_finds_a_record)
 {
 	struct tio *others[LUN_RMW_PER_LANE + 2];

@@ -1,0 +1,100 @@
+/*
+ * Trials with faults: of some workloads each call to the disk fails, with each error that such a
+ * call may answer, once and from then on. Every request is answered exactly once, with an error
+ * that lun.h promises or well; nothing hangs; and what the content model says holds in every cut,
+ * and when the image is opened again.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "tests/crash/campaign.h"
+
+/* The workload has to end in any case, and a campaign in some seconds. */
+#define CALLS_MAX 200u
+
+#define TRANSFERS (1u << LOOP_OP_READ | 1u << LOOP_OP_WRITE)
+#define RANGES (1u << LOOP_OP_DISCARD | 1u << LOOP_OP_ZERO)
+#define SYNCS (1u << LOOP_OP_SYNC)
+#define SPACE (1u << LOOP_OP_ALLOCATE | 1u << LOOP_OP_WRITE | RANGES)
+
+static const struct fault_kind {
+	const char *name;
+	int error;
+	uint32_t kinds;
+} fault_kinds[] = {
+	{"short transfers", SIM_SHORT, TRANSFERS},
+	{"EIO", -EIO, TRANSFERS | RANGES | 1u << LOOP_OP_ALLOCATE | 1u << LOOP_OP_CALL},
+	{"EIO of fdatasync", -EIO, SYNCS},
+	{"ENOSPC of fdatasync", -ENOSPC, SYNCS},
+	{"ENOSPC", -ENOSPC, SPACE},
+	{"EDQUOT", -EDQUOT, SPACE},
+	{"EOPNOTSUPP", -EOPNOTSUPP, RANGES},
+	{"EAGAIN", -EAGAIN, TRANSFERS},
+	{"EINTR", -EINTR, TRANSFERS | RANGES | SYNCS},
+};
+
+/* The n-th call and all later ones, for n from 1 to where the workload ends without it. */
+static void run_each(struct trial *trial, struct trial_identity identity)
+{
+	uint64_t faulted = trial->tally->faulted + 1;
+
+	for (uint64_t nth = 1; nth <= CALLS_MAX && trial->tally->faulted >= faulted - 1; nth++) {
+		identity.fault.nth = nth;
+		faulted = trial->tally->faulted + 1;
+		trial_run(trial, &identity);
+		if (trial->tally->faulted < faulted)
+			return;
+	}
+}
+
+static void run_workload(struct trial *trial, const struct trial_identity *identity,
+			 const struct fault_kind *kind)
+{
+	for (unsigned persistent = 0; persistent < 2; persistent++) {
+		struct trial_identity failing = *identity;
+
+		failing.fault = (struct sim_fault){
+			.error = kind->error, .persistent = persistent, .kinds = kind->kinds};
+		run_each(trial, failing);
+	}
+}
+
+static void run_faults(struct trial *trial, uint64_t seed)
+{
+	struct random random = {seed};
+	struct trial_identity identity = {.subject = trial->identity.subject};
+
+	identity.variant = random_below(&random, subject_variants(identity.subject));
+	identity.number = random_next(&random);
+	for (unsigned i = 0; i < ARRAY_SIZE(fault_kinds); i++)
+		run_workload(trial, &identity, &fault_kinds[i]);
+}
+
+static void run_subject(const struct campaign *campaign, const struct subject *subject)
+{
+	struct tally tally = {0};
+	struct trial *trial = trial_create(subject, &tally);
+	uint64_t began_ns = sim_real_ns();
+
+	/* Of the states it is enough to see some: each cut comes back many times. */
+	trial->cuts.plan = (struct cut_plan){.subset_bits = 2, .random_states = 1};
+	trial->reopen_one_in = 256;
+	for (unsigned i = 0; i < campaign->fault_workloads; i++)
+		run_faults(trial, campaign->seed + i);
+	printf("PASS faults of %s: %llu trials with faults, %llu calls failed, %llu states, %llu "
+	       "opened again, "
+	       "0 violations, %.1f s\n",
+	       subject->name, (unsigned long long)tally.trials, (unsigned long long)tally.faulted,
+	       (unsigned long long)tally.states, (unsigned long long)tally.reopened,
+	       (double)(sim_real_ns() - began_ns) / 1e9);
+	trial_free(trial);
+}
+
+bool campaign_faults(const struct campaign *campaign)
+{
+	for (unsigned i = 0; subjects[i]; i++) {
+		if (campaign_wants(campaign, subjects[i]))
+			run_subject(campaign, subjects[i]);
+	}
+	return true;
+}

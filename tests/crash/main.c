@@ -1,0 +1,109 @@
+/*
+ * The crash simulator's command line. See README.md.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "tests/crash/campaign.h"
+
+static const char usage[] =
+	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--subject=NAME] [MODE...]\n"
+	"       crash --replay=TRIAL\n"
+	"modes: states faults mutants (all of them by default)\n";
+
+/* -- What production code says -- */
+
+void __wrap_log_error(const char *subsystem, const char *format, ...);
+
+/* A flush that fails is told to operators thousands of times here. */
+void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, ...)
+{
+}
+
+/* In a run of so many states each rare path has to be met a thousand times. */
+#define LONG_STATES 10000000u
+
+/* -- Options -- */
+
+static const struct option long_options[] = {
+	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
+	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
+	{"replay", required_argument, NULL, 'r'},    {NULL, 0, NULL, 0},
+};
+
+static uint64_t parse_number(const char *text)
+{
+	char *end;
+	uint64_t number = strtoull(text, &end, 0);
+
+	if (*end || end == text) {
+		(void)fprintf(stderr, "crash: '%s' is not a number\n%s", text, usage);
+		exit(2);
+	}
+	return number;
+}
+
+static bool is_mode(const char *name, int argc, char *argv[])
+{
+	for (int i = optind; i < argc; i++) {
+		if (!strcmp(argv[i], name))
+			return true;
+	}
+	return optind == argc;
+}
+
+static void parse(int argc, char *argv[], struct campaign *campaign, const char **replay)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
+		switch (option) {
+		case 's':
+			campaign->seed = parse_number(optarg);
+			break;
+		case 'n':
+			campaign->states = parse_number(optarg);
+			break;
+		case 'w':
+			campaign->fault_workloads = (unsigned)parse_number(optarg);
+			break;
+		case 'j':
+			campaign->subject = optarg;
+			break;
+		case 'r':
+			*replay = optarg;
+			break;
+		default:
+			(void)fputs(usage, stderr);
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char *argv[])
+{
+	struct campaign campaign = {
+		.seed = 1, .states = 200000, .fault_workloads = 4, .mutant_states = 100000};
+	const char *replay = NULL;
+	bool good = true;
+
+	parse(argc, argv, &campaign, &replay);
+	log_set_level(LOG_LEVEL_ERROR);
+	if (setvbuf(stdout, NULL, _IOLBF, 0))
+		return 2;
+	if (replay)
+		return campaign_replay(replay) ? 0 : 2;
+	if (is_mode("states", argc, argv))
+		good &= campaign_states(&campaign);
+	if (is_mode("faults", argc, argv))
+		good &= campaign_faults(&campaign);
+	if (optind == argc)
+		good &= reach_report(campaign.states >= LONG_STATES ? 1000 : 1);
+	if (is_mode("mutants", argc, argv))
+		good &= campaign_mutants(&campaign);
+	return good ? 0 : 1;
+}

@@ -1,0 +1,136 @@
+/*
+ * The simulator's own test: each bug that can be planted in production code (PLANTED of
+ * base/reach.h) is planted, alone, and has to be found. Each in a process of its own, which ends
+ * when it finds something; a crash, or a request that is never answered, is found as well.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/crash/campaign.h"
+
+/* A mutant that hangs is found by the alarm. */
+#define SECONDS_MAX 120u
+
+static const struct mutant {
+	const char *name;
+	const char *subject;
+	const char *rule; /* What it breaks. */
+	bool with_faults; /* It shows only where a call fails. */
+} mutants[] = {
+	{"raw_durable_write_without_dsync", "raw", "a durable write is durable", false},
+	{"raw_ends_without_flush", "raw", "durable UNMAP, and writes to the page cache", false},
+	{"raw_flush_takes_latecomers", "raw", "a flush covers what ended before it began", false},
+	{"lun_forgets_failed_flush", "raw", "a failed flush is final", true},
+	{"lun_without_write_cache_is_lazy", "raw", "without a cache all is durable", false},
+	{"rmw_loses_neighbours", "raw", "the rest of a block stays", false},
+	{"rmw_without_range", "raw", "one at a time changes a block", false},
+	{"rmw_is_not_durable", "raw", "a part of a block is durable, too", false},
+	{"rmw_trusts_zeroes", "raw", "zeroes that are there are made durable", false},
+	{"loop_short_transfer_is_whole", "raw", "a short transfer goes on", true},
+};
+
+struct score {
+	const struct campaign *campaign;
+	unsigned planted, killed, unknown;
+};
+
+static const struct mutant *find(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(mutants); i++) {
+		if (!strcmp(mutants[i].name, name))
+			return &mutants[i];
+	}
+	return NULL;
+}
+
+/* -- In the process of a mutant -- */
+
+static void NORETURN run_mutant(const struct campaign *campaign, const struct mutant *mutant)
+{
+	struct campaign own = *campaign;
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	bool good = fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0;
+
+	(void)alarm(SECONDS_MAX);
+	own.subject = mutant->subject;
+	own.states = campaign->mutant_states;
+	own.only_random = true;
+	good = good && reach_plant(mutant->name, true);
+	if (mutant->with_faults) {
+		good = good && campaign_faults(&own);
+	} else {
+		good = good && campaign_states(&own);
+	}
+	_exit(good ? 0 : 1);
+}
+
+/* -- Outside -- */
+
+static bool is_killed(int status)
+{
+	if (WIFSIGNALED(status))
+		return true;
+	return WIFEXITED(status) && WEXITSTATUS(status) == TRIAL_FOUND;
+}
+
+static int run_in_child(const struct campaign *campaign, const struct mutant *mutant)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		run_mutant(campaign, mutant);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		perror("crash: fork");
+		exit(2);
+	}
+	return status;
+}
+
+static void judge(struct score *score, const struct mutant *mutant)
+{
+	uint64_t began_ns = sim_real_ns();
+	int status = run_in_child(score->campaign, mutant);
+	bool killed = is_killed(status);
+
+	score->planted++;
+	score->killed += killed;
+	printf("%s mutant %s %s, %.1f s: %s\n", killed ? "PASS" : "FAIL", mutant->name,
+	       killed ? "killed" : "survived", (double)(sim_real_ns() - began_ns) / 1e9,
+	       mutant->rule);
+}
+
+static void visit(void *arg, const char *name)
+{
+	struct score *score = arg;
+	const struct mutant *mutant = find(name);
+
+	if (!mutant) {
+		printf("FAIL mutant %s is in no table (tests/crash/mutants.c)\n", name);
+		score->unknown++;
+	} else if (!score->campaign->subject ||
+		   !strcmp(score->campaign->subject, mutant->subject)) {
+		judge(score, mutant);
+	}
+}
+
+bool campaign_mutants(const struct campaign *campaign)
+{
+	struct score score = {.campaign = campaign};
+
+	reach_each_plant(visit, &score);
+	printf("mutants: %u killed of %u planted\n", score.killed, score.planted);
+	for (unsigned i = 0; i < ARRAY_SIZE(mutants); i++) {
+		if (!reach_plant(mutants[i].name, false)) {
+			printf("FAIL mutant %s is nowhere planted\n", mutants[i].name);
+			score.unknown++;
+		}
+	}
+	return score.killed == score.planted && !score.unknown;
+}

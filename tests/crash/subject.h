@@ -1,0 +1,37 @@
+/*
+ * What is put on the simulated disk: a format of LUN images. Its production code runs behind the
+ * LUN's own membrane; beside that it brings a second reader that shares no code with the engine,
+ * and what else can be said about the bytes of a cut.
+ *
+ * Read next: subject_raw.c, trial.h.
+ */
+#ifndef TESTS_CRASH_SUBJECT_H
+#define TESTS_CRASH_SUBJECT_H
+
+#include "lun/lun.h"
+#include "tests/crash/sim.h"
+
+#define SUBJECT_WHY_BYTES 256u
+/* A machine opens what the cut of another left, and one opens what that left. */
+#define SUBJECT_LEVELS 3u
+
+struct subject {
+	const char *name;
+	const char *const *variants; /* Names, NULL at the end. */
+	unsigned files;
+	uint64_t room_bytes;
+	uint32_t sectors;         /* Of the guest's disk. */
+	uint32_t cluster_sectors; /* What workloads take for a cluster. */
+	/* Load the disk with a fresh image; the guest's sectors have these words. */
+	void (*format)(struct disk *disk, unsigned variant, struct random *random, uint64_t *words);
+	/* Open what the disk holds, on its machine. NULL and a sentence. */
+	struct lun *(*open)(struct sim *sim, unsigned variant, unsigned level, char *why);
+	void (*close)(struct lun *lun);
+	/* The guest's sectors from what the disk holds durably; false and a sentence where the
+	 * image is not consistent. */
+	bool (*read)(const struct disk *disk, unsigned variant, uint64_t *words, char *why);
+};
+
+extern const struct subject subject_raw;
+
+#endif
