@@ -36,7 +36,8 @@ static bool read_chunk(struct check_walk *walk)
 
 static bool is_zero(const uint8_t *entry, uint32_t entry_bytes)
 {
-	uint64_t low, high = 0;
+	uint64_t low;
+	uint64_t high = 0;
 
 	memcpy(&low, entry, sizeof(low));
 	if (entry_bytes > ENTRY_BYTES)
@@ -83,7 +84,8 @@ static int refer_to_refcounts(struct check *check)
 {
 	struct check_walk walk = refcount_table(check);
 	const uint8_t *bytes;
-	uint64_t index, offset;
+	uint64_t index;
+	uint64_t offset;
 
 	(void)check_refer(check, walk.offset, walk.entries * ENTRY_BYTES, MARK_METADATA,
 			  "the refcount table");
@@ -159,7 +161,10 @@ static int compare_block(struct check *check, uint64_t first, uint64_t end, uint
 static int compare(struct check *check)
 {
 	struct check_walk walk = refcount_table(check);
-	uint64_t next = check->window_first, end = next + check->window_count, index, offset;
+	uint64_t next = check->window_first;
+	uint64_t end = next + check->window_count;
+	uint64_t index;
+	uint64_t offset;
 	uint32_t entries = check->geometry.refcount_block_entries;
 	const uint8_t *bytes;
 	int res = 0;
@@ -168,7 +173,8 @@ static int compare(struct check *check)
 	if (walk.next > walk.entries)
 		walk.next = walk.entries;
 	while (res == 0 && next < end && (bytes = check_walk_next(&walk, &index)) != NULL) {
-		uint64_t first = index * entries, behind = first + entries;
+		uint64_t first = index * entries;
+		uint64_t behind = first + entries;
 
 		if (qcow2_refcount_table_decode(get_be64(bytes), &check->geometry, &offset) != 0 ||
 		    offset >= check->file->size_bytes)
@@ -213,10 +219,12 @@ static int pass(struct check *check, uint64_t first, uint64_t count)
 }
 
 /* The room for findings is not touched. */
-static void clear(struct qcow2_check *out)
+static void clear(struct qcow2_check *out, const struct qcow2_header *header)
 {
-	out->corruptions = out->leaks = out->clusters = out->referenced = 0;
+	out->corruptions = out->leaks = out->referenced = 0;
 	out->guest_clusters = out->guest_compressed = out->finding_count = 0;
+	out->dirty = (header->incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0;
+	out->marked_corrupt = (header->incompatible & QCOW2_INCOMPATIBLE_CORRUPT) != 0;
 }
 
 static void start(struct check *check, struct qcow2_check *out)
@@ -227,10 +235,8 @@ static void start(struct check *check, struct qcow2_check *out)
 	check->clusters = (check->file->size_bytes + g->cluster_bytes - 1) >> g->cluster_bits;
 	check->chunk_bytes = g->cluster_bytes < CHUNK_BYTES ? g->cluster_bytes : CHUNK_BYTES;
 	check->out = out;
-	clear(out);
+	clear(out, &check->header);
 	out->clusters = check->clusters;
-	out->dirty = (check->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0;
-	out->marked_corrupt = (check->header.incompatible & QCOW2_INCOMPATIBLE_CORRUPT) != 0;
 }
 
 static int run(struct check *check, uint64_t at_once)
@@ -262,13 +268,15 @@ int qcow2_check(const struct qcow2_check_spec *spec, struct qcow2_check *out, ch
 		(void)snprintf(why, why_bytes, "the file has too many clusters to be counted");
 		return -EFBIG;
 	}
-	check.marks = malloc(at_once * sizeof(*check.marks) + DEPTH_COUNT * check.chunk_bytes);
+	check.marks =
+		malloc(at_once * sizeof(*check.marks) + (size_t)DEPTH_COUNT * check.chunk_bytes);
 	if (check.marks == NULL) {
 		(void)snprintf(why, why_bytes, "no memory to count its clusters");
 		return -ENOMEM;
 	}
 	for (unsigned i = 0; i < DEPTH_COUNT; i++)
-		check.chunks[i] = (uint8_t *)(check.marks + at_once) + i * check.chunk_bytes;
+		check.chunks[i] =
+			(uint8_t *)(check.marks + at_once) + (size_t)i * check.chunk_bytes;
 	res = run(&check, at_once);
 	if (res != 0)
 		(void)snprintf(why, why_bytes, "a table cannot be read");

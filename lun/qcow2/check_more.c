@@ -58,7 +58,8 @@ static int walk_snapshots(struct check *check, bool map, uint64_t *end)
 
 int check_snapshots(struct check *check)
 {
-	uint64_t start = check->header.snapshots_offset, end;
+	uint64_t start = check->header.snapshots_offset;
+	uint64_t end;
 	int res;
 
 	if (check->header.snapshot_count == 0)
@@ -107,7 +108,8 @@ static int check_bitmap(struct check *check, uint64_t offset, uint32_t entries)
 int check_bitmaps(struct check *check)
 {
 	const struct qcow2_header *h = &check->header;
-	uint64_t offset = h->bitmap_directory_offset, end = offset + h->bitmap_directory_bytes;
+	uint64_t offset = h->bitmap_directory_offset;
+	uint64_t end = offset + h->bitmap_directory_bytes;
 	int res = 0;
 
 	if (h->bitmap_count == 0)

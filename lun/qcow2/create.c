@@ -67,7 +67,11 @@ static void place(struct qcow2_layout *layout)
 {
 	struct qcow2_header *h = &layout->header;
 	struct qcow2_geometry g;
-	uint64_t l1_clusters, blocks = 1, table = 1, all, before;
+	uint64_t l1_clusters;
+	uint64_t blocks = 1;
+	uint64_t table = 1;
+	uint64_t all;
+	uint64_t before;
 
 	qcow2_geometry_of(h, &g);
 	h->l1_entries = (uint32_t)divide_up(h->size_bytes, UINT64_C(1) << g.l1_shift);

@@ -91,7 +91,8 @@ static void write_behind(struct byte_writer *out, const struct qcow2_header *h, 
 
 int qcow2_header_encode(const struct qcow2_header *header, void *bytes, size_t length)
 {
-	struct byte_writer all = byte_writer_make(bytes, length), fields = all;
+	struct byte_writer fields = byte_writer_make(bytes, length);
+	struct byte_writer all = fields;
 	size_t name_bytes = strlen(header->backing_name);
 
 	assert(length >= (size_t)1 << QCOW2_CLUSTER_BITS_MIN);

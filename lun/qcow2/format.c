@@ -321,8 +321,10 @@ static void name_feature(const struct parse *parse, unsigned bit, char *name, si
 		}
 	}
 	/* It goes into logs. */
-	for (char *p = name; *p != '\0'; p++)
-		*p = *p >= ' ' && *p <= '~' ? *p : '?';
+	for (char *p = name; *p != '\0'; p++) {
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	}
 }
 
 /* qcow2 bits 2 and 3 of incompatible_features, 1 of autoclear_features, compression_type. */
@@ -499,11 +501,11 @@ int qcow2_header_parse(const void *bytes, size_t length, uint64_t file_bytes,
 		.length = length,
 		.file_bytes = file_bytes,
 		.out = out,
-		.why = why,
 		.why_bytes = why_bytes,
 	};
 	int res;
 
+	parse.why = why;
 	memset(out, 0, sizeof(*out));
 	res = read_fields(&parse);
 	if (res == 0)

@@ -60,7 +60,11 @@ static int read_entry(const struct qcow2_file *file, uint64_t offset, uint64_t *
 static int find_entry(const struct qcow2_plain *p, uint64_t guest, struct qcow2_l2_entry *out)
 {
 	const struct qcow2_geometry *g = &p->geometry;
-	uint64_t l1_index = guest >> g->l1_shift, l1, l2, raw, bitmap = 0;
+	uint64_t l1_index = guest >> g->l1_shift;
+	uint64_t l1;
+	uint64_t l2;
+	uint64_t raw;
+	uint64_t bitmap = 0;
 	uint64_t l2_index = guest >> g->cluster_bits & (g->l2_entries - 1);
 	int res = read_entry(p->file, p->header.l1_offset + l1_index * 8, &l1);
 
@@ -84,7 +88,8 @@ static int read_compressed(const struct qcow2_plain *p, const struct qcow2_l2_en
 			   void *buffer, size_t length, uint64_t in_cluster)
 {
 	size_t cluster_bytes = p->geometry.cluster_bytes;
-	uint8_t *cluster = malloc(cluster_bytes + entry->deflated_bytes), *deflated;
+	uint8_t *cluster = malloc(cluster_bytes + entry->deflated_bytes);
+	uint8_t *deflated;
 	int res;
 
 	if (cluster == NULL)
@@ -120,10 +125,12 @@ static int read_state(const struct qcow2_plain *p, const struct qcow2_l2_entry *
 static int read_piece(const struct qcow2_plain *p, void *buffer, size_t *length, uint64_t guest)
 {
 	const struct qcow2_geometry *g = &p->geometry;
-	uint64_t in_cluster = guest & (g->cluster_bytes - 1), end;
+	uint64_t in_cluster = guest & (g->cluster_bytes - 1);
+	uint64_t end;
 	struct qcow2_l2_entry entry;
 	enum qcow2_state state;
-	unsigned first = (unsigned)(in_cluster >> g->subcluster_bits), count;
+	unsigned first = (unsigned)(in_cluster >> g->subcluster_bits);
+	unsigned count;
 	int res = find_entry(p, guest, &entry);
 
 	if (res != 0)
