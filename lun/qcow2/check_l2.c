@@ -5,17 +5,23 @@
 
 #include "base/bytes.h"
 
+/* Of the active table alone. */
+static void count_guest(struct check *check, const struct check_l1 *l1,
+			const struct qcow2_l2_entry *entry)
+{
+	if (!check->first_pass || !l1->active)
+		return;
+	check->out->guest_clusters += entry->compressed || entry->allocated != 0;
+	check->out->guest_compressed += entry->compressed;
+}
+
 static void refer_compressed(struct check *check, const struct qcow2_l2_entry *entry)
 {
 	/* Whole sectors. */
 	uint64_t start = entry->host_offset & ~UINT64_C(511);
 	uint64_t end = entry->host_offset + entry->deflated_bytes;
 
-	if (check_refer(check, start, end - start, MARK_DATA, "compressed data") &&
-	    check->first_pass) {
-		check->out->guest_clusters++;
-		check->out->guest_compressed++;
-	}
+	(void)check_refer(check, start, end - start, MARK_DATA, "compressed data");
 }
 
 static uint32_t copied_mark(const struct check_l1 *l1, bool copied)
@@ -30,7 +36,6 @@ static void refer_data(struct check *check, const struct check_l1 *l1,
 {
 	(void)check_refer(check, entry->host_offset, check->geometry.cluster_bytes,
 			  MARK_DATA | copied_mark(l1, entry->copied), "data");
-	check->out->guest_clusters += check->first_pass && entry->allocated != 0;
 }
 
 static void check_l2_entry(struct check *check, const struct check_l1 *l1, const uint8_t *bytes,
@@ -44,7 +49,10 @@ static void check_l2_entry(struct check *check, const struct check_l1 *l1, const
 		check_broken(check, "the L2 entry 0x%llx (0x%llx) for 0x%llx is not valid",
 			     (unsigned long long)get_be64(bytes), (unsigned long long)bitmap,
 			     (unsigned long long)guest_cluster << g->cluster_bits);
-	} else if (entry.compressed) {
+		return;
+	}
+	count_guest(check, l1, &entry);
+	if (entry.compressed) {
 		refer_compressed(check, &entry);
 	} else if (entry.host_offset != 0) {
 		refer_data(check, l1, &entry);
@@ -110,6 +118,9 @@ int check_mapping(struct check *check, const struct check_l1 *l1)
 		return 0;
 	if (!check_refer(check, l1->offset, (uint64_t)l1->entries * ENTRY_BYTES, MARK_METADATA,
 			 "an L1 table"))
+		return 0;
+	/* Snapshots with one table in common would be walked as often as they please. */
+	if (check_count(check, l1->offset) > 1)
 		return 0;
 	while (res == 0 && (bytes = check_walk_next(&walk, &index)) != NULL)
 		res = check_l1_entry(check, l1, get_be64(bytes), index);

@@ -12,7 +12,8 @@
 #define BITMAP_BYTES 24u
 /* Extra data and two names of 16 bits each, "Snapshot table entry"; qemu's bound of the first. */
 #define SNAPSHOT_EXTRA_MAX 1024u
-#define DESCRIPTION_MAX 4096u
+/* qemu's bound. */
+#define BITMAP_TABLE_ENTRIES_MAX 0x8000000u
 
 static bool is_aligned(const struct check *check, uint64_t offset)
 {
@@ -82,13 +83,15 @@ static int check_bitmap(struct check *check, uint64_t offset, uint32_t entries)
 	const uint8_t *bytes;
 	uint64_t index;
 
-	if (entries == 0 || !is_aligned(check, offset) ||
+	if (entries == 0 || entries > BITMAP_TABLE_ENTRIES_MAX || !is_aligned(check, offset) ||
 	    !check_refer(check, offset, (uint64_t)entries * ENTRY_BYTES, MARK_METADATA,
 			 "a bitmap table")) {
 		check_broken(check, "the bitmap table at 0x%llx is not valid",
 			     (unsigned long long)offset);
 		return 0;
 	}
+	if (check_count(check, offset) > 1)
+		return 0;
 	while ((bytes = check_walk_next(&walk, &index)) != NULL) {
 		uint64_t entry = get_be64(bytes);
 

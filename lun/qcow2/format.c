@@ -230,6 +230,8 @@ static int read_bitmaps(struct parse *parse, const struct extension *extension)
 	if (count > QCOW2_BITMAPS_MAX)
 		return refuse(parse, -ENOTSUP, "it has %u bitmaps, at most %u are known", count,
 			      QCOW2_BITMAPS_MAX);
+	if (bytes > QCOW2_BITMAP_DIRECTORY_BYTES_MAX)
+		return refuse(parse, -ENOTSUP, "its bitmap directory is larger than 64 MiB");
 	if (bytes < (uint64_t)count * BITMAP_ENTRY_BYTES_MIN)
 		return refuse(parse, -EINVAL, "its bitmap directory is shorter than its entries");
 	h->bitmap_count = count;

@@ -26,6 +26,7 @@
 #define QCOW2_BACKING_NAME_MAX 1023u
 #define QCOW2_SNAPSHOTS_MAX 65536u
 #define QCOW2_BITMAPS_MAX 65535u
+#define QCOW2_BITMAP_DIRECTORY_BYTES_MAX (UINT32_C(64) << 20)
 /* What qcow2_header_parse wants to see, if the file has as much: header, extensions and the backing
  * file's name lie in the first cluster. */
 #define QCOW2_HEADER_READ_BYTES(cluster_bits) ((size_t)1 << (cluster_bits))

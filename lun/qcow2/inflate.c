@@ -9,6 +9,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "base/bytes.h"
+
 /* Whoever wrote it may have used the largest window; with all output at one place none is made. */
 #define RAW_DEFLATE (-MAX_WBITS)
 
@@ -38,6 +40,14 @@ static int inflate_zlib(const void *deflated, size_t deflated_bytes, void *clust
 	return zlib_result(res, &stream);
 }
 
+/* The library may know formats of older days, and frames to be skipped; images have neither. */
+static size_t frame_bytes(const uint8_t *in, size_t bytes)
+{
+	if (bytes < sizeof(uint32_t) || get_le32(in) != ZSTD_MAGICNUMBER)
+		return (size_t)-ZSTD_error_prefix_unknown;
+	return ZSTD_findFrameCompressedSize(in, bytes);
+}
+
 static int zstd_error(size_t res)
 {
 	return ZSTD_getErrorCode(res) == ZSTD_error_memory_allocation ? -ENOMEM : -EIO;
@@ -55,7 +65,7 @@ static int inflate_zstd(const void *deflated, size_t deflated_bytes, void *clust
 	int res = context != NULL ? 0 : -ENOMEM;
 
 	while (res == 0 && left > 0) {
-		size_t frame = ZSTD_findFrameCompressedSize(in, deflated_bytes);
+		size_t frame = frame_bytes(in, deflated_bytes);
 		size_t made = ZSTD_isError(frame)
 				      ? frame
 				      : ZSTD_decompressDCtx(context, out, left, in, frame);

@@ -154,6 +154,9 @@ static const struct hostile table[] = {
 	 "snapshot 0 is not valid",
 	 {{SNAPSHOTS + 36, 4, UINT32_MAX}}},
 	{"a second snapshot that is none", "snapshot 1 is not valid", {{AT_SNAPSHOT_COUNT, 4, 2}}},
+	{"two snapshots with one L1 table",
+	 "L1 table at 0x9000: the cluster is also something else",
+	 {{AT_SNAPSHOT_COUNT, 4, 2}, {SNAPSHOTS + 64, 8, SNAPSHOT_L1}, {SNAPSHOTS + 72, 4, 1}}},
 	{"snapshots on data", "snapshot 0 is not valid", {{AT_SNAPSHOTS_OFFSET, 8, 0x5000}}},
 	/* 060: overlaps. */
 	{"L2 table at the L1 table", "something else", {{0x3000, 8, 0x3000}}},

@@ -149,6 +149,19 @@ Test(qcow2_inflate, noise)
 	}
 }
 
+/* A frame to be skipped may come before any other in zstd, not in an image. */
+Test(qcow2_inflate, a_frame_to_be_skipped)
+{
+	static const uint8_t skipped[] = {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0};
+	size_t made;
+
+	fill(4);
+	made = deflate_zstd(CLUSTER);
+	memmove(deflated + sizeof(skipped), deflated, made);
+	memcpy(deflated, skipped, sizeof(skipped));
+	cr_expect_eq(inflate_copy(QCOW2_ZSTD, made + sizeof(skipped)), -EIO);
+}
+
 /* A frame whose header asks for a window of 128 GiB gets none. */
 Test(qcow2_inflate, a_frame_that_wants_a_large_window)
 {
