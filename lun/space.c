@@ -120,7 +120,7 @@ bool lun_space(const struct lun *lun, struct lun_space *out)
 		.available_bytes = left > reserve ? left - reserve : 0,
 		.total_bytes = atomic_load_explicit(&pool->total_bytes, memory_order_relaxed),
 		.reserve_bytes = reserve,
-		.warn_percent = pool->warn_percent,
+		.warn_percent = atomic_load_explicit(&pool->warn_percent, memory_order_relaxed),
 	};
 	return true;
 }

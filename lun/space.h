@@ -28,13 +28,16 @@
 /* Owned by who makes it; outlives the LUNs that belong to it. */
 struct lun_pool {
 	/* Fixed while loops run. */
-	const char *name;      /* For the log. */
-	const char *path;      /* Something on that file system. */
-	uint64_t reserve;      /* In percent or bytes: LUN_PERCENT_MAX. */
-	unsigned warn_percent; /* Used so far, hosts are told; 0: they are not. */
+	const char *name; /* For the log. */
+	const char *path; /* Something on that file system. */
+	uint64_t reserve; /* In percent or bytes: LUN_PERCENT_MAX. */
 	/* A write has met a full disk or a guard, or space has been given back under one. Any loop;
 	 * until lun_pool_listen it is not called again. NULL: nobody wants to know. */
 	void (*on_note)(struct lun_pool *pool);
+	/* Its owner's, who may change it; read by all. Used so far, hosts are told; 0: they are
+	 * not.
+	 */
+	atomic_uint warn_percent;
 	/* By lun_pool_look; read by all. */
 	atomic_bool guarded CACHE_LINE_ALIGNED;
 	_Atomic uint64_t total_bytes;

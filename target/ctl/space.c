@@ -22,10 +22,6 @@
 
 /* However many writes find no space. */
 #define LOOK_MS_NOTED 20u
-/* Refusals without a guard are told of so often. */
-#define REFUSALS_MS 60000u
-/* The threshold of the log has a range of this part of the pool. */
-#define WARN_RANGE_PARTS 1024u
 
 enum pool_stage {
 	POOL_RESTING,
@@ -54,11 +50,7 @@ struct pool {
 	unsigned asked; /* The data loop's: who has not answered. */
 	struct loop_msg note;
 	bool noted; /* Its message has been taken, and no look has begun since. */
-	/* What the log has been told. */
-	struct scsi_threshold warned;
-	bool guard_told;
-	bool failure_told;
-	struct log_limit limit;
+	struct space_said said;
 };
 
 struct space_member {
@@ -81,90 +73,9 @@ struct space {
 	void *arg;
 };
 
-/* -- The log -- */
-
 static uint64_t load(const _Atomic uint64_t *bytes)
 {
 	return atomic_load_explicit(bytes, memory_order_relaxed);
-}
-
-static unsigned long long mib(uint64_t bytes)
-{
-	return (unsigned long long)(bytes >> 20);
-}
-
-/* Free bytes at which hosts are warned. */
-static uint64_t warn_bytes(const struct pool *pool)
-{
-	uint64_t total = load(&pool->pool.total_bytes);
-
-	return pool->pool.warn_percent == 0 ? 0 : total / 100 * (100 - pool->pool.warn_percent);
-}
-
-static void say_warning(struct pool *pool)
-{
-	uint64_t total = load(&pool->pool.total_bytes);
-	uint64_t left = load(&pool->pool.free_bytes);
-	const struct scsi_threshold_rule rule = {
-		.enabled = pool->pool.warn_percent > 0,
-		.decreasing = true,
-		.center = warn_bytes(pool),
-		.set = total / WARN_RANGE_PARTS,
-		.whole = total,
-	};
-
-	if (scsi_threshold_step(&pool->warned, &rule, left))
-		log_warn("ctl",
-			 "pool %s: %llu MiB are left of %llu MiB, more than %u %% are used; give "
-			 "space back or add some",
-			 pool->pool.name, mib(left), mib(total), pool->pool.warn_percent);
-}
-
-static void say_guard(struct pool *pool)
-{
-	bool guarded = lun_pool_is_guarded(&pool->pool);
-	uint64_t left = load(&pool->pool.free_bytes);
-
-	if (guarded && !pool->guard_told)
-		log_error("ctl",
-			  "pool %s: %llu MiB are left, below its reserve of %llu MiB: writes that "
-			  "need new space are refused until there is more; give space back (UNMAP, "
-			  "deleting files) or add some",
-			  pool->pool.name, mib(left), mib(load(&pool->pool.reserve_bytes)));
-	if (!guarded && pool->guard_told)
-		log_info("ctl", "pool %s: %llu MiB are left: writes go on", pool->pool.name,
-			 mib(left));
-	pool->guard_told = guarded;
-}
-
-/* A quota, or a pool without a reserve. */
-static void say_refusal(struct pool *pool)
-{
-	bool refused = atomic_exchange_explicit(&pool->pool.refused, false, memory_order_relaxed);
-
-	if (refused && !lun_pool_is_guarded(&pool->pool))
-		log_limited(&pool->limit, LOG_LEVEL_WARN, "ctl",
-			    "pool %s: a write found no space, though %llu MiB are left; is there a "
-			    "quota? Writes are tried again as they come",
-			    pool->pool.name, mib(load(&pool->pool.free_bytes)));
-}
-
-static void say_failure(struct pool *pool)
-{
-	if (pool->look_res != 0 && !pool->failure_told)
-		log_error("ctl", "pool %s: how full it is cannot be told: %s; mend its path",
-			  pool->pool.name, strerrordesc_np(-pool->look_res));
-	pool->failure_told = pool->look_res != 0;
-}
-
-static void say_all(struct pool *pool)
-{
-	say_failure(pool);
-	if (pool->look_res != 0)
-		return;
-	say_warning(pool);
-	say_refusal(pool);
-	say_guard(pool);
 }
 
 /* -- Round -- */
@@ -233,7 +144,7 @@ static void on_all_asked(struct loop_msg *msg)
 	const struct space_view view = {
 		.free_bytes = load(&pool->pool.free_bytes),
 		.reserve_bytes = load(&pool->pool.reserve_bytes),
-		.warn_bytes = warn_bytes(pool),
+		.warn_bytes = space_warn_bytes(&pool->pool),
 		.guarded = lun_pool_is_guarded(&pool->pool),
 		.changed = pool->changed,
 		.previous_ms = pool->rest_ms,
@@ -273,7 +184,7 @@ static void on_looked(struct loop_op *op, int res UNUSED)
 {
 	struct pool *pool = CONTAINER_OF(op, struct pool, look);
 
-	say_all(pool);
+	space_say(&pool->said, &pool->pool, pool->look_res);
 	pool->stage = POOL_ASKING;
 	loop_post(pool->space->loops.data, &pool->ask, on_ask);
 }
@@ -369,7 +280,7 @@ static struct pool *make_pool(struct space *space, const struct conf_pool *from,
 		.warn_percent = from->warn_percent,
 		.on_note = on_note,
 	};
-	pool->limit = (struct log_limit)LOG_LIMIT(1, REFUSALS_MS);
+	pool->said.refusals = (struct log_limit)LOG_LIMIT(1, SPACE_REFUSALS_MS);
 	list_init(&pool->link);
 	list_init(&pool->members);
 	list_init(&pool->joining);
@@ -517,7 +428,7 @@ void space_join(struct space *space, struct space_member *member, struct scsi_lu
 	}
 	list_append(pool->stage == POOL_RESTING ? &pool->members : &pool->joining, &member->link);
 	if (first && pool->stage == POOL_RESTING)
-		say_all(pool);
+		space_say(&pool->said, &pool->pool, pool->look_res);
 	if (first && pool->stage == POOL_RESTING && space->started)
 		rest(pool, SPACE_LOOK_MS_MIN);
 }
@@ -575,6 +486,21 @@ void space_hurry(struct space *space)
 
 		if (!list_is_empty(&(*pool).members))
 			wake(&(*pool));
+	}
+}
+
+void space_warn(struct space *space, const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->pool_count; i++) {
+		const struct conf_pool *from = &conf->pools[i];
+
+		LIST_FOREACH (node, &space->pools) {
+			struct pool *pool = CONTAINER_OF(node, struct pool, link);
+
+			if (strcmp(pool->name, from->name) == 0)
+				atomic_store_explicit(&pool->pool.warn_percent, from->warn_percent,
+						      memory_order_relaxed);
+		}
 	}
 }
 

@@ -13,8 +13,11 @@
 #ifndef TARGET_CTL_SPACE_H
 #define TARGET_CTL_SPACE_H
 
+#include "base/log.h"
 #include "conf/model.h"
+#include "lun/space.h"
 #include "target/scsi/scsi.h"
+#include "target/scsi/threshold.h"
 
 #include <stdlib.h>
 
@@ -50,6 +53,9 @@ LOOP_ONLY void space_leave(const struct lun *lun, void (*done)(void *arg), void 
 LOOP_ONLY void space_start(struct space *space);
 /* Somebody looks at the figures: have the next ones soon. It waits for nothing. */
 LOOP_ONLY void space_hurry(struct space *space);
+/* Warn at what that configuration says, which has the same pools. The control loop; the logical
+ * units follow when they are told (scsi_lu_renew). */
+LOOP_ONLY void space_warn(struct space *space, const struct conf *conf);
 /* Watch no more; done(arg) runs, at once or later, when nothing is under way. The control loop. */
 LOOP_ONLY void space_stop(struct space *space, void (*done)(void *arg), void *arg);
 /* Before it was started, or after it has stopped, and no loop runs. NULL is allowed. */
@@ -57,6 +63,24 @@ void space_free(struct space *space);
 
 /* Near a threshold, and after a note. */
 #define SPACE_LOOK_MS_MIN 100u
+
+/* -- space_say.c: what the log is told -- */
+
+/* Refusals without a guard are told of so often. */
+#define SPACE_REFUSALS_MS 60000u
+
+/* Of a pool, so far; zero-initialise, but for the limit. */
+struct space_said {
+	struct scsi_threshold warned;
+	bool guard_told;
+	bool failure_told;
+	struct log_limit refusals;
+};
+
+/* Free bytes at which hosts are warned; 0: never. */
+uint64_t space_warn_bytes(const struct lun_pool *pool);
+/* It has been looked at: `look_res` is negative errno where that failed. */
+void space_say(struct space_said *said, struct lun_pool *pool, int look_res);
 
 /* When to look again: the pure part, space_interval.c. */
 struct space_view {
