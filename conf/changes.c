@@ -33,6 +33,7 @@ static const char *const names[CONF_CHANGE_KINDS] = {
 	[CONF_TARGET_ADDED] = "target-added",       [CONF_TARGET_REMOVED] = "target-removed",
 	[CONF_TARGET_CHANGED] = "target-changed",   [CONF_LUN_ADDED] = "lun-added",
 	[CONF_LUN_REMOVED] = "lun-removed",         [CONF_LUN_RESIZED] = "lun-resized",
+	[CONF_LUN_CHANGED] = "lun-changed",         [CONF_POOL_CHANGED] = "pool-changed",
 	[CONF_SECRETS_CHANGED] = "secrets-changed", [CONF_DISCOVERY_CHANGED] = "discovery-changed",
 };
 
@@ -132,10 +133,14 @@ static void compare_pools(struct comparison *c)
 	bool same = a->pool_count == b->pool_count;
 
 	for (size_t i = 0; same && i < a->pool_count; i++) {
-		same = strcmp(a->pools[i].name, b->pools[i].name) == 0;
-		if (same)
-			(void)compare_options(c, CONF_SECTION_POOL, &a->pools[i], &b->pools[i],
-					      b->pools[i].line);
+		const struct conf_pool *one = &a->pools[i];
+		const struct conf_pool *other = &b->pools[i];
+
+		same = strcmp(one->name, other->name) == 0;
+		if (same && compare_options(c, CONF_SECTION_POOL, one, other, other->line))
+			add(c, (struct conf_change){.kind = CONF_POOL_CHANGED,
+						    .pool_before = one,
+						    .pool_after = other});
 	}
 	if (!same)
 		refuse(c, 0, "the pools", REMEDY_RESTART);
@@ -174,7 +179,11 @@ static void compare_lun(struct comparison *c, struct conf_change change)
 		return;
 	}
 	change.kind = CONF_LUN_RESIZED;
-	add(c, change);
+	if (after->size_bytes != before->size_bytes)
+		add(c, change);
+	change.kind = CONF_LUN_CHANGED;
+	if (after->warn_percent != before->warn_percent)
+		add(c, change);
 }
 
 /* Both lists ascend by number. */
@@ -343,6 +352,25 @@ static void size_text(uint64_t bytes, char out[32])
 		(void)snprintf(out, 32, "%" PRIu64 " bytes", bytes);
 }
 
+static void warn_text(uint32_t percent, char out[32])
+{
+	if (percent == 0)
+		(void)snprintf(out, 32, "never");
+	else
+		(void)snprintf(out, 32, "at %" PRIu32 " %%", percent);
+}
+
+static void pool_text(const struct conf_change *change, char out[CONF_CHANGE_TEXT_MAX])
+{
+	char from[32];
+	char to[32];
+
+	warn_text(change->pool_before->warn_percent, from);
+	warn_text(change->pool_after->warn_percent, to);
+	(void)snprintf(out, CONF_CHANGE_TEXT_MAX, "pool %.200s: hosts are warned %s, not %s",
+		       change->pool_after->name, to, from);
+}
+
 static void lun_text(const struct conf_change *change, char out[CONF_CHANGE_TEXT_MAX])
 {
 	const struct conf_lun *lun = change->lun_after ? change->lun_after : change->lun_before;
@@ -350,6 +378,13 @@ static void lun_text(const struct conf_change *change, char out[CONF_CHANGE_TEXT
 	char from[32];
 	char to[32];
 
+	if (change->kind == CONF_LUN_CHANGED) {
+		warn_text(change->lun_before->warn_percent, from);
+		warn_text(change->lun_after->warn_percent, to);
+		(void)snprintf(out, CONF_CHANGE_TEXT_MAX, "%s LUN %u: hosts are warned %s, not %s",
+			       name, (unsigned)lun->number, to, from);
+		return;
+	}
 	if (change->kind == CONF_LUN_RESIZED) {
 		size_text(change->lun_before->size_bytes, from);
 		size_text(change->lun_after->size_bytes, to);
@@ -373,7 +408,9 @@ void conf_change_text(const struct conf_change *change, char out[CONF_CHANGE_TEX
 	};
 	const struct conf_target *target = change->after ? change->after : change->before;
 
-	if (!texts[change->kind])
+	if (change->pool_after)
+		pool_text(change, out);
+	else if (!texts[change->kind])
 		lun_text(change, out);
 	else
 		(void)snprintf(out, CONF_CHANGE_TEXT_MAX, "%s%s", target ? target->name : "",

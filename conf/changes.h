@@ -23,6 +23,8 @@ enum conf_change_kind {
 	CONF_LUN_ADDED,      /* To a target that stays. */
 	CONF_LUN_REMOVED,    /* Likewise. */
 	CONF_LUN_RESIZED,    /* Another size is configured, or none. */
+	CONF_LUN_CHANGED,    /* When hosts are warned of it. */
+	CONF_POOL_CHANGED,   /* The same. */
 	CONF_SECRETS_CHANGED,
 	CONF_DISCOVERY_CHANGED,
 	CONF_CHANGE_KINDS
@@ -34,6 +36,8 @@ struct conf_change {
 	const struct conf_target *after;  /* NULL: removed. */
 	const struct conf_lun *lun_before;
 	const struct conf_lun *lun_after;
+	const struct conf_pool *pool_before; /* NULL: it is no pool's. */
+	const struct conf_pool *pool_after;
 };
 
 struct conf_changes {

@@ -128,7 +128,7 @@ static const struct conf_option pool_options[] = {
 	  .min = 1, .max = 4095 },
 	{ .name = "reserve", .type = CONF_SHARE, FIELD(struct conf_pool, reserve),
 	  .initial = CONF_POOL_RESERVE_DEFAULT, .min = MIB, .max = 8192 * TIB },
-	{ .name = "warn", .type = CONF_PERCENT, FIELD(struct conf_pool, warn_percent),
+	{ .name = "warn", .type = CONF_PERCENT, LIVE, FIELD(struct conf_pool, warn_percent),
 	  .initial = CONF_POOL_WARN_DEFAULT, .min = 0, .max = 100 },
 };
 
@@ -189,7 +189,7 @@ static const struct conf_option lun_options[] = {
 	/* It must divide 1 MiB, or VMFS6 does not unmap by itself. */
 	{ .name = "allocation-unit", .type = CONF_SIZE, FIELD(struct conf_lun, allocation_unit),
 	  .min = 4 * KIB, .max = MIB, .check_number = check_power_of_two },
-	{ .name = "warn", .type = CONF_PERCENT, FIELD(struct conf_lun, warn_percent),
+	{ .name = "warn", .type = CONF_PERCENT, LIVE, FIELD(struct conf_lun, warn_percent),
 	  .initial = "0%", .min = 0, .max = 100 },
 	{ .name = "identity", .type = CONF_TEXT, FIELD(struct conf_lun, identity),
 	  .min = 1, .max = 36, .lower_case = true, .check_text = conf_check_identity },

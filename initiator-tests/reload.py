@@ -20,6 +20,7 @@ SECOND = TARGET + ".second"
 SOCKET = f"{FOLDER}/a/ringsand.sock"
 MIB = 1 << 20
 LUNS_CHANGED, CAPACITY_CHANGED, POWER_ON = "06/3f/0e", "06/2a/09", "06/29/00"
+MODE_CHANGED = "06/2a/01"
 NO_LUN = "05/25/00"
 CONFLICT = 0x18
 
@@ -35,9 +36,10 @@ def target(*luns, name=TARGET, more=""):
 STUCK = lun(3, kind="fault", more=f'fault-control = "{FOLDER}/control"')
 
 
-def configure(*targets, head=""):
+def configure(*targets, head="", pool_warn=0):
     with open(f"{FOLDER}/template", encoding="utf-8") as file:
         text = file.read().replace("@TARGETS@", "\n".join(targets))
+    text = text.replace("warn = 0%", f"warn = {pool_warn}%", 1)
     with open(f"{FOLDER}/a/ringsan.conf", "w", encoding="utf-8") as file:
         file.write(head + text)
 
@@ -48,8 +50,8 @@ def ringsan(*words, timeout=30):
     return done.returncode, done.stdout + done.stderr
 
 
-def reload(*targets, head="", options=()):
-    configure(*targets, head=head)
+def reload(*targets, head="", options=(), pool_warn=0):
+    configure(*targets, head=head, pool_warn=pool_warn)
     status, said = ringsan("reload", "--json", *options)
     return (json.loads(said) if status == 0 else None), said
 
@@ -163,6 +165,34 @@ def luns_come_grow_and_go():
     equal("it comes back with its data", b"n" * 4096, bytes(one.read(1, 0, 8).data))
     one.logout()
     other.logout()
+
+
+def thresholds(session):
+    """Of mode page 1Ch/02h: sets used, sets left; 0: none."""
+    page = bytes(session.command(0, bytes.fromhex("1a081c02ff00"), data_in=255).data)[4:]
+    return [int.from_bytes(page[at + 4:at + 8], "big") if page[at] & 0x80 else 0 for at in (16, 24)]
+
+
+def warnings_follow():
+    reload(target(lun(0, 24)))
+    session = host()
+    equal("nobody is to be warned", [0, 0], thresholds(session))
+    result, said = reload(target(lun(0, 24, more="warn = 50%")))
+    check("when a LUN warns", kinds(result) == ["lun-changed"], said)
+    equal("hosts hear of their mode page", MODE_CHANGED, attention(session))
+    half = thresholds(session)
+    check("the threshold stands there", half[0] > 0 and half[1] == 0, half)
+    result, said = reload(target(lun(0, 24, more="warn = 50%")), pool_warn=100)
+    check("when a pool warns", kinds(result) == ["pool-changed"], said)
+    equal("hosts hear of that, too", MODE_CHANGED, attention(session))
+    check("and have the pool's", thresholds(session)[0] == half[0] and thresholds(session)[1] > 0,
+          thresholds(session))
+    result, said = reload(target(lun(0, 24)))
+    check("never again", kinds(result) == ["lun-changed", "pool-changed"], said)
+    equal("is one news", MODE_CHANGED, attention(session))
+    equal("one only", "", attention(session))
+    equal("of none", [0, 0], thresholds(session))
+    session.logout()
 
 
 def reservations_come_back():
@@ -367,6 +397,7 @@ def beside_load():
 
 
 luns_come_grow_and_go()
+warnings_follow()
 reservations_come_back()
 many_go_at_once()
 events_where_wanted()

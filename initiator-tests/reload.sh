@@ -5,7 +5,7 @@
 
 ringsan=$B/$RINGSAN_VARIANT/ringsan
 echo >"$dir/control"
-configure 'limits { refusal-delay = 0s }' <<C
+configure "limits { refusal-delay = 0s } pool disks { path = \"$dir\" warn = 0% }" <<C
 @TARGETS@
 C
 cp "$dir/a/ringsan.conf" "$dir/template"

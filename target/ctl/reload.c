@@ -57,10 +57,14 @@ static json_t *job_json(const struct reload_job *job)
 
 	for (size_t i = 0; i < job->changes.count; i++)
 		(void)json_array_append_new(changes, change_json(&job->changes.items[i]));
-	for (size_t i = 0; i < job->grown_count; i++)
-		(void)json_array_append_new(
-			grown, json_pack("{s:s, s:I}", "name", lun_name(job->grown[i].lun),
-					 "size_bytes", (json_int_t)job->grown[i].size_bytes));
+	for (size_t i = 0; i < job->renewed_count; i++) {
+		const struct renewed_lun *renewed = &job->renewed[i];
+
+		if (renewed->size_bytes != 0)
+			(void)json_array_append_new(
+				grown, json_pack("{s:s, s:I}", "name", lun_name(renewed->lun),
+						 "size_bytes", (json_int_t)renewed->size_bytes));
+	}
 	return json_pack("{s:b, s:o, s:o, s:i}", "dry_run", (int)job->dry_run, "changes", changes,
 			 "grown", grown, "going", 0);
 }
@@ -73,9 +77,12 @@ static void log_changes(const struct reload_job *job)
 		conf_change_text(&job->changes.items[i], text);
 		log_info("ctl", "reload: %s", text);
 	}
-	for (size_t i = 0; i < job->grown_count; i++)
-		log_info("ctl", "reload: %s has %llu bytes now", lun_name(job->grown[i].lun),
-			 (unsigned long long)job->grown[i].size_bytes);
+	for (size_t i = 0; i < job->renewed_count; i++) {
+		if (job->renewed[i].size_bytes != 0)
+			log_info("ctl", "reload: %s has %llu bytes now",
+				 lun_name(job->renewed[i].lun),
+				 (unsigned long long)job->renewed[i].size_bytes);
+	}
 	log_info("ctl", "reload: %zu changes, %zu LUNs have grown", job->changes.count,
 		 job->grown_count);
 }
@@ -98,7 +105,7 @@ LOOP_ONLY static void end_job(struct reload_job *job)
 		free(job->additions[i].lus);
 	free(job->additions);
 	free(job->added);
-	free(job->grown);
+	free(job->renewed);
 	free(job->errors);
 	free(job);
 	reload->job = NULL;
@@ -220,7 +227,7 @@ LOOP_ONLY static void put_in_force(struct reload_job *job)
 	revoke(runtime);
 }
 
-/* -- Growth -- */
+/* -- LUNs that are renewed -- */
 
 static void on_one_done(struct reload_job *job)
 {
@@ -229,46 +236,34 @@ static void on_one_done(struct reload_job *job)
 		put_in_force(job);
 }
 
-static void on_told_capacity(struct scsi_lu_news *news)
+static void on_renewed(struct scsi_lu_news *news)
 {
-	on_one_done(CONTAINER_OF(news, struct grown_lun, news)->job);
+	struct renewed_lun *renewed = CONTAINER_OF(news, struct renewed_lun, news);
+
+	if (news->res != 0)
+		log_error("ctl", "%s: hosts are not told what is new: %s", lun_name(renewed->lun),
+			  strerrordesc_np(-news->res));
+	on_one_done(renewed->job);
 }
 
-static struct scsi_lu *find_lu(const struct reload_job *job, const struct lun *lun)
+LOOP_ONLY static void renew(struct reload_job *job, struct renewed_lun *renewed)
 {
-	const struct generation *next = job->next;
-	size_t index = 0;
-
-	for (size_t i = 0; i < job->conf->target_count; i++) {
-		const struct conf_target *target = &job->conf->targets[i];
-
-		for (size_t j = 0; j < target->lun_count; j++, index++) {
-			if (next->luns[index] == lun)
-				return scsi_target_find_lu(next->targets[i].scsi,
-							   target->luns[j].number);
-		}
-	}
-	return NULL;
-}
-
-LOOP_ONLY static void tell_capacity(struct reload_job *job, struct grown_lun *grown)
-{
-	grown->news = (struct scsi_lu_news){.lu = find_lu(job, grown->lun),
-					    .control = control_of(job),
-					    .done = on_told_capacity};
+	renewed->news =
+		(struct scsi_lu_news){.lu = scsi_target_find_lu(renewed->target, renewed->number),
+				      .grown = renewed->size_bytes != 0,
+				      .warn_percent = renewed->warn_percent,
+				      .control = control_of(job),
+				      .done = on_renewed};
 	job->pending++;
-	if (grown->news.lu == NULL || scsi_lu_tell_capacity(&grown->news) != 0) {
-		log_error("ctl", "%s: hosts are not told that it has grown", lun_name(grown->lun));
-		job->pending--;
-	}
+	scsi_lu_renew(&renewed->news);
 }
 
-static bool is_published(const struct grown_lun *grown)
+static bool is_published(const struct renewed_lun *renewed)
 {
 	struct lun_state now;
 
-	lun_state_copy(grown->lun, &now);
-	return now.size_bytes >= grown->size_bytes;
+	lun_state_copy(renewed->lun, &now);
+	return now.size_bytes >= renewed->size_bytes;
 }
 
 /* Hosts are told when all loops answer with the new capacity, which a state that is on its way back
@@ -279,22 +274,27 @@ static void on_growing(struct loop_timer *timer)
 	bool all = true;
 
 	loop_role_assume();
-	for (size_t i = 0; i < job->grown_count; i++)
-		all = all && is_published(&job->grown[i]);
+	for (size_t i = 0; i < job->renewed_count; i++)
+		all = all && is_published(&job->renewed[i]);
 	if (!all) {
 		loop_timer_start(control_of(job), timer, POLL_MS, on_growing);
 		return;
 	}
+	space_warn(job->runtime->space, job->conf);
 	job->pending = 1;
-	for (size_t i = 0; i < job->grown_count; i++)
-		tell_capacity(job, &job->grown[i]);
+	for (size_t i = 0; i < job->renewed_count; i++)
+		renew(job, &job->renewed[i]);
 	on_one_done(job);
 }
 
-LOOP_ONLY static void grow_luns(struct reload_job *job)
+LOOP_ONLY static void renew_luns(struct reload_job *job)
 {
-	for (size_t i = 0; i < job->grown_count; i++)
-		lun_grow(job->grown[i].lun, control_of(job), job->grown[i].size_bytes);
+	for (size_t i = 0; i < job->renewed_count; i++) {
+		const struct renewed_lun *renewed = &job->renewed[i];
+
+		if (renewed->size_bytes != 0)
+			lun_grow(renewed->lun, control_of(job), renewed->size_bytes);
+	}
 	on_growing(&job->timer);
 }
 
@@ -304,7 +304,7 @@ static void on_one_added(struct reload_job *job)
 {
 	loop_role_assume();
 	if (--job->pending == 0)
-		grow_luns(job);
+		renew_luns(job);
 }
 
 static void on_added(struct scsi_lun_change *change)

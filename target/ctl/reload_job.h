@@ -18,11 +18,14 @@ struct added_lun {
 	struct space_member *member;
 };
 
-/* A LUN that has become larger. */
-struct grown_lun {
+/* A LUN that stays and of which something is to change, or may: it follows its pool. */
+struct renewed_lun {
 	struct reload_job *job;
 	struct lun *lun;
-	uint64_t size_bytes;
+	struct scsi_target *target;
+	uint16_t number;
+	uint64_t size_bytes; /* It has become larger; 0: it has not. */
+	unsigned warn_percent;
 	struct scsi_lu_news news;
 };
 
@@ -47,8 +50,9 @@ struct reload_job {
 	struct generation *next;
 	struct added_lun *added;
 	size_t added_count;
-	struct grown_lun *grown;
-	size_t grown_count;
+	struct renewed_lun *renewed;
+	size_t renewed_count;
+	size_t grown_count; /* Of those. */
 	struct lun_addition *additions;
 	size_t addition_count;
 	size_t pending; /* Additions, growths under way. */

@@ -121,20 +121,23 @@ void reload_unprepare(struct reload_job *job)
 	job->added_count = 0;
 }
 
-/* -- LUNs that may have grown -- */
+/* -- LUNs of which something may be new -- */
 
-static bool is_resized(const struct reload_job *job, const struct conf_lun *lun)
+/* Of that kind there is one for the LUN, NULL: for anything. */
+static bool has_change(const struct reload_job *job, enum conf_change_kind kind,
+		       const struct conf_lun *lun)
 {
 	for (size_t i = 0; i < job->changes.count; i++) {
-		if (job->changes.items[i].kind == CONF_LUN_RESIZED &&
-		    job->changes.items[i].lun_after == lun)
+		if (job->changes.items[i].kind == kind &&
+		    (lun == NULL || job->changes.items[i].lun_after == lun))
 			return true;
 	}
 	return false;
 }
 
-/* What was asked for and cannot be refuses all; a file that was found too short does not. */
-static void measure(struct reload_job *job, const struct conf_lun *from, struct lun *lun)
+/* Its new size, or 0. What was asked for and cannot be refuses all; a file that was found too short
+ * does not. */
+static uint64_t measure(struct reload_job *job, const struct conf_lun *from, struct lun *lun)
 {
 	const struct conf_place place = {job->conf->file, from->line};
 	char why[LUN_WHY_MAX] = "";
@@ -143,35 +146,52 @@ static void measure(struct reload_job *job, const struct conf_lun *from, struct 
 	int res = lun_measure(lun, from->size_bytes, &size_bytes, why);
 
 	lun_state_copy(lun, &now);
-	if (res == 0 && size_bytes > now.size_bytes) {
-		job->grown[job->grown_count++] =
-			(struct grown_lun){.job = job, .lun = lun, .size_bytes = size_bytes};
-	} else if (res != 0 && is_resized(job, from)) {
+	if (res == 0)
+		return size_bytes > now.size_bytes ? size_bytes : 0;
+	if (has_change(job, CONF_LUN_RESIZED, from)) {
 		conf_errors_add(job->errors, place, "lun: %s", why);
 		job->res = -EINVAL;
-	} else if (res != 0) {
+	} else {
 		log_warn("ctl", "%s: %s", lun_name(lun), why);
 	}
+	return 0;
 }
 
-static int measure_all(struct reload_job *job)
+/* True: it is to be renewed. */
+static bool look_at(struct reload_job *job, const struct conf_lun *from,
+		    struct renewed_lun *renewed)
+{
+	/* Of a size that stays, nothing but the image could change. */
+	bool measured = from->size_bytes == 0 || has_change(job, CONF_LUN_RESIZED, from);
+
+	renewed->job = job;
+	renewed->number = from->number;
+	renewed->size_bytes = measured ? measure(job, from, renewed->lun) : 0;
+	renewed->warn_percent = from->warn_percent;
+	job->grown_count += renewed->size_bytes != 0;
+	return renewed->size_bytes != 0 || has_change(job, CONF_LUN_CHANGED, from);
+}
+
+static int look_at_all(struct reload_job *job)
 {
 	const struct generation *next = job->next;
+	bool pools_changed = has_change(job, CONF_POOL_CHANGED, NULL);
 	size_t index = 0;
 
-	job->grown = calloc(next->lun_count + 1, sizeof(*job->grown));
-	if (!job->grown)
+	job->renewed = calloc(next->lun_count + 1, sizeof(*job->renewed));
+	if (!job->renewed)
 		return -ENOMEM;
 	for (size_t i = 0; i < job->conf->target_count; i++) {
 		const struct conf_target *target = &job->conf->targets[i];
 
 		for (size_t j = 0; j < target->lun_count; j++, index++) {
-			const struct conf_lun *from = &target->luns[j];
+			struct renewed_lun *renewed = &job->renewed[job->renewed_count];
 
-			/* Of a size that stays, nothing but the image could change. */
-			if (next->luns[index] != NULL &&
-			    (from->size_bytes == 0 || is_resized(job, from)))
-				measure(job, from, next->luns[index]);
+			renewed->lun = next->luns[index];
+			renewed->target = next->targets[i].scsi;
+			if (renewed->lun != NULL &&
+			    (look_at(job, &target->luns[j], renewed) || pools_changed))
+				job->renewed_count++;
 		}
 	}
 	return 0;
@@ -186,7 +206,7 @@ int reload_prepare(struct loop_op *op)
 	job->res = 0;
 	res = list_added(job);
 	if (res == 0)
-		res = measure_all(job);
+		res = look_at_all(job);
 	if (res == 0 && job->res == 0)
 		res = open_added(job);
 	if (res != 0)

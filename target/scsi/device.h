@@ -44,7 +44,7 @@ struct scsi_lu {
 	_Atomic(struct scsi_reservations *) reservations; /* NULL before the first one. */
 	bool reservations_lost; /* Their file cannot be read. Set before the loops run. */
 	struct scsi_modes modes;
-	unsigned warn_percent;
+	atomic_uint warn_percent; /* Of what is used; 0: nobody is told. */
 	struct scsi_thresholds thresholds;
 	/* The change that removes it; to be compared, not looked into. */
 	_Atomic(const struct scsi_lun_change *) removed_by;

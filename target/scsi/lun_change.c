@@ -188,37 +188,74 @@ void scsi_lu_forget(struct scsi_lu_end *end)
 			 on_forgotten);
 }
 
-/* -- Growth -- */
+/* -- News -- */
 
-static enum scsi_switch_step begin_telling(struct scsi_switch *change UNUSED)
+static struct scsi_lu_news *news_of(struct scsi_switch *change)
 {
-	return SCSI_SWITCH_PUBLISH;
+	return CONTAINER_OF(change, struct scsi_lu_news, change);
 }
 
-static void tell_capacity(struct scsi_switch *change, struct scsi_nexus *nexus)
+static enum scsi_switch_step begin_telling(struct scsi_switch *change)
 {
+	struct scsi_lu_news *news = news_of(change);
+	bool follows;
+
+	loop_role_assume();
+	atomic_store_explicit(&change->lu->warn_percent, news->warn_percent, memory_order_relaxed);
+	follows = scsi_mode_follow(change->lu, &news->mode_changed);
+	return follows || news->grown ? SCSI_SWITCH_PUBLISH : SCSI_SWITCH_END;
+}
+
+static void tell_news(struct scsi_switch *change, struct scsi_nexus *nexus)
+{
+	const struct scsi_lu_news *news = news_of(change);
+
 	loop_role_assume();
 	if (!scsi_nexus_sees(nexus, change->lu))
 		return;
-	scsi_nexus_raise(nexus, change->lu, SCSI_UA_CAPACITY_CHANGED);
-	tell(nexus, change->lu, SENSE_CAPACITY_CHANGED);
+	if (news->grown) {
+		scsi_nexus_raise(nexus, change->lu, SCSI_UA_CAPACITY_CHANGED);
+		tell(nexus, change->lu, SENSE_CAPACITY_CHANGED);
+	}
+	if (news->mode_changed)
+		scsi_nexus_raise(nexus, change->lu, SCSI_UA_MODE_PARAMETERS_CHANGED);
 }
 
-static void on_told(struct scsi_switch *change)
+static void on_news_over(struct loop_msg *msg)
 {
-	struct scsi_lu_news *news = CONTAINER_OF(change, struct scsi_lu_news, change);
+	struct scsi_lu_news *news = CONTAINER_OF(msg, struct scsi_lu_news, msg);
 
 	news->done(news);
 }
 
-int scsi_lu_tell_capacity(struct scsi_lu_news *news)
+static void on_told(struct scsi_switch *change)
 {
+	struct scsi_lu_news *news = news_of(change);
+
+	loop_post(news->control, &news->msg, on_news_over);
+}
+
+static void on_renew(struct loop_msg *msg)
+{
+	struct scsi_lu_news *news = CONTAINER_OF(msg, struct scsi_lu_news, msg);
+
+	loop_role_assume();
+	news->res = scsi_switch_start(&news->change);
+	if (news->res != 0)
+		loop_post(news->control, &news->msg, on_news_over);
+}
+
+/* What mode pages say depends on what loops publish, so one of them does it. */
+void scsi_lu_renew(struct scsi_lu_news *news)
+{
+	struct loop *loop = news->lu->target->group->loops[0];
+
 	news->change = (struct scsi_switch){.lu = news->lu,
-					    .loop = news->control,
+					    .loop = loop,
 					    .begin = begin_telling,
-					    .each = tell_capacity,
+					    .each = tell_news,
 					    .done = on_told};
-	return scsi_switch_start(&news->change);
+	loop_post(loop, &news->msg, on_renew);
 }
 
 /* -- The end of a target -- */

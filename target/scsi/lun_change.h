@@ -76,14 +76,22 @@ LOOP_ONLY int MUST_CHECK scsi_lu_settle(struct scsi_lu_end *end);
 /* `done` runs when it has been freed. It is settled, and no I/O of it is under way. */
 LOOP_ONLY void scsi_lu_forget(struct scsi_lu_end *end);
 
-/* Its capacity has changed, and the new one is published: all nexuses hear 2Ah/09h. */
+/* What a logical unit is has changed, as it may while hosts use it. */
 struct scsi_lu_news {
 	struct scsi_lu *lu;
-	struct loop *control; /* Where done runs, when all have been told. */
+	bool grown;            /* Its new capacity is published: all nexuses hear 2Ah/09h. */
+	unsigned warn_percent; /* As of scsi_lu_spec, from now on. */
+	struct loop *control;  /* Where done runs, when all have been told. */
 	void (*done)(struct scsi_lu_news *news);
-	struct scsi_switch change; /* Private to lun_change.c. */
+	int res; /* The result: -ENOMEM, nobody was told. */
+	/* Private to lun_change.c. */
+	bool mode_changed;
+	struct loop_msg msg;
+	struct scsi_switch change;
 };
-LOOP_ONLY int MUST_CHECK scsi_lu_tell_capacity(struct scsi_lu_news *news);
+/* Mode parameters that follow from it, and that no host has changed, are others then, too; hosts
+ * hear of that (2Ah/01h) where they are. */
+LOOP_ONLY void scsi_lu_renew(struct scsi_lu_news *news);
 
 /* As scsi_lu_settle, for the target as a whole (access states); `lu` is NULL, `target` is its own.
  * It has no session any more. */

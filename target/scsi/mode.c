@@ -129,7 +129,8 @@ int scsi_mode_init(struct scsi_lu *lu)
 		lu->modes.flush->lu = lu;
 	}
 	assert(scsi_mode_offset(SCSI_MODE_PAGE_COUNT) <= SCSI_MODE_BYTES_MAX);
-	scsi_mode_defaults(lu, mode->saved);
+	scsi_mode_defaults(lu, lu->modes.defaults);
+	memcpy(mode->saved, lu->modes.defaults, sizeof(mode->saved));
 	if (scsi_mode_can_save(lu))
 		scsi_mode_load(lu, mode->saved);
 	/* Whatever the file says of bits that may not change is left out. */
@@ -143,6 +144,41 @@ int scsi_mode_init(struct scsi_lu *lu)
 void scsi_mode_release(struct scsi_lu *lu)
 {
 	free(lu->modes.flush);
+}
+
+/* -- Defaults that change -- */
+
+/* True: some page was as it was by default, and is so again. */
+static bool follow(uint8_t *image, const uint8_t *before, const uint8_t *defaults)
+{
+	bool follows = false;
+
+	for (unsigned i = 0; i < SCSI_MODE_PAGE_COUNT; i++) {
+		unsigned at = scsi_mode_offset(i);
+		unsigned bytes = scsi_mode_pages[i].bytes;
+
+		if (memcmp(image + at, before + at, bytes) != 0 ||
+		    memcmp(image + at, defaults + at, bytes) == 0)
+			continue;
+		memcpy(image + at, defaults + at, bytes);
+		follows = true;
+	}
+	return follows;
+}
+
+bool scsi_mode_follow(struct scsi_lu *lu, bool *current)
+{
+	struct scsi_mode next = *scsi_lu_mode(lu);
+	uint8_t defaults[SCSI_MODE_BYTES_MAX];
+	bool saved;
+
+	scsi_mode_defaults(lu, defaults);
+	*current = follow(next.current, lu->modes.defaults, defaults);
+	saved = follow(next.saved, lu->modes.defaults, defaults);
+	memcpy(lu->modes.defaults, defaults, sizeof(defaults));
+	if (*current || saved)
+		scsi_mode_publish(lu, &next);
+	return *current || saved;
 }
 
 /* -- Reset -- */

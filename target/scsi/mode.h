@@ -73,6 +73,7 @@ struct scsi_modes {
 	struct published now;
 	/* A switch has gone round before the next one begins, so two are enough. */
 	struct scsi_mode versions[2];
+	uint8_t defaults[SCSI_MODE_BYTES_MAX]; /* As of scsi_mode_follow. */
 	/* Asked for and not ended: then `reset` is switch.c's, or `flush` the LUN's. */
 	atomic_uint resets;
 	struct scsi_switch reset;
@@ -103,6 +104,12 @@ void scsi_mode_read(const struct scsi_lu *lu, const struct scsi_mode *mode,
 void scsi_mode_defaults(const struct scsi_lu *lu, uint8_t image[SCSI_MODE_BYTES_MAX]);
 /* Publish; the caller is a switch of the logical unit that now begins, or goes on. */
 void scsi_mode_publish(struct scsi_lu *lu, const struct scsi_mode *next);
+/*
+ * What default values depend on has changed: pages that no host has changed follow. From `begin` of
+ * a switch of the logical unit, on a loop of its target. `current`: values are others now. True: it
+ * is published, and the switch has to go round.
+ */
+LOOP_ONLY bool MUST_CHECK scsi_mode_follow(struct scsi_lu *lu, bool *current);
 /* A reset takes the parameters back to the saved ones (SPC-4 6.9.1), some time later. */
 LOOP_ONLY void scsi_mode_reset(struct scsi_lu *lu, struct loop *loop);
 

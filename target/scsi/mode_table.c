@@ -67,8 +67,9 @@ static uint32_t count_left(const struct scsi_lu *lu, const struct lun_space *spa
 static uint32_t count_used(const struct scsi_lu *lu)
 {
 	uint64_t capacity = scsi_lu_block_count(lu) * lu->block_bytes;
+	unsigned percent = atomic_load_explicit(&lu->warn_percent, memory_order_relaxed);
 
-	return lu->warn_percent == 0 ? 0 : count_of(lu, capacity / 100 * lu->warn_percent);
+	return percent == 0 ? 0 : count_of(lu, capacity / 100 * percent);
 }
 
 /* The administrator's thresholds, which hosts may change. */

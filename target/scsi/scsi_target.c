@@ -127,7 +127,7 @@ static int lu_init(struct scsi_lu *lu, const struct scsi_lu_spec *spec)
 	lu->lun = spec->lun;
 	lu->state_dir = spec->state_dir;
 	lu->write_cache_by_hosts = spec->write_cache_by_hosts;
-	lu->warn_percent = spec->warn_percent;
+	atomic_store_explicit(&lu->warn_percent, spec->warn_percent, memory_order_relaxed);
 	lu->limits = lun_limits(spec->lun);
 	lu->block_bytes = lu->limits->logical_block_bytes;
 	if (lu->block_bytes == 0)

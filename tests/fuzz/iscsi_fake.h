@@ -352,17 +352,15 @@ static LOOP_ONLY inline bool fake_forget(void)
 
 static inline void fake_tell_capacity(void)
 {
-	int res;
-
 	loop_role_assume();
 	if (fake.telling)
 		return;
 	fake.telling = true;
 	fake.news = (struct scsi_lu_news){.lu = scsi_target_find_lu(fake.target.scsi, 0),
+					  .grown = true,
 					  .control = &fake.loop,
 					  .done = fake_on_told};
-	res = scsi_lu_tell_capacity(&fake.news);
-	assert(res == 0);
+	scsi_lu_renew(&fake.news);
 }
 
 #define FAKE_EVENTS 8u

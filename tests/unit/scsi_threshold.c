@@ -364,6 +364,77 @@ Test(scsi_threshold, hosts_change_them)
 	end(1);
 }
 
+/* -- What the configuration says may change -- */
+
+static void on_renewed(struct scsi_lu_news *news)
+{
+	cr_expect_eq(news->res, 0);
+	checked++;
+}
+
+static void renew(bool grown, unsigned warn_percent)
+{
+	struct scsi_lu_news news = {.lu = lu(),
+				    .grown = grown,
+				    .warn_percent = warn_percent,
+				    .control = &rig->loop,
+				    .done = on_renewed};
+	unsigned before = checked;
+
+	loop_role_assume();
+	scsi_lu_renew(&news);
+	fake_run(rig);
+	cr_assert_eq(checked, before + 1);
+}
+
+static void expect_sets(uint8_t control, uint64_t used, uint64_t left)
+{
+	rig->nexus = hosts.nexus[0];
+	rig_do(rig, CDB(0x1A, 0x08, (uint8_t)(control << 6 | 0x1C), 0x02, 255), NULL, 0);
+	cr_expect_eq(get_be32(rig->buffer + 24), used, "%u", get_be32(rig->buffer + 24));
+	cr_expect_eq(get_be32(rig->buffer + 32), left, "%u", get_be32(rig->buffer + 32));
+}
+
+Test(scsi_threshold, follow_the_configuration)
+{
+	begin(2);
+	renew(false, 75);
+	cr_expect(ask(0) == 0 && ask(1) == 0);
+	renew(false, 50);
+	cr_expect(ask(0) == 0x062A01 && ask(0) == 0 && ask(1) == 0x062A01);
+	expect_sets(0, 8 * GIB / 100 * 50 / SET, LEFT_SETS);
+	cr_expect(check(5 * GIB, 60 * GIB) && ask(0) == THRESHOLD && ask(1) == THRESHOLD);
+	/* The pool's. */
+	rig->lun.space.warn_percent = 90;
+	renew(false, 50);
+	cr_expect(ask(0) == 0x062A01 && ask(1) == 0x062A01);
+	expect_sets(0, 8 * GIB / 100 * 50 / SET, 5 * GIB / SET);
+	/* Sets are larger when the disk is. */
+	rig->lun.state.size_bytes *= 2;
+	renew(true, 50);
+	cr_expect(ask(0) == 0x062A09 && ask(0) == 0x062A01 && ask(0) == 0);
+	expect_sets(0, 16 * GIB / 100 * 50 / (2 * SET), 5 * GIB / (2 * SET));
+	end(2);
+}
+
+/* What a host has set stays, and what it has not follows when it says so (RTD). */
+Test(scsi_threshold, follow_not_what_a_host_has_set)
+{
+	begin(1);
+	select_byte(0x1C, 0x02, 22, 0);
+	cr_assert_eq(rig_sense(rig), 0);
+	renew(false, 50);
+	expect_sets(0, USED_SETS & 0xFF, LEFT_SETS);
+	expect_sets(2, 8 * GIB / 100 * 50 / SET, LEFT_SETS);
+	cr_expect_eq(ask(0), 0);
+	rig_do(rig, CDB(0x15, 0x12), NULL, 0);
+	expect_sets(0, 8 * GIB / 100 * 50 / SET, LEFT_SETS);
+	renew(false, 60);
+	cr_expect_eq(ask(0), 0x062A01);
+	expect_sets(0, 8 * GIB / 100 * 60 / SET, LEFT_SETS);
+	end(1);
+}
+
 /* The highest count that a page can hold, of a logical unit of 64 TiB: beyond all there is. */
 Test(scsi_threshold, counts_beyond_everything)
 {
