@@ -40,13 +40,86 @@ struct qcow2_spec {
 	struct qcow2 *backing;
 };
 
+/* Transfers that one request has under way at once, clusters whose mapping it is about to change,
+ * and elements of the vector that it may come with. */
+#define QCOW2_TRANSFERS 8u
+#define QCOW2_LINKS 32u
+#define QCOW2_IOV_MAX (LUN_IOV_MAX + 2u)
+
+struct qcow2_request;
+typedef void qcow2_done_fn(struct qcow2_request *request, int res);
+
+/* Who works on a request. Changed by request_stage alone. */
+enum qcow2_stage {
+	QCOW2_IDLE,    /* Its caller. */
+	QCOW2_PLAN,    /* The mapping is looked up and a round of transfers put together. */
+	QCOW2_COPY,    /* What a partial write leaves is read: `copy` has it. */
+	QCOW2_IO,      /* The kernel has the round's transfers. */
+	QCOW2_INFLATE, /* `inflate` has it. */
+	QCOW2_LINK,    /* The data are written; the mapping is changed. */
+	QCOW2_FLUSH,   /* A group has it. */
+	QCOW2_ENDED,   /* done runs soon. */
+	QCOW2_STAGES
+};
+
+/* One piece of a round: contiguous in a file, and in the request. */
+struct qcow2_transfer {
+	struct loop_op op;
+	struct qcow2_request *request;
+	int fd;
+	uint32_t iov_first, iov_count; /* Of the request's `vector`. */
+	uint64_t host_offset, length;
+	uint64_t guest_end;
+};
+
+/* A guest cluster whose mapping is changed when the round's data are written. */
+struct qcow2_link {
+	struct busy *busy;
+	uint32_t subclusters;
+	bool durable_first; /* Rule O1. */
+};
+
 /*
  * One I/O. The caller's memory until done has run: later, on the loop, never inside qcow2_submit,
  * exactly once. res as of image_io_done. READ, WRITE, FLUSH, UNMAP, ZERO and MAP with the flags of
- * lun_io; offsets and lengths of READ and WRITE are multiples of io_align_bytes.
+ * lun_io; offsets and lengths of READ and WRITE are multiples of io_align_bytes, and lie inside the
+ * image. Zero-initialise once; it may be submitted again from inside done.
  */
-struct qcow2_request;
-typedef void qcow2_done_fn(struct qcow2_request *request, int res);
+struct qcow2_request {
+	/* Set by the caller before submit. */
+	enum lun_op op;
+	uint32_t flags;
+	uint64_t offset, length;
+	struct iovec *iov; /* READ, WRITE. Not changed; kept until done. */
+	uint32_t iov_count;
+	struct map_builder *map; /* MAP: begun by the caller. */
+	qcow2_done_fn *done;
+	/* A result, of LUN_IO_ZEROES_SUFFICE. */
+	bool zeroes;
+	/* The engine's from here on. */
+	enum qcow2_stage stage;
+	struct qcow2 *image;
+	struct list_node link;      /* Of who makes it wait, of the runnable, or of the ended. */
+	struct list_node in_flight; /* The image's list, by `group`, while transfers run. */
+	uint64_t group;             /* The open one when the round's mapping was looked up. */
+	uint64_t at;                /* All before it is done. */
+	uint64_t round_end;         /* What the round covers ends here. */
+	uint64_t part_end;          /* ZERO: what has to be written ends here. */
+	int res;
+	bool waiting;     /* On somebody's list; runs again when that wakes it. */
+	bool needs_flush; /* Something of it is durable only with the next group. */
+	bool all_zero;    /* So far; nothing has been filled with zeroes. */
+	bool counted;     /* In the image's `active`. */
+	uint32_t transfer_count, transfers_running, vector_count;
+	uint32_t link_count, links_done;
+	uint32_t iov_at;   /* `at` lies in this element of iov, */
+	uint64_t iov_skip; /* behind so many of its bytes. */
+	struct copy *copy; /* What a partial write leaves. */
+	struct inflate *inflate;
+	struct qcow2_transfer transfers[QCOW2_TRANSFERS];
+	struct qcow2_link links[QCOW2_LINKS];
+	struct iovec vector[QCOW2_IOV_MAX + QCOW2_TRANSFERS];
+};
 
 /* Open what the file holds. Negative errno and a sentence in `why`. The slices that it may use come
  * from the cache. */

@@ -1,0 +1,119 @@
+/*
+ * Copy on write: what a write leaves of a cluster, or subcluster, is read from the chain and
+ * written with it, in one transfer. The reading is an ordinary READ of this image, by a request of
+ * the loop's; there are few of them, and who finds none waits.
+ *
+ * Runs on the image's loop. Read next: write.c.
+ */
+#include "lun/qcow2/engine.h"
+
+#include <stdlib.h>
+
+#define CLUSTER_BYTES_MAX (1u << QCOW2_CLUSTER_BITS_MAX)
+#define PAGE_BYTES 4096u
+
+int copies_init(struct qcow2_cache *cache)
+{
+	int res = pool_init(&cache->copy_buffers, COPIES_MAX, CLUSTER_BYTES_MAX, PAGE_BYTES);
+
+	list_init(&cache->free_copies);
+	list_init(&cache->no_copy);
+	if (res != 0)
+		return res;
+	cache->copies = calloc(COPIES_MAX, sizeof(*cache->copies));
+	if (!cache->copies)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < COPIES_MAX; i++) {
+		cache->copies[i].buffer = pool_acquire(&cache->copy_buffers);
+		list_append(&cache->free_copies, &cache->copies[i].link);
+	}
+	return 0;
+}
+
+void copies_clear(struct qcow2_cache *cache)
+{
+	free(cache->copies);
+	pool_clear(&cache->copy_buffers, true);
+}
+
+bool copy_is_there(struct qcow2_request *request)
+{
+	struct qcow2_cache *cache = request->image->cache;
+
+	if (!list_is_empty(&cache->free_copies))
+		return true;
+	REACHED(copy_wait);
+	request_wait(request, &cache->no_copy);
+	return false;
+}
+
+/* One transfer: what was before, the owner's data, what was behind. */
+LOOP_ONLY static void write_copy(struct copy *copy)
+{
+	struct qcow2_request *owner = copy->owner;
+	uint64_t head = copy->range.begin - copy->around.begin;
+	uint64_t length = copy->range.end - copy->range.begin;
+	uint64_t tail = copy->around.end - copy->range.end;
+	struct extent target = {
+		.kind = EXTENT_DATA,
+		.image = owner->image,
+		.host_offset = copy->host_offset,
+		.length = copy->around.end - copy->around.begin,
+	};
+	struct qcow2_transfer *transfer = round_add_transfer(owner, &target);
+
+	if (head > 0)
+		vector_push(owner, copy->buffer, head);
+	vector_take(owner, length);
+	if (tail > 0)
+		vector_push(owner, copy->buffer + head + length, tail);
+	transfer->iov_count = owner->vector_count;
+	owner->round_end = copy->range.end;
+	round_submit(owner);
+}
+
+LOOP_ONLY static void on_read(struct qcow2_request *read, int res)
+{
+	struct copy *copy = CONTAINER_OF(read, struct copy, read);
+
+	if (res < 0) {
+		write_fail(copy->owner, res);
+	} else {
+		write_copy(copy);
+	}
+}
+
+void copy_begin(struct qcow2_request *request, struct byte_range around, struct byte_range range,
+		uint64_t host_offset)
+{
+	struct qcow2_cache *cache = request->image->cache;
+	struct copy *copy = CONTAINER_OF(list_take_first(&cache->free_copies), struct copy, link);
+
+	REACHED(copy);
+	copy->owner = request;
+	copy->around = around;
+	copy->range = range;
+	copy->host_offset = host_offset;
+	copy->iov = (struct iovec){copy->buffer, around.end - around.begin};
+	request->copy = copy;
+	request_stage(request, QCOW2_COPY);
+	copy->read.op = LUN_READ;
+	copy->read.flags = 0;
+	copy->read.offset = around.begin;
+	copy->read.length = around.end - around.begin;
+	copy->read.iov = &copy->iov;
+	copy->read.iov_count = 1;
+	copy->read.done = on_read;
+	request_begin(request->image, &copy->read);
+}
+
+void copy_end(struct qcow2_request *request)
+{
+	struct qcow2_cache *cache = request->image->cache;
+
+	if (!request->copy)
+		return;
+	list_append(&cache->free_copies, &request->copy->link);
+	request->copy = NULL;
+	request_wake_all(&cache->no_copy, 0);
+}
