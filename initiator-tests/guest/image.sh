@@ -14,7 +14,7 @@ recipe='image.sh init.sh vmlinux.py'
 
 # What runs in a guest; what these depend on comes along.
 packages='bash coreutils diffutils grep sed mawk util-linux mount findutils procps psmisc busybox-static kmod iproute2
-	udev open-iscsi e2fsprogs xfsprogs fdisk sg3-utils fio multipath-tools lvm2 sanlock
+	udev open-iscsi e2fsprogs xfsprogs fdisk sg3-utils fio multipath-tools nftables lvm2 sanlock
 	cpio extlinux syslinux-common'
 # What the kernel needs to reach its root file system.
 boot_modules='virtio_pci virtio_blk ext4'
@@ -29,7 +29,7 @@ die() {
 
 for tool in apt-get apt-cache dpkg-deb mke2fs depmod modprobe cpio python3 flock; do
 	PATH=$PATH:/usr/sbin:/sbin
-	command -v "$tool" >/dev/null || die "$tool is missing; tests/packages.sh check-hosts names its package"
+	command -v "$tool" >/dev/null || die "$tool is missing; tests/packages.sh check names its package"
 done
 
 mkdir -p "$cache"

@@ -37,7 +37,7 @@ need_guests() {
 	local tool
 	for tool in qemu-system-x86_64 python3; do
 		command -v "$tool" >/dev/null && continue
-		skip "$(basename "$0" .sh)" "QEMU cannot run here: $tool is missing (tests/packages.sh check-hosts)"
+		skip "$(basename "$0" .sh)" "QEMU cannot run here: $tool is missing (tests/packages.sh check)"
 		cases_end
 	done
 	if ! guest_image=$("$guest_folder/image.sh" 2>"$dir/image.log"); then
@@ -172,6 +172,11 @@ serve() {
 	portal=10.0.2.2:${port[$server]}
 	portal_options="advertise = \"10.0.2.2\"" configure "$@"
 	start_or_end
+}
+
+# control VERB...: of ringsan(1), to the scenario's own daemon.
+control() {
+	limited "${ringsand%d}" "$@" --socket "$dir/$server/ringsand.sock"
 }
 
 discover() {
