@@ -162,8 +162,8 @@ static void on_written(struct loop_op *op, int res)
 	loop_role_assume();
 	list_append(&commit->free_ios, &io->link);
 	commit->ios_running--;
-	if (res < 0)
-		commit->res = res;
+	if (res < 0 || image->failed)
+		commit->res = res < 0 ? res : image->failed;
 	commit_pump(image);
 	requests_run(image->cache, image->loop);
 }

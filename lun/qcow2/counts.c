@@ -70,6 +70,17 @@ uint64_t counts_end(const struct qcow2 *image, uint64_t end)
 	return end;
 }
 
+/* Free clusters in a row. Those that lead here are not free, whatever their refcounts say. */
+static uint64_t free_from(const struct qcow2 *image, uint64_t first, uint64_t end)
+{
+	uint64_t count = 0;
+
+	while (first + count < end && count < image->reserve.run_clusters &&
+	       is_free(image, first + count) && !metadata_has(&image->metadata, first + count))
+		count++;
+	return count;
+}
+
 bool counts_find_run(struct qcow2 *image)
 {
 	struct reserve *reserve = &image->reserve;
@@ -77,12 +88,15 @@ bool counts_find_run(struct qcow2 *image)
 	uint64_t first = reserve->first;
 	uint64_t count = 0;
 
-	while (first < end && !is_free(image, first))
-		first++;
-	while (first + count < end && count < reserve->run_clusters &&
-	       is_free(image, first + count))
-		count++;
-	reserve->first = first;
+	/* The longest there is, up to what is wanted. */
+	for (uint64_t at = first; at < end && count < reserve->run_clusters; at++) {
+		uint64_t length = free_from(image, at, end);
+
+		first = length > count ? at : first;
+		count = length > count ? length : count;
+		at += length;
+	}
+	reserve->first = count > 0 ? first : end;
 	reserve->count = count;
 	reserve->new_block = false;
 	reserve->new_table_clusters = 0;

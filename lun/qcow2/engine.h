@@ -383,6 +383,7 @@ struct qcow2 {
 	struct metadata metadata;
 	struct list_node in_flight; /* Requests with transfers, in order of their groups. */
 	uint32_t active;            /* Requests between submission and end. */
+	uint32_t loading;           /* Slices on their way, perhaps for nobody any more. */
 	struct list_node busy_heads[BUSY_HEADS];
 	struct busy *busy;
 	struct list_node busy_unused, busy_waiting;

@@ -75,12 +75,13 @@ void quarantine_free(struct qcow2 *image, uint64_t first, uint64_t count, bool s
 		last->count += count;
 		return;
 	}
-	hosts = hosts_take(image);
-	if (!hosts) {
+	if (quarantine->used >= HOSTS_MAX - HOSTS_KEPT / 2) {
 		/* Only after an I/O error: nobody may wait then. They are leaked. */
 		REACHED(leaked);
 		return;
 	}
+	hosts = hosts_take(image);
+	assert(hosts);
 	hosts->first = first;
 	hosts->count = count;
 	hosts->group = image->commit.open;

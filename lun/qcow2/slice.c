@@ -196,6 +196,8 @@ static void on_loaded(struct loop_op *op, int res)
 	struct loop *loop = slice->image->loop;
 
 	loop_role_assume();
+	slice->image->loading--;
+	image_kick(slice->image);
 	list_append(&cache->free_loads, &load->link);
 	request_wake_all(&slice->waiting, res < 0 ? res : 0);
 	if (res < 0) {
@@ -234,6 +236,7 @@ LOOP_ONLY static int begin_load(struct qcow2 *image, uint64_t file_offset, uint3
 		request_wait(waiter, &slice->waiting);
 	rw = (struct loop_rw){
 		.fd = image->fd, .iov = &load->iov, .iov_count = 1, .offset_bytes = file_offset};
+	image->loading++;
 	loop_read(image->loop, &load->op, &rw, on_loaded);
 	return QCOW2_WAIT;
 }

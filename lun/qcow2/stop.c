@@ -22,9 +22,10 @@ LOOP_ONLY static void stopped(struct qcow2 *image)
 
 static bool is_idle(const struct qcow2 *image)
 {
-	return image->commit.stage == COMMIT_IDLE && image->commit.ios_running == 0 &&
-	       image->reserve.stage == RESERVE_IDLE && image->quarantine.stage == QUARANTINE_IDLE &&
-	       !image->syncer.running && !image->header_writing;
+	return image->loading == 0 && image->commit.stage == COMMIT_IDLE &&
+	       image->commit.ios_running == 0 && image->reserve.stage == RESERVE_IDLE &&
+	       image->quarantine.stage == QUARANTINE_IDLE && !image->syncer.running &&
+	       !image->header_writing;
 }
 
 static void on_last_sync(struct qcow2 *image, int res)
