@@ -92,6 +92,7 @@ LOOP_ONLY static enum scsi_guard find_out(struct scsi_nexus *nexus, const struct
 bool scsi_reservation_denies(const struct scsi_cmd *cmd, enum scsi_guard guard)
 {
 	const struct scsi_op *op = cmd->op;
+	uint64_t holder;
 
 	if (guard == SCSI_GUARD_UNKNOWN)
 		guard = find_out(cmd->nexus, cmd->lu);
@@ -100,9 +101,11 @@ bool scsi_reservation_denies(const struct scsi_cmd *cmd, enum scsi_guard guard)
 	if ((op->passes >> guard & 1) != 0 &&
 	    (op->passes_mask == 0 || (cmd->cdb[4] & op->passes_mask) == op->passes_value))
 		return false;
-	/* The holder may have freed it since nexuses were told. */
-	return guard != SCSI_GUARD_RESERVED ||
-	       reservations_reserved_by(reservations_find(cmd->lu)) != 0;
+	if (guard != SCSI_GUARD_RESERVED)
+		return true;
+	/* The holder may have freed it since nexuses were told, and this one have taken it. */
+	holder = reservations_reserved_by(reservations_find(cmd->lu));
+	return holder != 0 && holder != cmd->nexus->id;
 }
 
 void scsi_reservations_set_guard(struct scsi_nexus *nexus, const struct scsi_lu *lu,

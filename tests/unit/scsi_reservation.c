@@ -351,6 +351,33 @@ Test(reservation, reserve_ends_with_the_nexus_and_with_a_reset)
 	hosts_clear();
 }
 
+/* It remembers that another one had reserved; from the turn on in which it has, it may go on. */
+Test(reservation, reserve_is_in_force_for_its_own_nexus_at_once)
+{
+	struct scsi_cmd other = {.status = SCSI_GOOD};
+
+	hosts_init(NULL);
+	loop_role_assume();
+	EXPECT("RESERVE", host_do(0, RESERVE_6, NULL, 0), 0);
+	EXPECT("conflict", host_write(1), CONFLICT);
+	scsi_nexus_reset(hosts.nexus[0], NULL);
+	host_is(1);
+	cr_assert(rig_prepare(&hosts.rig, RESERVE_6));
+	cr_assert(!scsi_cmd_execute(&hosts.rig.cmd));
+	/* It is reserved, and no nexus has been told. */
+	cr_assert(fake_message(&hosts.rig.loop));
+	cr_assert_eq(hosts.rig.done_count, 0);
+	for (unsigned who = 1; who < 3; who++) {
+		scsi_cmd_init(&other);
+		other.nexus = hosts.nexus[who];
+		other.loop = &hosts.rig.loop;
+		cr_expect_eq(scsi_cmd_prepare(&other), who == 1, "host %u", who);
+	}
+	fake_run(&hosts.rig);
+	EXPECT("others", host_write(0), CONFLICT);
+	hosts_clear();
+}
+
 Test(reservation, reserve_and_persistent_reservations_exclude_each_other)
 {
 	hosts_init(NULL);
