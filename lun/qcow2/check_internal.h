@@ -1,5 +1,5 @@
 /*
- * The check's parts among themselves: check.c (passes, refcounts), check_l2.c (mapping),
+ * The check's parts among themselves: check.c (passes), check_refcounts.c, check_l2.c (mapping),
  * check_more.c (snapshots and bitmaps, which we never write), check_mark.c (what refers to a
  * cluster, findings).
  */
@@ -42,6 +42,7 @@ struct check {
 	uint32_t chunk_bytes;
 	uint8_t *chunks[DEPTH_COUNT];
 	bool first_pass;
+	struct qcow2_repair *repair; /* repair.c's, which changes what it finds. */
 };
 
 /* A table of entries that is walked chunk by chunk. */
@@ -62,7 +63,8 @@ const uint8_t *check_walk_next(struct check_walk *walk, uint64_t *index);
 
 /* -- check_mark.c -- */
 
-/* A finding of what a table says: the same in each pass, so it counts in the first one only. */
+/* A finding of what a table says: the same in each pass, so it counts in the first one only. New
+ * refcounts do not mend it. */
 void PRINTF_LIKE(2, 3) check_broken(struct check *check, const char *text, ...);
 /* A finding about a cluster of this pass's window. */
 void PRINTF_LIKE(2, 3) check_corrupt(struct check *check, const char *text, ...);
@@ -74,6 +76,36 @@ bool check_refer(struct check *check, uint64_t offset, uint64_t bytes, uint32_t 
 /* How often something has referred to the cluster at `offset` in this pass; 0 outside of the
  * window. */
 uint32_t check_count(const struct check *check, uint64_t offset);
+
+/* -- check_refcounts.c -- */
+
+/* Refcounts of `count` clusters from `first` on: they begin at `index` of `bytes`, chunk_bytes of a
+ * block that lie at `offset`. bytes NULL: they have no block, and are 0. */
+struct check_chunk {
+	uint64_t first;
+	uint32_t index, count;
+	uint8_t *bytes;
+	uint64_t offset;
+};
+typedef int check_chunk_fn(struct check *check, const struct check_chunk *chunk);
+
+int MUST_CHECK check_refer_to_refcounts(struct check *check);
+/* All clusters of the window, in their order. */
+int MUST_CHECK check_refcounts(struct check *check, check_chunk_fn *fn);
+int MUST_CHECK check_compare(struct check *check, const struct check_chunk *chunk);
+
+/* -- check.c -- */
+
+typedef int check_pass_fn(struct check *check);
+
+/* To be ended where it gives 0. */
+int MUST_CHECK check_begin(struct check *check, const struct qcow2_check_spec *spec,
+			   struct qcow2_check *out, char *why, size_t why_bytes);
+void check_end(struct check *check);
+/* `pass` for each window. */
+int MUST_CHECK check_run(struct check *check, check_pass_fn *pass);
+/* The marks of the window. */
+int MUST_CHECK check_mark_all(struct check *check);
 
 /* -- check_l2.c, check_more.c -- */
 

@@ -41,6 +41,7 @@ void check_broken(struct check *check, const char *text, ...)
 
 	if (!check->first_pass)
 		return;
+	check->out->beyond_repair++;
 	va_start(args, text);
 	find_corruption(check->out, text, args);
 	va_end(args);
@@ -90,9 +91,11 @@ static void mark_cluster(struct check *check, uint64_t cluster, uint32_t mark, c
 
 	if (there == NULL)
 		return;
-	if (is_overlap(*there, mark))
+	if (is_overlap(*there, mark)) {
+		check->out->beyond_repair++;
 		check_corrupt(check, "%s at 0x%llx: the cluster is also something else", what,
 			      (unsigned long long)cluster << check->geometry.cluster_bits);
+	}
 	*there = (*there | mark) + ((*there & MARK_COUNT) < MARK_COUNT);
 }
 

@@ -306,6 +306,38 @@ DAMAGE_EXTENDED = [
 ]
 
 
+def repair(tool, name, image, asked):
+    """Either it is clean afterwards, or not a byte has changed."""
+    refused, text = tool.order("repair", "damaged")
+    if refused:
+        with open("damaged", "rb") as file:
+            case(f"{name} is refused", file.read() != image.bytes and "but it was changed")
+    elif asked:
+        same_opinion(tool, name, "damaged", 0)
+    else:
+        status, found = tool.order("check", "damaged")
+        case(name, status and f"{text}, but it has {found}")
+
+
+def dirty(tool):
+    """qemu killed while refcounts are only in its memory."""
+    for bits, extended in ((16, False), (17, True)) if ALL else ((17, True),):
+        variant = Variant(bits, extended=extended)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o",
+            variant.options() + ",lazy_refcounts=on", "top", "64M")
+        run("qemu-io", "-f", "qcow2", "-c", "write -q -P 5 0 3M", "-c", "write -q -P 6 40M 70k",
+            "-c", "flush", "-c", "sigraise 9", "top", may_fail=True)
+        run("cp", "top", "before")
+        status, text = tool.order("check", "top")
+        case(f"dirty {variant.name}: check", status != 2 and f"ours says {status} {text}")
+        status, text = tool.order("repair", "top")
+        case(f"dirty {variant.name}: repair", status and text)
+        same_opinion(tool, f"dirty {variant.name}: check after repair", "top", 0)
+        run("qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", "top", "out.raw")
+        status, text = tool.order("compare", "out.raw", "before")
+        case(f"dirty {variant.name}: content", status and text)
+
+
 def damage(tool):
     rng = random.Random(SEED)
     for variant, rows in ((Variant(16), DAMAGE),
@@ -328,6 +360,8 @@ def damage(tool):
             says = (status, qemu_check("damaged").returncode if row in asked else None)
             wanted = (ours, (theirs or [ours])[0] if row in asked else None)
             case(name, says != wanted and f"ours and theirs say {says}, not {wanted}: {text}")
+            if ours:
+                repair(tool, f"{name}: repair", image, row in asked)
 
 
 def snapshots_and_bitmaps(tool):
@@ -358,6 +392,7 @@ def main():
         random_compressed(tool, rng)
         created(tool)
         damage(tool)
+        dirty(tool)
         snapshots_and_bitmaps(tool)
         tool.process.stdin.close()
         case("the tool ended well", tool.process.wait())

@@ -3,6 +3,7 @@
  *
  *     check FILE                       "0", "2" or "3" as `qemu-img check` ends, then findings;
  *                                      "1" and why it could not be looked at
+ *     repair FILE                      "0" and what was changed; "1" and why not
  *     compare RAW FILE [BACKING...]    does FILE with its chain read as RAW: "0", or "1" and where
  * not create FILE BYTES BITS std|extended [NAME FORMAT] a new image: "0", or "1" and why not
  *
@@ -20,6 +21,7 @@
 #include "lun/qcow2/check.h"
 #include "lun/qcow2/create.h"
 #include "lun/qcow2/plain.h"
+#include "lun/qcow2/repair.h"
 
 #define WORDS_MAX 8u
 #define WHY_BYTES 200u
@@ -51,11 +53,11 @@ static int disk_read(const struct qcow2_file *file, void *buffer, size_t length,
 	return 0;
 }
 
-static int disk_open(const char *name, struct disk_file *out)
+static int disk_open(const char *name, int flags, struct disk_file *out)
 {
 	struct stat st;
 
-	out->fd = open(name, O_RDONLY | O_CLOEXEC);
+	out->fd = open(name, flags | O_CLOEXEC);
 	if (out->fd < 0 || fstat(out->fd, &st) != 0)
 		return -errno;
 	out->file.read = disk_read;
@@ -68,12 +70,12 @@ static void answer(int res, const char *why)
 	printf("%d %s\n", res, why);
 }
 
-static void order_check(char **words, unsigned count)
+static void order_check(char **words, unsigned count UNUSED)
 {
 	static struct qcow2_check check;
 	struct disk_file disk;
 	char why[WHY_BYTES] = "?";
-	int res = count >= 2 ? disk_open(words[1], &disk) : -EINVAL;
+	int res = disk_open(words[1], O_RDONLY, &disk);
 
 	if (res == 0)
 		res = qcow2_check(&(struct qcow2_check_spec){.file = &disk.file}, &check, why,
@@ -88,6 +90,57 @@ static void order_check(char **words, unsigned count)
 	}
 	if (disk.fd >= 0)
 		(void)close(disk.fd);
+}
+
+struct disk_writable {
+	struct qcow2_writable writable; /* First. */
+	struct disk_file disk;
+};
+
+static int writable_read(const struct qcow2_file *file, void *buffer, size_t length,
+			 uint64_t offset)
+{
+	const struct disk_writable *disk = (const void *)file;
+
+	return disk_read(&disk->disk.file, buffer, length, offset);
+}
+
+static int disk_write(struct qcow2_writable *writable, const void *bytes, size_t length,
+		      uint64_t offset)
+{
+	const struct disk_writable *disk = (const void *)writable;
+
+	return pwrite(disk->disk.fd, bytes, length, (off_t)offset) == (ssize_t)length ? 0 : -EIO;
+}
+
+static int disk_sync(struct qcow2_writable *writable)
+{
+	const struct disk_writable *disk = (const void *)writable;
+
+	return fdatasync(disk->disk.fd) == 0 ? 0 : -errno;
+}
+
+static void order_repair(char **words, unsigned count UNUSED)
+{
+	static struct qcow2_repair repair;
+	struct disk_writable disk;
+	char why[WHY_BYTES] = "?";
+	int res = disk_open(words[1], O_RDWR, &disk.disk);
+
+	disk.writable = (struct qcow2_writable){
+		.file = {.read = writable_read, .size_bytes = disk.disk.file.size_bytes},
+		.write = disk_write,
+		.sync = disk_sync,
+	};
+	repair.writable = &disk.writable;
+	if (res == 0)
+		res = qcow2_repair(&repair, why, sizeof(why));
+	if (res == 0)
+		(void)snprintf(why, sizeof(why), "%llu refcounts, %llu entries",
+			       (unsigned long long)repair.refcounts,
+			       (unsigned long long)repair.entries);
+	answer(res != 0, why);
+	(void)close(disk.disk.fd);
 }
 
 /* Files of a chain, the top first, and what each shows. */
@@ -108,7 +161,7 @@ static int chain_open(struct chain *chain, char **words, unsigned count,
 		char *colon = i > 0 ? strchr(words[i], ':') : NULL;
 		bool raw = colon != NULL && strncmp(words[i], "raw:", 4) == 0;
 
-		res = disk_open(colon != NULL ? colon + 1 : words[i], disk);
+		res = disk_open(colon != NULL ? colon + 1 : words[i], O_RDONLY, disk);
 		chain->opened++;
 		if (res == 0 && !raw)
 			res = qcow2_plain_open(&chain->plains[i], &disk->file, below, why,
@@ -149,7 +202,7 @@ static void order_compare(char **words, unsigned count)
 	static struct chain chain;
 	const struct qcow2_file *guest = NULL;
 	char why[WHY_BYTES] = "";
-	int res = disk_open(words[1], &raw);
+	int res = disk_open(words[1], O_RDONLY, &raw);
 
 	chain.opened = 0;
 	if (res == 0)
@@ -208,6 +261,7 @@ int main(void)
 		void (*run)(char **words, unsigned count);
 	} orders[] = {
 		{"check", 2, order_check},
+		{"repair", 2, order_repair},
 		{"compare", 3, order_compare},
 		{"create", 5, order_create},
 	};

@@ -1,0 +1,37 @@
+/*
+ * Closed images whose refcounts are wrong: they are counted anew, in place. Leaks come back,
+ * refcounts that are too low rise, entries say COPIED where that is so, and the dirty bit goes.
+ * What refers to nothing or to what is something else is nobody's to guess, and neither is a
+ * refcount block that is not there.
+ *
+ * May be cut short at any point: what it leaves, the next one mends. Any thread, one at a time.
+ * Read next: repair.c.
+ */
+#ifndef LUN_QCOW2_REPAIR_H
+#define LUN_QCOW2_REPAIR_H
+
+#include "lun/qcow2/check.h"
+
+struct qcow2_writable {
+	struct qcow2_file file; /* First. */
+	/* All bytes or negative errno. Beyond the end only where the file ends within a refcount
+	 * block, and then up to the block's end. */
+	int (*write)(struct qcow2_writable *writable, const void *bytes, size_t length,
+		     uint64_t offset);
+	int (*sync)(struct qcow2_writable *writable);
+};
+
+struct qcow2_repair {
+	struct qcow2_writable *writable;
+	uint64_t memory_bytes; /* As of qcow2_check_spec. */
+	/* What it changed. */
+	uint64_t refcounts;
+	uint64_t entries;
+	struct qcow2_check before; /* What was found. */
+};
+
+/* 0: the image is clean now. Negative errno and a sentence in `why`: -ENOTSUP where it is not to be
+ * repaired, and then nothing was changed; those of qcow2_check; those of writing. */
+int MUST_CHECK qcow2_repair(struct qcow2_repair *repair, char *why, size_t why_bytes);
+
+#endif
