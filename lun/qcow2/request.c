@@ -245,7 +245,7 @@ LOOP_ONLY static void take_zeroes(struct qcow2_request *request, uint64_t length
 
 void vector_take(struct qcow2_request *request, uint64_t length)
 {
-	if (request->op == LUN_ZERO) {
+	if (request->op != LUN_WRITE && request->op != LUN_READ) {
 		take_zeroes(request, length);
 		return;
 	}

@@ -73,8 +73,8 @@ void qcow2_stop(struct qcow2 *image, void (*done)(void *arg, int res), void *arg
 	image->stop_done = done;
 	image->stop_arg = arg;
 	image->stopping = true;
-	/* Nothing was ever written. */
-	image->stop_synced = image->commit.open == 1 && !image->commit.changed;
+	/* Data may have been written to clusters that were mapped before. */
+	image->stop_synced = image->read_only;
 	image_kick(image);
 	requests_run(image->cache, image->loop);
 }

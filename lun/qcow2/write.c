@@ -1,8 +1,8 @@
 /*
- * WRITE, and the parts of ZERO that have to be written: rounds of transfers into host clusters that
- * are there or that come from the reservation, and then the changes of the mapping. All that a
- * round needs is had before anything is changed; nothing is waited for while a round holds a busy
- * cluster whose data are not on their way (invariants 5, 6).
+ * WRITE, and the parts of ZERO and UNMAP that have to be written: rounds of transfers into host
+ * clusters that are there or that come from the reservation, and then the changes of the mapping.
+ * All that a round needs is had before anything is changed; nothing is waited for while a round
+ * holds a busy cluster whose data are not on their way (invariants 5, 6).
  *
  * Runs on the image's loop. Read next: cow.c, mapping.c.
  */
@@ -39,7 +39,7 @@ LOOP_ONLY static struct piece next_piece(const struct qcow2_request *request)
 		.range = {begin, cluster_end < end ? cluster_end : end},
 	};
 
-	if (request->op == LUN_ZERO) {
+	if (request->op != LUN_WRITE) {
 		end = begin + ZERO_WRITE_BYTES;
 		end = end < request->part_end ? end : request->part_end;
 		piece.range.end = end < piece.range.end ? end : piece.range.end;

@@ -1,8 +1,8 @@
 /*
  * UNMAP and ZERO by entries: whole clusters, or subclusters where the image has them, read as
- * zeroes from one turn to the next, and what UNMAP leaves without a use goes to the quarantine. An
- * UNMAP of less is left out; a ZERO of less is written (write.c). What was unmapped never shows the
- * backing file again: the entry says zero.
+ * zeroes from one turn to the next, and what UNMAP leaves without a use goes to the quarantine. Of
+ * less the zeroes are written (write.c), of an UNMAP too: WRITE SAME with UNMAP relies on them.
+ * What was unmapped never shows the backing file again: the entry says zero.
  *
  * Runs on the image's loop. Read next: mapping.c, quarantine.c.
  */
@@ -77,10 +77,6 @@ LOOP_ONLY static int zero_whole(struct qcow2_request *request, struct byte_range
 /* A part of a subcluster, or of a compressed cluster. */
 LOOP_ONLY static int zero_part(struct qcow2_request *request, uint64_t end)
 {
-	if (request->op == LUN_UNMAP) {
-		request->at = end;
-		return 0;
-	}
 	request->part_end = end;
 	write_plan_piece(request);
 	return QCOW2_WAIT;

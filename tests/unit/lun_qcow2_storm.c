@@ -140,7 +140,7 @@ static enum lun_op storm_op(struct storm *storm)
 	return ops[storm_random(storm, ARRAY_SIZE(ops))];
 }
 
-/* A range, in a vector of three. UNMAP: whole clusters, so that it is known what comes. */
+/* A range, in a vector of three. UNMAP: whole clusters, most of the time. */
 static void storm_range(struct slot *slot)
 {
 	struct storm *storm = slot->storm;
@@ -150,7 +150,7 @@ static void storm_range(struct slot *slot)
 	uint32_t first = storm_random(storm, STORM_SECTORS - STORM_LENGTH_MAX);
 	uint32_t cut = storm_random(storm, length);
 
-	if (request->op == LUN_UNMAP) {
+	if (request->op == LUN_UNMAP && storm_random(storm, 4) != 0) {
 		length = STORM_LENGTH_MAX / storm->cluster_sectors * storm->cluster_sectors;
 		first -= first % storm->cluster_sectors;
 	} else if (request->op == LUN_FLUSH) {
