@@ -104,7 +104,7 @@ $(foreach t,$(TOPICS),$(eval $(call topic_rule,$(t))))
 
 # Answers tests/qcow2/images.py, which knows what qemu-img says.
 QCOW2_TOOL := $(O)/tests/qcow2/tool
-$(QCOW2_TOOL): $(QCOW2_TOOL).o $(call libs_below,lun)
+$(QCOW2_TOOL): $(patsubst %.c,$(O)/%.o,$(wildcard tests/qcow2/*.c)) $(call libs_below,lun)
 	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 # The crash simulator: V=crash.
 $(O)/tests/crash/crash: $(patsubst %.c,$(O)/%.o,$(wildcard tests/crash/*.c)) $(call libs_below,lun)

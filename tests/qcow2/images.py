@@ -137,9 +137,11 @@ def variants():
 def compare(tool, name, chain):
     """CHAIN: the top's file, then (format, file) downwards."""
     run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", chain[0], "out.raw")
-    status, text = tool.order("compare", "out.raw", chain[0],
-                              *(f"{f}:{file}" for f, file in chain[1:]))
+    words = [chain[0]] + [f"{f}:{file}" for f, file in chain[1:]]
+    status, text = tool.order("compare", "out.raw", *words)
     case(name, status and text)
+    status, text = tool.order("engine", "out.raw", *words)
+    case(f"{name} by the engine", status and text)
 
 
 def same_opinion(tool, name, file, wanted=None):
@@ -150,6 +152,17 @@ def same_opinion(tool, name, file, wanted=None):
     else:
         case(name, ours != theirs.returncode and
              f"ours says {ours} {text}, theirs {theirs.returncode} {theirs.stdout}")
+
+
+def write(tool, name, rng, chain):
+    """out.raw is what the top shows."""
+    words = [chain[0]] + [f"{f}:{file}" for f, file in chain[1:]]
+    status, text = tool.order("write", "out.raw", rng.randrange(1 << 32), *words)
+    case(name, status and text)
+    same_opinion(tool, f"{name}: check", chain[0], 0)
+    theirs = run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "out.raw", chain[0],
+                 may_fail=True)
+    case(f"{name}: content", theirs.returncode and theirs.stdout)
 
 
 def read_and_check(tool, variant, rng):
@@ -168,6 +181,8 @@ def read_and_check(tool, variant, rng):
         make("top", variant, rng, below)
         compare(tool, f"read {variant.name} {name}", ["top"] + chain)
         same_opinion(tool, f"check {variant.name} {name}", "top", 0)
+        if variant.compat != "0.10" and variant.refcount_bits == 16:
+            write(tool, f"write {variant.name} {name}", rng, ["top"] + chain)
 
 
 def random_compressed(tool, rng):

@@ -22,48 +22,11 @@
 #include "lun/qcow2/create.h"
 #include "lun/qcow2/plain.h"
 #include "lun/qcow2/repair.h"
+#include "tests/qcow2/disk.h"
+#include "tests/qcow2/engine.h"
 
-#define WORDS_MAX 8u
-#define WHY_BYTES 200u
 /* No divisor of a cluster, so that pieces of the reader and clusters do not fall together. */
 #define PIECE_BYTES (1000u * 1000u)
-
-struct disk_file {
-	struct qcow2_file file; /* First. */
-	int fd;
-};
-
-static int disk_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
-{
-	const struct disk_file *disk = (const void *)file;
-	char *at = buffer;
-
-	while (length > 0) {
-		ssize_t n = pread(disk->fd, at, length, (off_t)offset);
-
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		at += n;
-		offset += (uint64_t)n;
-		length -= (size_t)n;
-	}
-	memset(at, 0, length);
-	return 0;
-}
-
-static int disk_open(const char *name, int flags, struct disk_file *out)
-{
-	struct stat st;
-
-	out->fd = open(name, flags | O_CLOEXEC);
-	if (out->fd < 0 || fstat(out->fd, &st) != 0)
-		return -errno;
-	out->file.read = disk_read;
-	out->file.size_bytes = (uint64_t)st.st_size;
-	return 0;
-}
 
 static void answer(int res, const char *why)
 {
@@ -215,6 +178,21 @@ static void order_compare(char **words, unsigned count)
 	(void)close(raw.fd);
 }
 
+static void order_engine(char **words, unsigned count)
+{
+	char why[WHY_BYTES] = "";
+
+	answer(engine_compare(words[1], words + 2, count - 2, why) != 0, why);
+}
+
+static void order_write(char **words, unsigned count)
+{
+	char why[WHY_BYTES] = "";
+	struct engine_writes writes = {.mirror = words[1], .seed = strtoull(words[2], NULL, 10)};
+
+	answer(engine_write(&writes, words + 3, count - 3, why) != 0, why);
+}
+
 static int write_image(const char *name, const struct qcow2_layout *layout)
 {
 	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -260,10 +238,9 @@ int main(void)
 		unsigned words_min;
 		void (*run)(char **words, unsigned count);
 	} orders[] = {
-		{"check", 2, order_check},
-		{"repair", 2, order_repair},
-		{"compare", 3, order_compare},
-		{"create", 5, order_create},
+		{"check", 2, order_check},     {"repair", 2, order_repair},
+		{"compare", 3, order_compare}, {"engine", 3, order_engine},
+		{"write", 4, order_write},     {"create", 5, order_create},
 	};
 	char line[2048];
 

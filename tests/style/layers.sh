@@ -21,7 +21,7 @@ BEGIN {
 	may["target/main.c"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
 	may["target/ringsan.c"] = "target/bench target/cli " may["target/ctl"]
 	may["tests/crash"] = "tests/crash " may["lun"]
-	may["tests/qcow2"] = may["lun"]
+	may["tests/qcow2"] = "tests/qcow2 " may["lun"]
 	may["initiator-tests"] = ""
 	for (topic in may)
 		below[topic] = may[topic]
