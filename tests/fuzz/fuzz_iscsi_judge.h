@@ -222,7 +222,7 @@ static inline void on_pdu(struct initiator *self, size_t bytes)
 
 static inline void on_heard(struct wire *wire, const uint8_t *bytes, size_t count)
 {
-	struct initiator *self = &initiators[wire - fake.wires];
+	struct initiator *self = &initiators[wire - scene.wires];
 
 	while (count > 0) {
 		size_t room = sizeof(self->heard) - self->heard_bytes;

@@ -329,7 +329,7 @@ static void say_nothing(struct request *request)
 	if ((request->how & SAY_LONG) != 0)
 		request->self->wire->deaf ^= true;
 	else
-		fake.now_ns += waits_ms[request->tag % 4] * UINT64_C(1000000);
+		scene.now_ns += waits_ms[request->tag % 4] * UINT64_C(1000000);
 }
 
 static void begin(unsigned index, uint8_t flags);
@@ -454,7 +454,7 @@ static void begin(unsigned index, uint8_t flags)
 	bool discovery = (flags & 128) != 0;
 
 	*self = (struct initiator){
-		.wire = &fake.wires[index],
+		.wire = &scene.wires[index],
 		.cmd_sn = FIRST_CMD_SN,
 		.stat_sn = 1,
 		.exp_cmd_sn = FIRST_CMD_SN,
@@ -476,17 +476,17 @@ static void end(void)
 		fake.luns[i].fail_res = 0;
 	}
 	for (unsigned i = 0; i < WIRES; i++)
-		fake.wires[i].ended = true;
+		scene.wires[i].ended = true;
 	fake_settle(true);
 	/* Who is asked to log out and says nothing is dismissed; who is dismissed and takes nothing
 	 * is closed: one time limit after the other. */
 	for (unsigned i = 0; i < 4; i++) {
-		fake.now_ns += UINT64_C(3600) * 1000000000;
+		scene.now_ns += UINT64_C(3600) * 1000000000;
 		fake_settle(true);
 	}
 	for (unsigned i = 0; i < WIRES; i++) {
-		fake.wires[i].deaf = false;
-		check(fake.wires[i].session == NULL);
+		scene.wires[i].deaf = false;
+		check(scene.wires[i].session == NULL);
 	}
 	fake_check_empty();
 	scsi_target_free(fake.target.scsi);
@@ -499,7 +499,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 	struct byte_reader reader = byte_reader_make(bytes, count);
 
 	loop_role_assume();
-	if (fake.user == NULL) {
+	if (scene.user == NULL) {
 		log_set_level(LOG_LEVEL_ERROR);
 		fake_begin_server();
 	}

@@ -1,52 +1,28 @@
 /*
  * A target in full feature phase without threads, sockets and disks, for fuzzing: the iSCSI layer
- * and the device server on the loop and the LUNs of scsi_fake_lun.h, with wires and timers added.
- * Nothing happens until fake_event, so an input decides what happens when. Not a test.
- *
- * A wire carries bytes of the initiator in pieces of any size, and hands those of the target to
- * `heard`. Descriptors are numbers that nobody has, so that what conn.c does to them has no effect.
+ * and the device server on the loop of iscsi_fake_loop.h and the LUNs of scsi_fake_lun.h. Nothing
+ * happens until fake_event, so an input decides what happens when. Not a test.
  */
 #ifndef TESTS_FUZZ_ISCSI_FAKE_H
 #define TESTS_FUZZ_ISCSI_FAKE_H
 
+#ifndef FAKE_BUFFERS
 #define FAKE_BUFFERS 48u
-#define FAKE_POISON_BYTES 1024u
-#include "tests/unit/scsi_fake_lun.h"
+#endif
+#include "tests/fuzz/iscsi_fake_loop.h"
 
-#include <malloc.h>
-#include <sanitizer/asan_interface.h>
-
-#include "base/aligned.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/tmf.h"
 #include "target/scsi/lun_change.h"
 
-#define WIRES 2u
-#define WIRE_BYTES (256u * 1024u)
-#define WIRE_FD 1000000
-#define TIMERS_MAX 16u
 #define FAKE_LUNS 2u
 #define FAKE_LUN_BLOCKS 64u
 /* Whose names alone make an answer to SendTargets of several pieces. */
 #define FAKE_TARGETS 9u
 
-struct wire {
-	struct session *session; /* NULL: it has ended. */
-	struct loop_op *recv, *send;
-	uint8_t in[WIRE_BYTES];
-	size_t in_from, in_to;
-	bool ended; /* The initiator sends nothing more. */
-	bool deaf;  /* And takes nothing. */
-	void (*heard)(struct wire *wire, const uint8_t *bytes, size_t count);
-};
-
 static struct {
 	struct loop loop;
 	struct lun luns[FAKE_LUNS];
-	struct wire wires[WIRES];
-	struct loop_timer *timers[TIMERS_MAX];
-	uint64_t now_ns;
-	void *user;
 	bool stuck[FAKE_LUNS]; /* A disk that answers nothing. */
 	struct loop_group group;
 	struct iscsi_server server;
@@ -67,209 +43,6 @@ static struct {
 	struct scsi_lu_news news;
 	bool telling;
 } fake;
-
-/* -- aligned.h: from the heap, where ASan sees sizes and lifetimes -- */
-
-/* Sessions come and go with each input. Nobody may touch one that was freed, so the oldest of a few
- * serves again. */
-#define SPARES_MAX 6u
-#define SPARE_BYTES_MIN 16384u
-static struct spare {
-	void *memory;
-	size_t bytes;
-} spares[SPARES_MAX];
-static unsigned spare_count;
-
-static inline void *take_spare(size_t bytes)
-{
-	struct spare oldest = spares[0];
-
-	if (spare_count <= SPARES_MAX / 2 || oldest.bytes != bytes)
-		return NULL;
-	memmove(spares, spares + 1, --spare_count * sizeof(*spares));
-	ASAN_UNPOISON_MEMORY_REGION(oldest.memory, bytes);
-	return oldest.memory;
-}
-
-void *aligned_calloc(size_t bytes)
-{
-	size_t rounded = (bytes + 63) / 64 * 64;
-	void *memory = take_spare(rounded);
-
-	if (memory == NULL)
-		memory = aligned_alloc(64, rounded);
-	return memory != NULL ? memset(memory, 0, rounded) : NULL;
-}
-
-void aligned_free(void *memory)
-{
-	size_t bytes = malloc_usable_size(memory);
-
-	if (bytes < SPARE_BYTES_MIN || spare_count == SPARES_MAX) {
-		free(memory);
-		return;
-	}
-	spares[spare_count++] = (struct spare){memory, bytes};
-	ASAN_POISON_MEMORY_REGION(memory, bytes);
-}
-
-/* -- loop.h -- */
-
-uint64_t loop_now_ns(const struct loop *loop UNUSED)
-{
-	return fake.now_ns;
-}
-
-bool loop_is_current(const struct loop *loop UNUSED)
-{
-	return true;
-}
-
-void loop_set_user(struct loop *loop UNUSED, void *user)
-{
-	fake.user = user;
-}
-
-void *loop_user(const struct loop *loop UNUSED)
-{
-	return fake.user;
-}
-
-uint32_t loop_buffer_count(const struct loop *loop UNUSED)
-{
-	return FAKE_BUFFERS;
-}
-
-uint32_t loop_buffers_free(const struct loop *loop)
-{
-	return FAKE_BUFFERS - fake_buffers_taken(loop);
-}
-
-void loop_forget_fd(struct loop *loop UNUSED, int fd UNUSED)
-{
-}
-
-void loop_recv(struct loop *loop UNUSED, struct loop_op *op, int fd, struct iovec *iov,
-	       uint32_t iov_count, loop_done_fn *done)
-{
-	struct wire *wire = &fake.wires[fd - WIRE_FD];
-
-	assert(wire->recv == NULL && iov_count > 0);
-	op->iov = iov;
-	op->iov_count = iov_count;
-	op->done = done;
-	wire->recv = op;
-}
-
-void loop_send(struct loop *loop UNUSED, struct loop_op *op, int fd, struct iovec *iov,
-	       uint32_t iov_count, loop_done_fn *done)
-{
-	struct wire *wire = &fake.wires[fd - WIRE_FD];
-
-	assert(wire->send == NULL && iov_count > 0 && iov_count <= LOOP_IOV_MAX);
-	op->iov = iov;
-	op->iov_count = iov_count;
-	op->done = done;
-	op->transferred_bytes = 0;
-	wire->send = op;
-}
-
-void loop_timer_stop(struct loop *loop UNUSED, struct loop_timer *timer)
-{
-	for (unsigned i = 0; i < TIMERS_MAX; i++) {
-		if (fake.timers[i] == timer)
-			fake.timers[i] = NULL;
-	}
-	timer->armed = false;
-}
-
-void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms,
-		      loop_timer_fn *fn)
-{
-	unsigned i = 0;
-
-	loop_timer_stop(loop, timer);
-	while (fake.timers[i] != NULL)
-		i++;
-	assert(i < TIMERS_MAX);
-	fake.timers[i] = timer;
-	timer->armed = true;
-	timer->fn = fn;
-	timer->expires_ns = fake.now_ns + delay_ms * 1000000u;
-}
-
-/* -- Events -- */
-
-static inline bool wire_is_closing(const struct wire *wire)
-{
-	return wire->session->conn.state >= CONN_CLOSING;
-}
-
-static inline size_t wire_fill(struct wire *wire, const struct loop_op *op, size_t most)
-{
-	size_t moved = 0;
-
-	for (unsigned i = 0; i < op->iov_count && moved < most; i++) {
-		size_t count =
-			op->iov[i].iov_len < most - moved ? op->iov[i].iov_len : most - moved;
-
-		memcpy(op->iov[i].iov_base, wire->in + wire->in_from, count);
-		wire->in_from += count;
-		moved += count;
-	}
-	return moved;
-}
-
-/* Up to `most` bytes arrive, or the end of the connection. False: there is nothing. */
-static inline bool wire_deliver(struct wire *wire, size_t most)
-{
-	struct loop_op *op = wire->recv;
-	size_t left = wire->in_to - wire->in_from;
-	size_t count = 0;
-
-	if (op == NULL || (left == 0 && !wire->ended && !wire_is_closing(wire)))
-		return false;
-	if (!wire_is_closing(wire))
-		count = wire_fill(wire, op, left < most ? left : most);
-	if (wire->in_from == wire->in_to)
-		wire->in_from = wire->in_to = 0;
-	wire->recv = NULL;
-	op->done(op, (int)count);
-	return true;
-}
-
-/* What the target sends leaves. False: nothing does. */
-static inline bool wire_take(struct wire *wire)
-{
-	struct loop_op *op = wire->send;
-	bool broken;
-
-	if (op == NULL || (wire->deaf && !wire_is_closing(wire)))
-		return false;
-	broken = wire_is_closing(wire);
-	for (unsigned i = 0; i < op->iov_count && !broken; i++) {
-		wire->heard(wire, op->iov[i].iov_base, op->iov[i].iov_len);
-		op->transferred_bytes += op->iov[i].iov_len;
-	}
-	wire->send = NULL;
-	op->done(op, broken ? -EPIPE : (int)op->transferred_bytes);
-	return true;
-}
-
-static inline bool fake_timer(void)
-{
-	for (unsigned i = 0; i < TIMERS_MAX; i++) {
-		struct loop_timer *timer = fake.timers[i];
-
-		if (timer == NULL || timer->expires_ns > fake.now_ns)
-			continue;
-		fake.timers[i] = NULL;
-		timer->armed = false;
-		timer->fn(timer);
-		return true;
-	}
-	return false;
-}
 
 /* -- Logical units that come and go, as target/ctl has it -- */
 
@@ -363,23 +136,22 @@ static inline void fake_tell_capacity(void)
 	scsi_lu_renew(&fake.news);
 }
 
-#define FAKE_EVENTS 8u
+#define FAKE_EVENTS (4u + 2u * WIRES)
 
 /* Let something happen: which of FAKE_EVENTS kinds, and with how many bytes. False: it cannot. */
 static inline bool fake_event(unsigned kind, size_t bytes)
 {
-	struct wire *wire = &fake.wires[kind & 1];
+	struct loop *first = (bytes & 1) != 0 ? fake.server.control : &fake.loop;
+	struct wire *wire = &scene.wires[kind % WIRES];
 
 	loop_role_assume();
 	if (kind == 0)
-		return fake_message(&fake.loop);
+		return fake_message(first) || fake_message(fake.server.control);
 	if (kind == 1)
 		return fake_call(&fake.loop) || fake_timer() || fake_forget();
 	if (kind < 4)
 		return !fake.stuck[kind & 1] && fake_step(&fake.luns[kind & 1]);
-	if (wire->session == NULL)
-		return false;
-	return kind < 6 ? wire_deliver(wire, bytes) : wire_take(wire);
+	return kind < 4 + WIRES ? wire_deliver(wire, bytes) : wire_take(wire);
 }
 
 /* Until nothing can happen any more without time or an initiator; or without the disks. */
@@ -437,7 +209,7 @@ static inline void fake_begin_target(void)
 	static uint8_t bytes[FAKE_LUNS][FAKE_LUN_BLOCKS * 512];
 	int res;
 
-	fake.now_ns = 0;
+	scene.now_ns = 0;
 	memset(bytes, 0, sizeof(bytes));
 	memset(fake.stuck, 0, sizeof(fake.stuck));
 	res = scsi_target_create(fake.target.name, &fake.group, &fake.target.scsi);
@@ -455,7 +227,7 @@ static inline void fake_on_ended(struct session *session, void *arg)
 {
 	struct wire *wire = arg;
 
-	assert(wire->recv == NULL && wire->send == NULL);
+	assert(!wire->open);
 	wire->session = NULL;
 	session_free(session);
 }
@@ -484,7 +256,7 @@ static inline void fake_negotiate(struct negotiation *negotiation, char *keys)
 static inline void fake_connect(unsigned index, bool discovery, uint32_t exp_cmd_sn,
 				const struct negotiation *negotiation)
 {
-	struct wire *wire = &fake.wires[index];
+	struct wire *wire = &scene.wires[index];
 	struct scsi_nexus_spec nexus = {
 		.target = fake.target.scsi,
 		.initiator_port_name = index == 0 ? "iqn.x:a,i,0x1" : "iqn.x:b,i,0x2",
@@ -494,7 +266,7 @@ static inline void fake_connect(unsigned index, bool discovery, uint32_t exp_cmd
 	struct session_spec spec = {
 		.server = &fake.server,
 		.loop = &fake.loop,
-		.fd = WIRE_FD + (int)index,
+		.fd = wire_open(wire),
 		.initiator_name = index == 0 ? "iqn.x:a" : "iqn.x:b",
 		.discovery = discovery,
 		.target = discovery ? NULL : fake.target.scsi,
@@ -510,8 +282,6 @@ static inline void fake_connect(unsigned index, bool discovery, uint32_t exp_cmd
 
 	spec.local.ss_family = AF_INET;
 	negotiate_params(negotiation, &spec.params);
-	wire->in_from = wire->in_to = 0;
-	wire->ended = wire->deaf = false;
 	res = discovery ? 0 : scsi_nexus_create(&nexus, &spec.nexus);
 	if (res == 0)
 		res = session_create(&spec, &wire->session);
@@ -522,7 +292,7 @@ static inline void fake_connect(unsigned index, bool discovery, uint32_t exp_cmd
 /* What an input must leave behind: nothing. */
 static inline void fake_check_empty(void)
 {
-	const struct iscsi_loop *home = fake.user;
+	const struct iscsi_loop *home = scene.user;
 
 	assert(pool_used_count(&home->tasks) == 0 && pool_used_count(&home->windows) == 0);
 	assert(pool_used_count(&home->functions) == 0 && home->left_over_bytes == 0);

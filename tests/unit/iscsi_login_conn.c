@@ -302,6 +302,21 @@ Test(iscsi_login_conn, chap_with_a_wrong_secret)
 	cr_expect_eq(atomic_load(&fake_session_count), 0);
 }
 
+/* Not by the length of the one that is known, as LIO did. */
+Test(iscsi_login_conn, chap_names_match_exactly)
+{
+	static const char *const names[] = {"alic", "alice2", "alice ", "Alice", "a"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const struct iscsi_user other = {names[i], (const uint8_t *)"alice's secret", 14};
+		struct guest guest = guest_connect();
+
+		(void)guest_login_chap(&guest, &other, PDU_LOGIN_AUTHENTICATION_FAILURE);
+		cr_expect(guest_is_closed(&guest), "%s", names[i]);
+	}
+	cr_expect_eq(atomic_load(&fake_session_count), 0);
+}
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
@@ -394,8 +409,10 @@ static void begin_impatient(void)
 {
 	rig.server.limits = (struct iscsi_limits){.sessions_max = 2,
 						  .login_timeout_ms = 200,
-						  .logins_max = 3,
-						  .logins_per_source_max = 3};
+						  /* One more than come: a full doorway has
+						   * limits of its own. */
+						  .logins_max = 4,
+						  .logins_per_source_max = 4};
 	rig_begin();
 }
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -99,12 +100,18 @@ int open(const char *name, int flags, ...)
 {
 	bool creates = (flags & O_CREAT) != 0;
 	int error = creates ? disk_step(STEP_OPEN) : 0;
+	mode_t mode = 0;
+	va_list more;
 	int fd;
 
 	errno = error;
 	if (error != 0)
 		return -1;
-	fd = (int)syscall(SYS_openat, AT_FDCWD, name, flags, 0600);
+	va_start(more, flags);
+	if (creates)
+		mode = va_arg(more, mode_t);
+	va_end(more);
+	fd = (int)syscall(SYS_openat, AT_FDCWD, name, flags, mode);
 	if (disk.armed && creates)
 		disk.file = fd;
 	if (disk.armed && (flags & O_DIRECTORY) != 0)
@@ -241,6 +248,19 @@ static void reboot(void)
 	crc = strstr(text, "crc ");
 	(void)sprintf(crc, "crc %08x\n", crc32c(0, text, (size_t)(crc - text)));
 	cr_assert_eq(files_write_text(path, text), 0);
+}
+
+/* It has the keys of all hosts: whatever umask it is written under. */
+Test(reservation_file, is_for_nobody_else)
+{
+	struct stat st;
+
+	begin();
+	umask(0);
+	establish(1);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_expect_eq(st.st_mode & 07777u, 0600);
+	end();
 }
 
 Test(reservation_file, a_restart_keeps_everything_and_a_power_loss_what_aptpl_says)
