@@ -129,7 +129,9 @@ struct conn {
 	struct loop_timer grace; /* Until it is dismissed. */
 	const char *grace_why;
 	uint64_t last_heard_ns;
-	uint64_t listening_since_ns; /* Since then it was never blocked. */
+	uint64_t listening_since_ns; /* Since then it was blocked for moments only: watch.c. */
+	uint64_t deaf_since_ns;      /* It is blocked; 0: it is not. */
+	uint64_t deaf_ns;            /* So long was it blocked before that, since the last tick. */
 	uint64_t ping_sent_ns;       /* 0: no NOP-In of ours is unanswered. */
 	uint32_t ping_ttt;
 	uint8_t *left_over; /* What was received while the framer was paused, or NULL: rx.c. */
@@ -290,6 +292,9 @@ LOOP_ONLY void buffer_release(struct conn *conn, uint8_t *buffer);
 LOOP_ONLY void watch_start(struct conn *conn);
 /* The answer to our NOP-In. */
 LOOP_ONLY void watch_pong(struct conn *conn, uint32_t ttt);
+/* We do not listen any more; we do again. */
+LOOP_ONLY void watch_deaf(struct conn *conn);
+LOOP_ONLY void watch_listening(struct conn *conn);
 
 /* -- loop_context.c -- */
 

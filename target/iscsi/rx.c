@@ -131,6 +131,7 @@ enum framer_verdict rx_ignore(struct conn *conn)
 enum framer_verdict rx_wait(struct conn *conn)
 {
 	conn->blocked = true;
+	watch_deaf(conn);
 	if (!list_is_linked(&conn->blocked_link))
 		list_append(&conn->session->home->blocked, &conn->blocked_link);
 	return FRAMER_NOT_NOW;
@@ -145,8 +146,9 @@ LOOP_ONLY static void on_resume(struct loop_msg *msg)
 		conn_close_step(conn);
 		return;
 	}
-	conn->listening_since_ns = loop_now_ns(conn->loop);
 	framer_resume(&conn->framer);
+	if (!conn->blocked)
+		watch_listening(conn);
 	clear_area(conn);
 	rx_start(conn);
 }

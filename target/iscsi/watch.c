@@ -83,11 +83,36 @@ void watch_pong(struct conn *conn, uint32_t ttt)
 		conn->ping_sent_ns = 0;
 }
 
-/* True when we have listened for that long: while it was us who did not, the peer owes nothing. */
-LOOP_ONLY static bool has_listened(const struct conn *conn, uint64_t ms)
+void watch_deaf(struct conn *conn)
 {
-	return !conn->blocked && !conn->resume_posted &&
-	       loop_now_ns(conn->loop) - conn->listening_since_ns >= ms * CLOCK_NS_PER_MS;
+	if (conn->deaf_since_ns == 0)
+		conn->deaf_since_ns = loop_now_ns(conn->loop);
+}
+
+void watch_listening(struct conn *conn)
+{
+	conn->deaf_ns += loop_now_ns(conn->loop) - conn->deaf_since_ns;
+	conn->deaf_since_ns = 0;
+}
+
+/* While it was us who did not listen, the peer owes nothing. Moments do not count: a flood of pings
+ * makes some whenever it likes, and would keep what it owes for ever. */
+LOOP_ONLY static void note_listening(struct conn *conn)
+{
+	uint64_t tick_ns = tick_ms(&conn->session->spec.server->limits) * CLOCK_NS_PER_MS;
+
+	if (conn->deaf_since_ns != 0) {
+		watch_listening(conn);
+		watch_deaf(conn);
+	}
+	if (conn->deaf_ns > tick_ns / 2)
+		conn->listening_since_ns = loop_now_ns(conn->loop);
+	conn->deaf_ns = 0;
+}
+
+static bool has_listened(const struct conn *conn, uint64_t ms)
+{
+	return loop_now_ns(conn->loop) - conn->listening_since_ns >= ms * CLOCK_NS_PER_MS;
 }
 
 /* NULL, or why the peer has to go. */
@@ -122,6 +147,7 @@ LOOP_ONLY static void on_tick(struct loop_timer *timer)
 {
 	struct conn *conn = CONTAINER_OF(timer, struct conn, watch);
 	const struct iscsi_limits *limits = &conn->session->spec.server->limits;
+	note_listening(conn);
 	const char *why = judge(conn);
 
 	if (why != NULL) {

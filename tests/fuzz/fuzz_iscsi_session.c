@@ -346,6 +346,8 @@ static void changes(struct request *request)
 		fake_tell_capacity();
 	else if (request->tag == 2)
 		fake.view.generation++;
+	else if (request->tag == 3)
+		fake.target.scsi_events ^= true;
 	else if (request->self->wire->session == NULL)
 		begin(index, request->how);
 	else

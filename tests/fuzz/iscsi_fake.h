@@ -210,6 +210,7 @@ static inline void fake_begin_target(void)
 	int res;
 
 	scene.now_ns = 0;
+	fake.target.scsi_events = false;
 	memset(bytes, 0, sizeof(bytes));
 	memset(fake.stuck, 0, sizeof(fake.stuck));
 	res = scsi_target_create(fake.target.name, &fake.group, &fake.target.scsi);

@@ -3,7 +3,10 @@
  */
 #include "tests/unit/iscsi_manage.h"
 
-static uint32_t answered(void)
+#include <errno.h>
+
+	static uint32_t
+	answered(void)
 {
 	cr_assert(peer_receive(&peer, &pdu));
 	cr_assert(pdu.opcode == PDU_SCSI_RESPONSE || (pdu.bhs[1] & 1) != 0);
@@ -351,5 +354,40 @@ Test(manage, waiting_commands_owe_their_data)
 
 	begin_data_out(itt, 4096);
 	peer_expect_close(&peer);
+	end();
+}
+
+/* Each flood blocks the receiver for a moment, which must not be taken for time in which it was the
+ * target that did not listen. */
+static bool flood_of_pings(void)
+{
+	uint8_t pings[8 * CONN_REPLIES_MAX][PDU_BHS_BYTES];
+	struct pdu_nop_out nop = {
+		.itt = 0x7000, .ttt = PDU_TAG_RESERVED, .immediate = true, .cmd_sn = peer.cmd_sn};
+	uint8_t answers[4096];
+	ssize_t res;
+
+	for (size_t i = 0; i < ARRAY_SIZE(pings); i++)
+		pdu_nop_out_encode(&nop, pings[i]);
+	(void)send(peer.fd, pings, sizeof(pings), MSG_NOSIGNAL);
+	do
+		res = recv(peer.fd, answers, sizeof(answers), MSG_DONTWAIT);
+	while (res > 0);
+	return res < 0 && errno == EAGAIN;
+}
+
+Test(manage, who_owes_data_gains_no_time_by_pings)
+{
+	unsigned floods = 0;
+
+	begin("raw");
+	peer_end(&peer);
+	rig.server.limits.data_out_timeout_ms = 400;
+	peer_begin(&peer, &rig, 0, &rig_params);
+	peer_clear_attention(&peer, 0);
+	write_that_owes(&peer, 0);
+	while (flood_of_pings() && floods++ < 500)
+		usleep(20000);
+	cr_expect_lt(floods, 500);
 	end();
 }
