@@ -110,7 +110,7 @@ LOOP_ONLY static void note_listening(struct conn *conn)
 	conn->deaf_ns = 0;
 }
 
-static bool has_listened(const struct conn *conn, uint64_t ms)
+LOOP_ONLY static bool has_listened(const struct conn *conn, uint64_t ms)
 {
 	return loop_now_ns(conn->loop) - conn->listening_since_ns >= ms * CLOCK_NS_PER_MS;
 }

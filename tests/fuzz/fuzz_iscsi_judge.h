@@ -49,16 +49,6 @@ struct initiator {
 
 static struct initiator initiators[WIRES];
 
-#define check(what) check_says(what, #what)
-
-static inline void check_says(bool what, const char *text)
-{
-	if (!what)
-		(void)fprintf(stderr, "not so: %s\n", text);
-	if (!what)
-		abort();
-}
-
 /* -- What the target says -- */
 
 static inline struct record *record_of(struct initiator *self, uint32_t itt)

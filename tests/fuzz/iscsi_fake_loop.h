@@ -52,6 +52,16 @@ static struct {
 	void *user;
 } scene;
 
+#define check(what) check_says(what, #what)
+
+static inline void check_says(bool what, const char *text)
+{
+	if (!what)
+		(void)fprintf(stderr, "not so: %s\n", text);
+	if (!what)
+		abort();
+}
+
 static inline struct wire *wire_of(int fd)
 {
 	struct wire *wire = &scene.wires[fd - WIRE_FD];

@@ -5,8 +5,7 @@
 
 #include <errno.h>
 
-	static uint32_t
-	answered(void)
+static uint32_t answered(void)
 {
 	cr_assert(peer_receive(&peer, &pdu));
 	cr_assert(pdu.opcode == PDU_SCSI_RESPONSE || (pdu.bhs[1] & 1) != 0);
