@@ -17,6 +17,17 @@ killed() {
 	unset "daemon[$server]"
 }
 
+# Until it says so: the socket of the daemon before may listen as well.
+start_until_ready() {
+	local mark tries
+	mark=$(log_mark)
+	start_or_end
+	for ((tries = 0; tries < 300; tries++)); do
+		log_since "$mark" | grep -q 'ringsand ready' && return
+		sleep 0.1
+	done
+}
+
 supervise || fail 'the supervisor' 'it does not start'
 configure <<<"$lun"
 start_or_end
@@ -39,7 +50,7 @@ stop_ringsand
 before=${port[$server]}
 port[$server]=$(free_port)
 configure <<<"$lun"
-start_or_end
+start_until_ready
 case_run 'the new portal' ask
 for ((tries = 0; tries < 100; tries++)); do
 	is_listening "$before" || break
@@ -48,6 +59,18 @@ done
 case_refused 'the old portal is closed' is_listening "$before"
 stop_ringsand
 case_run 'and the new one is kept' is_listening "${port[$server]}"
+
+# All addresses at one port, then one of them, which the old socket would be in the way of.
+configure <<<"target \"$iqn\" { access { initiators = \"*\" } lun 0 { image = \"$dir/a.img\" size = 16M } }"
+sed 's/^portal "127.0.0.1:/portal "0.0.0.0:/' "$dir/$server/ringsan.conf" >"$dir/wide" &&
+	cp "$dir/wide" "$dir/$server/ringsan.conf"
+start_until_ready
+case_run 'all addresses' ask
+stop_ringsand
+configure <<<"$lun"
+start_until_ready
+case_run 'one of them again' ask
+stop_ringsand
 
 kill "$supervisor_pid"
 wait "$supervisor_pid" 2>/dev/null

@@ -132,22 +132,19 @@ static int build_logins(struct runtime *runtime, struct conf_errors *errors)
 }
 
 /* As the daemon before has left it, or a new one. */
-static int open_portal(struct portal_set *set, struct handover *handover,
-		       struct sockaddr_storage *address, char why[PORTAL_WHY_BYTES])
+static int open_portal(struct portal_set *set, int left_fd, struct sockaddr_storage *address,
+		       char why[PORTAL_WHY_BYTES])
 {
-	int fd = handover_claim(handover, address);
-
-	if (fd >= 0 && portal_set_adopt(set, fd, address) == 0)
+	if (left_fd >= 0 && portal_set_adopt(set, left_fd, address) == 0)
 		return 0;
-	if (fd >= 0)
-		(void)close(fd);
+	if (left_fd >= 0)
+		(void)close(left_fd);
 	return portal_set_open(set, address, why);
 }
 
 /* What is wrong goes to `errors` alone: the next portal is tried all the same. */
 static void build_portal(struct runtime *runtime, const struct conf_portal *from,
-			 struct iscsi_portal *to, struct handover *handover,
-			 struct conf_errors *errors)
+			 struct iscsi_portal *to, int left_fd, struct conf_errors *errors)
 {
 	char why[PORTAL_WHY_BYTES];
 	int res = conf_address_to_sockaddr(&from->address, &to->address);
@@ -159,7 +156,7 @@ static void build_portal(struct runtime *runtime, const struct conf_portal *from
 			from->address.zone);
 		return;
 	}
-	if (open_portal(runtime->portal_set, handover, &to->address, why) != 0) {
+	if (open_portal(runtime->portal_set, left_fd, &to->address, why) != 0) {
 		conf_errors_add(errors, place(runtime->conf, from->line), "%s", why);
 		return;
 	}
@@ -174,21 +171,39 @@ static void build_portal(struct runtime *runtime, const struct conf_portal *from
 		from->advertise.port != 0 ? from->advertise.port : address_port(&to->address);
 }
 
+/*
+ * Which sockets of the daemon before are for which portals. The others are closed before any is
+ * opened: one that listened at all addresses keeps others from listening at one of them.
+ */
+static void take_over(const struct conf *conf, int left_fds[PORTALS_MAX])
+{
+	struct handover handover;
+
+	handover_take(&handover);
+	for (size_t i = 0; i < conf->portal_count; i++) {
+		struct sockaddr_storage address;
+
+		left_fds[i] = -1;
+		if (conf_address_to_sockaddr(&conf->portals[i].address, &address) >= 0)
+			left_fds[i] = handover_claim(&handover, &address);
+	}
+	handover_end(&handover);
+}
+
 static int build_portals(struct runtime *runtime, struct conf_errors *errors)
 {
 	const struct conf *conf = runtime->conf;
 	size_t before = errors->count;
-	struct handover handover;
+	int left_fds[PORTALS_MAX];
 
 	if (conf->portal_count > PORTALS_MAX)
 		return -E2BIG;
 	runtime->portals = calloc(conf->portal_count + 1, sizeof(*runtime->portals));
 	if (!runtime->portals)
 		return -ENOMEM;
-	handover_take(&handover);
+	take_over(conf, left_fds);
 	for (size_t i = 0; i < conf->portal_count; i++)
-		build_portal(runtime, &conf->portals[i], &runtime->portals[i], &handover, errors);
-	handover_end(&handover);
+		build_portal(runtime, &conf->portals[i], &runtime->portals[i], left_fds[i], errors);
 	runtime->server.portals = runtime->portals;
 	runtime->server.portal_count = (unsigned)conf->portal_count;
 	return errors->count == before ? 0 : -EINVAL;

@@ -102,6 +102,8 @@ void handover_end(struct handover *handover)
 			address_format(&address, text);
 			log_info("ctl", "portal %s is no longer configured: closed", text);
 		}
+		/* The supervisor has a copy, which goes when we are ready. */
+		(void)shutdown(handover->fds[i], SHUT_RDWR);
 		(void)close(handover->fds[i]);
 	}
 	handover->count = 0;

@@ -21,7 +21,8 @@ struct handover {
 void handover_take(struct handover *out);
 /* The socket that listens at the very address, or -1. It is the caller's then. */
 int handover_claim(struct handover *handover, const struct sockaddr_storage *address);
-/* Close those that nobody claimed: portals that the configuration no longer has. */
+/* End those that nobody claimed, for everybody who holds them: portals that the configuration no
+ * longer has. */
 void handover_end(struct handover *handover);
 /* Give the supervisor a copy of each. True: it may have kept them, as far as one can know. */
 bool handover_offer(const struct portal_set *set);
