@@ -137,8 +137,8 @@ fuzz-programs: $(call programs_in,tests/fuzz)
 initiator-programs: $(filter-out $(CONFORMANCE_PRELOAD),$(call programs_in,initiator-tests)) \
 	$(CONFORMANCE_PRELOAD).so $(ECHO)
 
-.PHONY: packages-build packages-check packages-check-hosts packages-bench run bench
-packages-build packages-check packages-check-hosts packages-bench:
+.PHONY: packages-build packages-check packages-bench run bench
+packages-build packages-check packages-bench:
 	@tests/packages.sh $(@:packages-%=%)
 run: packages-build ## install what is missing, build, serve a thin LUN on 127.0.0.1:3260
 	@+conf/run.sh
@@ -153,7 +153,7 @@ bench: packages-bench ## measure against tgt and the limits, judge: ten minutes,
 scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes, see initiator-tests/README.md
 	@B=$(B) initiator-tests/scale.sh long
 
-SUITES := style build lint unit crash tsan fuzz initiators
+SUITES := style build hosts-short lint unit crash tsan fuzz initiators
 .PHONY: check $(SUITES:%=check-%) fuzz
 check: packages-check ## all tests, under ten minutes on two cores
 	@+tests/run $(SUITES)
@@ -165,11 +165,9 @@ CRASH_OPTIONS := $(SEED:%=--seed=%) $(STATES:%=--states=%) $(WORKLOADS:%=--workl
 crash: packages-check ## power cuts, simulated: SEED= STATES= ..., see tests/crash/README.md
 	@+$(MAKE) -s V=crash $(B)/crash/tests/crash/crash
 	@$(B)/crash/tests/crash/crash $(CRASH_OPTIONS)
-.PHONY: check-hosts check-hosts-short
-check-hosts: packages-check-hosts ## Linux guests with open-iscsi under QEMU, see initiator-tests/guest
+.PHONY: check-hosts
+check-hosts: packages-check ## Linux guests with open-iscsi under QEMU, see initiator-tests/guest
 	@+tests/run hosts
-check-hosts-short: packages-check-hosts ## one guest: login, mkfs, verify, unmap; a minute
-	@+tests/run hosts-short
 fuzz: packages-check ## every fuzzer for FUZZ_SECONDS (600), new inputs kept in the corpus
 	@+FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_KEEP=1 tests/run fuzz
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the Debian packages that a build (`build`), all tests (`check`), those with Linux guests (`check-hosts`) or the benchmark (`bench`) need and
+# Install the Debian packages that a build (`build`), all tests (`check`) or the benchmark (`bench`) need and
 # that are missing. As root or through sudo; elsewhere print what is missing and stop. When nothing is
 # missing, nothing is run and no rights are needed.
 set -eu
@@ -22,17 +22,16 @@ BENCH_OPTIONAL='fio tgt xfsprogs'
 
 case "${1-}" in
 build) wanted=$BUILD_PACKAGES ;;
-check) wanted="$BUILD_PACKAGES $CHECK_PACKAGES" ;;
-check-hosts) wanted="$BUILD_PACKAGES $CHECK_PACKAGES $HOSTS_PACKAGES" ;;
+check) wanted="$BUILD_PACKAGES $CHECK_PACKAGES $HOSTS_PACKAGES" ;;
 bench) wanted="$BUILD_PACKAGES $BENCH_PACKAGES" ;;
 bench-optional) wanted=$BENCH_OPTIONAL ;;
 list)
 	# shellcheck disable=SC2086 # The lists are words on purpose.
-	printf '%s\n' $BUILD_PACKAGES $CHECK_PACKAGES
+	printf '%s\n' $BUILD_PACKAGES $CHECK_PACKAGES $HOSTS_PACKAGES
 	exit 0
 	;;
 *)
-	echo "usage: tests/packages.sh build|check|check-hosts|bench|bench-optional|list" >&2
+	echo "usage: tests/packages.sh build|check|bench|bench-optional|list" >&2
 	exit 2
 	;;
 esac
