@@ -44,7 +44,7 @@ target "$iqn" {
 }
 C
 	if start_ringsand; then
-		limited python3 initiator-tests/space.py "$(url 0)" "$kind" || fail "a full $kind" 'see above'
+		limit=200 limited python3 initiator-tests/space.py "$(url 0)" "$kind" || fail "a full $kind" 'see above'
 		case_match "the log tells of a full $kind" 'below its reserve' "$(cat "$(log_file)")"
 		case_match "and of its end" 'writes go on' "$(cat "$(log_file)")"
 		stop_ringsand
