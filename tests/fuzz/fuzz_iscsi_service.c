@@ -197,6 +197,8 @@ static void say_anything(struct request *request)
 	static const char all[] = "SendTargets=All";
 	uint8_t bhs[PDU_BHS_BYTES] = {opcodes[request->how % ARRAY_SIZE(opcodes)], 0x80};
 	bool is_text = (bhs[0] & 0x3F) == PDU_TEXT_REQUEST;
+	struct wire *wire = request->self->wire;
+	size_t from;
 
 	put_be32(bhs + 16, 5);
 	put_be32(bhs + 20, bhs[0] == (PDU_SCSI_COMMAND | PDU_IMMEDIATE) ? 0 : PDU_TAG_RESERVED);
@@ -204,7 +206,11 @@ static void say_anything(struct request *request)
 		bhs[byte_reader_u8(request->reader) % PDU_BHS_BYTES] =
 			byte_reader_u8(request->reader);
 	bhs[4] &= 3;
+	from = wire->in_to;
 	send_pdu(request->self, bhs, all, is_text ? sizeof(all) : 0, request->how & SAY_HALF);
+	/* More than there may be, and than there is. */
+	if ((request->how & 0x38) == 0x38 && wire->in_to >= from + PDU_BHS_BYTES)
+		wire->in[from + 5] = 1;
 }
 
 /* -- What else happens -- */
@@ -343,6 +349,7 @@ static bool permits(const void *rules UNUSED, const char *initiator_name,
 static void begin_server(void)
 {
 	static const uint16_t other_group[] = {2};
+	static const struct iscsi_removed gone = {"iqn.a:gone", UINT64_MAX};
 
 	log_set_level(LOG_LEVEL_ERROR);
 	fake_begin_server();
@@ -350,7 +357,7 @@ static void begin_server(void)
 	for (unsigned i = 0; i < PORTALS; i++)
 		door.portals[i] =
 			(struct iscsi_portal){.address = address_of(9), .tag = (uint16_t)(i + 1)};
-	for (unsigned i = 0; i < KINDS; i++) {
+	for (unsigned i = 0; i < GONE; i++) {
 		door.targets[i].name = target_names[i];
 		door.list[i] = &door.targets[i];
 	}
@@ -364,7 +371,9 @@ static void begin_server(void)
 	door.targets[IN_OTHER_GROUP].tags = other_group;
 	door.targets[IN_OTHER_GROUP].tag_count = 1;
 	fake.view.targets = door.list;
-	fake.view.target_count = KINDS;
+	fake.view.target_count = GONE;
+	fake.view.removed = &gone;
+	fake.view.removed_count = 1;
 	fake.server.control = &door.control;
 	fake.server.portals = door.portals;
 	fake.server.portal_count = PORTALS;
@@ -385,7 +394,7 @@ static void begin(uint32_t random)
 	res = login_service_create(&fake.server, &door.service);
 	if (res == 0)
 		res = registry_create(&fake.server, &door.registry);
-	for (unsigned i = 0; i < KINDS && res == 0; i++)
+	for (unsigned i = 0; i < GONE && res == 0; i++)
 		res = i == 0 ? 0
 			     : scsi_target_create(target_names[i], &fake.group,
 						  &door.targets[i].scsi);
@@ -419,7 +428,7 @@ static void end(bool stops)
 	check(fake_buffers_taken(&door.control) == 0);
 	login_service_free(door.service, false);
 	registry_free(door.registry, false);
-	for (unsigned i = 0; i < KINDS; i++)
+	for (unsigned i = 0; i < GONE; i++)
 		scsi_target_free(door.targets[i].scsi);
 }
 

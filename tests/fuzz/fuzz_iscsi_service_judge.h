@@ -29,12 +29,13 @@ enum kind {
 	MOVED,
 	NOT_READY,
 	IN_OTHER_GROUP,
+	GONE, /* Not there any more. */
 	KINDS,
 };
 
-static const char *const target_names[KINDS] = {"iqn.a:open",  "iqn.a:chap",  "iqn.a:mutual",
-						"iqn.a:mine",  "iqn.a:moved", "iqn.a:unready",
-						"iqn.a:group2"};
+static const char *const target_names[KINDS] = {"iqn.a:open",   "iqn.a:chap",  "iqn.a:mutual",
+						"iqn.a:mine",   "iqn.a:moved", "iqn.a:unready",
+						"iqn.a:group2", "iqn.a:gone"};
 static const char *const host_names[] = {"iqn.x:host", "iqn.x:other", "iqn.x:stranger"};
 #define STRANGER 2u
 
@@ -68,8 +69,8 @@ static struct {
 	struct login_service *service;
 	struct registry *registry;
 	struct iscsi_portal portals[PORTALS];
-	struct iscsi_target targets[KINDS];
-	struct iscsi_target *list[KINDS];
+	struct iscsi_target targets[GONE];
+	struct iscsi_target *list[GONE];
 	unsigned guests;
 	uint16_t last_tsih;
 	bool stopped, empty;
@@ -129,7 +130,7 @@ static inline void on_let_in(struct peer *self, const struct pdu_login_response 
 	if (self->discovery)
 		return;
 	check(self->proved || !needs_proof[self->kind]);
-	check(self->kind != MOVED && self->kind != NOT_READY);
+	check(self->kind != MOVED && self->kind != NOT_READY && self->kind != GONE);
 	check(self->kind != NOT_FOR_STRANGERS || self->host != STRANGER);
 	for (unsigned i = 0; i < WIRES; i++) {
 		if (&peers[i] != self && peers[i].logged_in && is_same_port(&peers[i], self))
