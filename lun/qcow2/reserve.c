@@ -105,7 +105,8 @@ void reserve_give(struct qcow2 *image, struct hosts *hosts)
 			return;
 		}
 	}
-	list_append(&reserve->free, &hosts->link);
+	/* What has been used goes first: the file stays small. */
+	list_prepend(&reserve->free, &hosts->link);
 	reserve->free_extents++;
 }
 

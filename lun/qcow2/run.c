@@ -84,9 +84,27 @@ static struct loop_range run_range(const struct qcow2 *image)
 				   offset_of(image, image->reserve.count)};
 }
 
+LOOP_ONLY static void enter_count(struct qcow2 *image)
+{
+	struct reserve *reserve = &image->reserve;
+	struct loop_range range = run_range(image);
+	uint64_t end = range.offset_bytes + range.length_bytes;
+
+	image->file_bytes = image->file_bytes > end ? image->file_bytes : end;
+	counts_raise(image);
+	if (PLANTED(no_refcount))
+		(void)memset(reserve->counts, 0, image->geometry.slice_bytes);
+	transfer(image, RESERVE_COUNT, reserve->counts, image->geometry.slice_bytes,
+		 reserve->slice_offset);
+}
+
 LOOP_ONLY static void enter_allocate(struct qcow2 *image)
 {
 	reserve_stage(&image->reserve, RESERVE_ALLOCATE);
+	if (PLANTED(size_not_extended)) {
+		enter_count(image);
+		return;
+	}
 	loop_allocate(image->loop, &image->reserve.op, image->fd, run_range(image), on_step);
 }
 
@@ -95,8 +113,6 @@ LOOP_ONLY static void enter_punch(struct qcow2 *image)
 {
 	struct loop_range range = run_range(image);
 
-	if (PLANTED(size_not_extended))
-		image->file_bytes = range.offset_bytes + range.length_bytes;
 	reserve_stage(&image->reserve, RESERVE_PUNCH);
 	if (range.offset_bytes >= image->file_bytes) {
 		enter_allocate(image);
@@ -155,20 +171,6 @@ LOOP_ONLY static void on_punched(struct qcow2 *image, int res)
 	} else {
 		run_failed(image, res);
 	}
-}
-
-LOOP_ONLY static void enter_count(struct qcow2 *image)
-{
-	struct reserve *reserve = &image->reserve;
-	struct loop_range range = run_range(image);
-	uint64_t end = range.offset_bytes + range.length_bytes;
-
-	image->file_bytes = image->file_bytes > end ? image->file_bytes : end;
-	counts_raise(image);
-	if (PLANTED(no_refcount))
-		(void)memset(reserve->counts, 0, image->geometry.slice_bytes);
-	transfer(image, RESERVE_COUNT, reserve->counts, image->geometry.slice_bytes,
-		 reserve->slice_offset);
 }
 
 LOOP_ONLY static void on_allocated(struct qcow2 *image, int res)
