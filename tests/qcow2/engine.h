@@ -10,7 +10,8 @@
 int engine_compare(const char *raw, char **chain, unsigned count, char *why);
 
 struct engine_writes {
-	const char *mirror; /* Holds what the disk holds; the same is written to it. */
+	/* Holds what the disk holds; the same is written to it. NULL: whatever happens is fine. */
+	const char *mirror;
 	uint64_t seed;
 };
 
