@@ -10,8 +10,12 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "target/iscsi/conn.h"
 #include "target/iscsi/task.h"
+
+/* Who has requests waiting for longer makes room for others. */
+#define LEFT_OVER_PATIENCE_NS CLOCK_NS_PER_S
 
 static struct framer_slice common_area(const struct conn *conn)
 {
@@ -26,17 +30,47 @@ void rx_clear(struct conn *conn)
 	conn->left_over = NULL;
 }
 
-/* Memory for what is left over, out of the loop's share; NULL: the connection has to go. */
+/* Of those whose requests have waited for long, whose have longest; or NULL. */
+LOOP_ONLY static struct conn *slowest(const struct iscsi_loop *home)
+{
+	uint64_t now_ns = loop_now_ns(home->loop);
+	uint64_t longest_ns = LEFT_OVER_PATIENCE_NS;
+	struct conn *found = NULL;
+
+	LIST_FOREACH (node, &home->sessions) {
+		struct conn *conn = &CONTAINER_OF(node, struct session, link)->conn;
+
+		if (conn->left_over == NULL || now_ns - conn->left_over_since_ns < longest_ns)
+			continue;
+		longest_ns = now_ns - conn->left_over_since_ns;
+		found = conn;
+	}
+	return found;
+}
+
+/*
+ * Memory for what is left over, out of the loop's share; NULL: the connection has to go. Rather go
+ * those who do not take their answers: a few of them could have all of it, and whoever has a moment
+ * to wait would be closed in their place.
+ */
 LOOP_ONLY static uint8_t *take_left_over(struct conn *conn, uint32_t left_bytes)
 {
 	struct iscsi_loop *home = conn->session->home;
+	struct conn *slow;
 
-	if (left_bytes > LOOP_LEFT_OVER_BYTES_MAX - home->left_over_bytes)
-		return NULL;
+	while (left_bytes > LOOP_LEFT_OVER_BYTES_MAX - home->left_over_bytes) {
+		slow = slowest(home);
+		if (slow == NULL)
+			return NULL;
+		conn_close(slow, "others need the memory in which its requests wait");
+		/* Nothing is received into it, and nobody looks at it any more. */
+		rx_clear(slow);
+	}
 	conn->left_over = malloc(left_bytes);
 	if (conn->left_over == NULL)
 		return NULL;
 	conn->left_over_bytes = left_bytes;
+	conn->left_over_since_ns = loop_now_ns(home->loop);
 	home->left_over_bytes += left_bytes;
 	return conn->left_over;
 }

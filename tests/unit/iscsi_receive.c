@@ -300,6 +300,26 @@ static void flood_by_many(enum loop_engine engine)
 	end();
 }
 
+/* All of the share is theirs, and has been for a while. */
+Test(receive, who_has_just_come_does_not_go_for_those_who_never_read)
+{
+	static struct peer flooders[FLOODERS];
+
+	begin(LOOP_ENGINE_AUTO);
+	for (unsigned i = 0; i < FLOODERS; i++) {
+		peer_begin(&flooders[i], &rig, 0, &rig_params);
+		flood_blindly(&flooders[i]);
+	}
+	usleep(1100000);
+	flood_until_blocked();
+	cr_assert(!atomic_load(&flooder.ended));
+	cr_assert(look_at(&flooder).apart);
+	for (unsigned i = 0; i < FLOODERS; i++)
+		peer_end(&flooders[i]);
+	peer_end(&flooder);
+	end();
+}
+
 Test(receive, many_floods_take_no_more_than_a_share)
 {
 	flood_by_many(LOOP_ENGINE_AUTO);
