@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The short form: one Linux guest logs in, makes ext4, writes and verifies after a new mount, and gives the
-# space back. No fio, no san build's patience: one boot and a minute.
+# space back. No fio, no build with sanitizers: one boot and half a minute.
 . "$(dirname "$0")/lib.sh"
 need_guests
 
+# Other suites run beside this one.
+limit=300
 image=$dir/a.img
 guest_start a
 serve <<C
