@@ -1,4 +1,4 @@
-"""Every task management function code (RFC 7143 11.5, 7144 8) at each iSCSIProtocolLevel, on LUNs that are
+"""Every task management function code (RFC 7143 11.5, 7144) at each iSCSIProtocolLevel, on LUNs that are
 there and that are not; what it does to a task that waits for data; nothing of that task afterwards."""
 import itertools
 
@@ -67,6 +67,26 @@ def questions(scene):
     peer.logout()
 
 
+def event(scene):
+    """QUERY ASYNCHRONOUS EVENT: what is pending stands in bytes 8 to 10 of the answer, and stays pending."""
+    peer = scene.session({"iSCSIProtocolLevel": "2"}, scene.own)
+    lun = scene.lun
+    peer.task_management(5, lun)
+    answers = []
+    for _ in range(2):
+        peer.send(s.function(peer, 12, lun))
+        header, _ = peer.receive_pdu()
+        peer.take_status_numbers(header, True)
+        answers.append((header[2], header[8:16].hex()))
+    scene.equal("an event that is pending", [(SUCCEEDED, "0629030000000000")] * 2, answers)
+    peer.clear_unit_attention(lun)
+    peer.send(s.function(peer, 12, lun))
+    header, _ = peer.receive_pdu()
+    peer.take_status_numbers(header, True)
+    scene.equal("and none", (COMPLETE, bytes(8)), (header[2], header[8:16]))
+    peer.logout()
+
+
 def cold_reset(scene):
     peer, other = scene.session(target=scene.own), scene.session(target=scene.own)
     s.start_write(other, scene.lun, 0, b"C" * 512)
@@ -93,5 +113,6 @@ def case(scene):
     codes(scene, 2, LEVEL_2)
     on_a_waiting_write(scene)
     questions(scene)
+    event(scene)
     storm(scene)
     cold_reset(scene)

@@ -1,6 +1,7 @@
 /*
- * The rows of keys.h: RFC 7143 chapter 13, iSCSIProtocolLevel from RFC 7144 7.1.1, CHAP from RFC
- * 7143 12.1.3. Bounds and defaults are the RFC's; what we agree to within them is negotiate.c's.
+ * The rows of keys.h: RFC 7143 chapter 13, CHAP from RFC 7143 12.1.3; RFC 7144 adds no key, but
+ * level 2 of iSCSIProtocolLevel. Bounds and defaults are the RFC's; what we agree to within them is
+ * negotiate.c's.
  *
  * Constant data, any thread. Read next: negotiate.c.
  */

@@ -15,11 +15,12 @@ static const char word_not_understood[] = "NotUnderstood";
 static const char word_irrelevant[] = "Irrelevant";
 static const char word_reject[] = "Reject";
 
-/* Indexes, and as bits what we allow, of the digest keys' items; the first of TaskReporting. */
+/* Indexes, and as bits what we allow, of the items of the digest keys and of TaskReporting. */
 enum {
 	DIGEST_NONE = 0,
 	DIGEST_CRC32C = 1,
 	REPORTING_RFC3720 = 0,
+	REPORTING_RESPONSE_FENCE = 1,
 };
 
 const struct negotiate_limits negotiate_limits_default = {
@@ -70,7 +71,10 @@ void negotiation_init(struct negotiation *negotiation, const struct negotiate_li
 	negotiation->ours[KEY_DATA_SEQUENCE_IN_ORDER] = true;
 	negotiation->ours[KEY_HEADER_DIGEST] = digests(limits->header_digest);
 	negotiation->ours[KEY_DATA_DIGEST] = digests(limits->data_digest);
-	negotiation->ours[KEY_TASK_REPORTING] = 1u << REPORTING_RFC3720;
+	/* One connection delivers in order, so every response is a fence (RFC 7143 4.2.2.3). There
+	 * is no fast abort (4.2.3.4): functions on task sets wait for data of their own session. */
+	negotiation->ours[KEY_TASK_REPORTING] =
+		1u << REPORTING_RFC3720 | 1u << REPORTING_RESPONSE_FENCE;
 }
 
 void negotiation_restart(struct negotiation *negotiation)

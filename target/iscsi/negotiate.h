@@ -28,7 +28,7 @@ struct iscsi_params {
 	uint32_t default_time2wait_s;
 	uint32_t default_time2retain_s;
 	uint32_t error_recovery_level;
-	uint32_t protocol_level; /* iSCSIProtocolLevel, RFC 7144 7.1.1. */
+	uint32_t protocol_level; /* iSCSIProtocolLevel, RFC 7143 13.24: 2 is RFC 7144. */
 	bool header_digest;      /* CRC32C, else none. */
 	bool data_digest;
 	bool initial_r2t;

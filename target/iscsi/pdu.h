@@ -123,7 +123,7 @@ struct pdu_tmf_response {
 	uint32_t itt;
 	struct pdu_sns sns;
 	uint8_t response;      /* enum pdu_tmf_response_code */
-	uint8_t additional[3]; /* RFC 7144 6.2: of QUERY ASYNCHRONOUS EVENT. */
+	uint8_t additional[3]; /* Of QUERY ASYNCHRONOUS EVENT, else 0. */
 };
 
 /* 11.7. Unsolicited when ttt is PDU_TAG_RESERVED. */

@@ -70,7 +70,8 @@ enum pdu_scsi_response_code {
 	PDU_TARGET_FAILURE = 0x01,
 };
 
-/* Task management functions: RFC 7143 11.5.1; from QUERY TASK on, RFC 7144. */
+/* Task management functions: RFC 7143 11.5.1, which leaves 9 to 12 to RFC 7144; no others are
+ * assigned (IANA, iSCSI Parameters). */
 enum pdu_tmf_function {
 	PDU_TMF_ABORT_TASK = 1,
 	PDU_TMF_ABORT_TASK_SET = 2,
@@ -86,7 +87,8 @@ enum pdu_tmf_function {
 	PDU_TMF_QUERY_ASYNC_EVENT = 12,
 };
 
-/* RFC 7143 11.6.1; FUNCTION_SUCCEEDED is RFC 7144. */
+/* RFC 7143 11.6.1; FUNCTION_SUCCEEDED is RFC 7144 and means yes: the task, a task, an event is
+ * there (SAM-5 7). */
 enum pdu_tmf_response_code {
 	PDU_TMF_FUNCTION_COMPLETE = 0,
 	PDU_TMF_TASK_DOES_NOT_EXIST = 1,

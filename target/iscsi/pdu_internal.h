@@ -19,7 +19,7 @@ enum {
 	AT_DATA_LENGTH = 5,
 	AT_LUN = 8,
 	AT_ISID = 8,
-	AT_ADDITIONAL = 8, /* Task management response. */
+	AT_ADDITIONAL = 8, /* Task management response, 3 bytes: RFC 7144. */
 	AT_TSIH = 14,
 	AT_ITT = 16,
 	AT_TTT = 20,

@@ -428,7 +428,7 @@ LOOP_ONLY static uint8_t reset_target(struct conn *conn, const struct pdu_tmf_re
 static const struct function {
 	uint8_t (*run)(struct conn *conn, const struct pdu_tmf_request *request,
 		       struct pdu_tmf_response *response);
-	uint8_t level; /* The iSCSIProtocolLevel that brought it (RFC 7144 7.1.1). */
+	uint8_t level; /* The iSCSIProtocolLevel that brought it (RFC 7143 13.24). */
 } functions[] = {
 	[PDU_TMF_ABORT_TASK] = {abort_task, 0},
 	[PDU_TMF_ABORT_TASK_SET] = {abort_task_set, 0},

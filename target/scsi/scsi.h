@@ -284,8 +284,9 @@ struct scsi_lu *scsi_nexus_find_lu(const struct scsi_nexus *nexus, uint16_t numb
 bool scsi_nexus_sees(const struct scsi_nexus *nexus, const struct scsi_lu *lu);
 
 /*
- * The unit attention that is next, as QUERY ASYNCHRONOUS EVENT wants it (SAM-5 7.10): sense key and
- * additional sense code; it stays pending. False: there is none. The nexus's loop.
+ * The unit attention that is next, as QUERY ASYNCHRONOUS EVENT wants it (SAM-5 7.10): the UADE
+ * depth, of which 00b is "unknown", and the sense key; ASC; ASCQ. It stays pending. False: there is
+ * none. The nexus's loop.
  */
 LOOP_ONLY bool scsi_nexus_describe_pending(const struct scsi_nexus *nexus, const struct scsi_lu *lu,
 					   uint8_t out[3]);

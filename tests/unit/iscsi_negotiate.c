@@ -64,7 +64,7 @@ static const struct key_case cases[] = {
 	{"DataPDUInOrder=No", "DataPDUInOrder=Yes\n"},
 	{"DataPDUInOrder=Yes", "DataPDUInOrder=Yes\n"},
 	{"DataSequenceInOrder=No", "DataSequenceInOrder=Yes\n"},
-	{"TaskReporting=FastAbort,ResponseFence,RFC3720", "TaskReporting=RFC3720\n"},
+	{"TaskReporting=FastAbort,ResponseFence,RFC3720", "TaskReporting=ResponseFence\n"},
 	{"TaskReporting=FastAbort", "TaskReporting=Reject\n"},
 	{"iSCSIProtocolLevel=1", "iSCSIProtocolLevel=1\n"},
 	{"iSCSIProtocolLevel=2", "iSCSIProtocolLevel=2\n"},

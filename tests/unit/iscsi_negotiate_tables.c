@@ -288,9 +288,11 @@ static const struct list_case lists[] = {
 	{"DataDigest", "None,CRC32C", "None"},
 	{"DataDigest", "Reject,None", "None"},
 	{"TaskReporting", "RFC3720", "RFC3720"},
-	{"TaskReporting", "ResponseFence,RFC3720", "RFC3720"},
+	{"TaskReporting", "ResponseFence,RFC3720", "ResponseFence"},
+	{"TaskReporting", "RFC3720,ResponseFence", "RFC3720"},
+	{"TaskReporting", "FastAbort,ResponseFence", "ResponseFence"},
 	{"TaskReporting", "FastAbort", "Reject"},
-	{"TaskReporting", "ResponseFence", "Reject"},
+	{"TaskReporting", "ResponseFence", "ResponseFence"},
 	{"TaskReporting", "rfc3720", "Reject"},
 };
 
