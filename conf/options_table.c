@@ -81,12 +81,13 @@ static const struct conf_option limits_options[] = {
 	/* A session starts with a floor of eight commands. */
 	{ .name = "queue-depth", .type = CONF_NUMBER, FIELD(struct conf_limits, queue_depth),
 	  .initial = "256", .min = 8, .max = 4096 },
+	/* A host that has booted comes through all its paths to all its targets at once. */
 	{ .name = "connections-before-login", .type = CONF_NUMBER,
 	  FIELD(struct conf_limits, connections_before_login),
-	  .initial = "64", .min = 1, .max = 4096 },
+	  .initial = "256", .min = 1, .max = 4096 },
 	{ .name = "connections-before-login-per-source", .type = CONF_NUMBER,
 	  FIELD(struct conf_limits, connections_before_login_per_source),
-	  .initial = "16", .min = 1, .max = 4096 },
+	  .initial = "64", .min = 1, .max = 4096 },
 	{ .name = "login-timeout", .type = CONF_DURATION,
 	  FIELD(struct conf_limits, login_timeout_ms),
 	  .initial = "15s", .min = 1 * SECONDS, .max = 300 * SECONDS },

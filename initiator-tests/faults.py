@@ -14,6 +14,10 @@ import initiator
 
 FAULTY, GOOD, OTHER_FAULTY = 0, 1, 2
 PROMPT_SECONDS = 1.0  # NOP and task management never wait for a disk.
+ANSWER_SECONDS = 10.0  # The same, on a busy machine.
+# Responses by function code; 3 is CLEAR ACA, 8 TASK REASSIGN. 7 ends every session of the target.
+FUNCTIONS = {1: 0, 2: 0, 3: 5, 4: 0, 5: 0, 6: 0, 8: 4, 9: 7, 10: 7, 11: 0, 12: 0}
+TARGET_COLD_RESET = {7: 0}
 
 
 class Faults:
@@ -154,6 +158,46 @@ def another_connection_is_not_stuck(session, url, faults):
     check("and the first host never noticed", session.nop() == b"ping")
 
 
+def twenty_reinstatements(session, url, faults):
+    """A port that logs in again and again beside a stuck disk, each time with writes under way."""
+    faults.set("stick write", OTHER_FAULTY)
+    wrong = []
+    for number in range(20):
+        host = initiator.open_url(url, name="iqn.2026-11.io.ringsan:again")
+        host.clear_unit_attention(GOOD)
+        host.clear_unit_attention(OTHER_FAULTY)
+        for block in range(4):
+            host.submit(OTHER_FAULTY, write16(1000 + number * 32 + block * 8, 8),
+                        data_out=b"s" * 4096)
+        tasks = (host.write(GOOD, 800, b"h" * 4096), session.write(GOOD, 808, b"n" * 4096),
+                 session.read(OTHER_FAULTY, 0, 8))
+        wrong += [f"{number}: {task}" for task in tasks if task.status != 0]
+    check("20 reinstatements beside a stuck LUN: its neighbours and others of its hosts are well",
+          not wrong, wrong[:3])
+    faults.clear()
+    equal("and the LUN, too, when its disk is", 0,
+          host.wait(host.submit(OTHER_FAULTY, write16(1000, 8), data_out=b"w" * 4096), 20).status)
+    host.logout()
+
+
+def each_function(url, faults, codes):
+    """Functions beside a stuck disk: (code, the response that it must have, at once)."""
+    found = {}
+    for code in codes:
+        faults.set("stick all")
+        host = initiator.open_url(url, {"iSCSIProtocolLevel": "2"},
+                                  "iqn.2026-11.io.ringsan:manager")
+        task = host.submit(FAULTY, read16(0, 8), 4096)
+        host.submit(FAULTY, write16(0, 8), data_out=b"f" * 4096)
+        host.nop()
+        (found[code], took) = timed(host.task_management, code, FAULTY, task)
+        if took > ANSWER_SECONDS:
+            found[code] = f"{found[code]} in {took:.1f} s"
+        host.close()
+        faults.clear()
+    equal("each task management function beside a stuck LUN", codes, found)
+
+
 def a_delay_delays_one_command(session, faults):
     faults.set("delay read 700 lba 0 1")
     slow = session.submit(FAULTY, read16(0, 1), 512)
@@ -208,8 +252,13 @@ def main():
     a_stuck_lun_alone_is_stuck(session, faults)
     an_orphan_does_not_overwrite(session, url, faults)
     another_connection_is_not_stuck(session, url, faults)
+    twenty_reinstatements(session, url, faults)
+    each_function(url, faults, FUNCTIONS)
+    for lun in (FAULTY, GOOD, OTHER_FAULTY):
+        session.clear_unit_attention(lun)
     a_failed_flush_is_final(session, faults)
     session.logout()
+    each_function(url, faults, TARGET_COLD_RESET)
     end()
 
 

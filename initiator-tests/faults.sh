@@ -33,7 +33,16 @@ start_ringsand
 mark=$(log_mark)
 limited python3 initiator-tests/faults.py --stuck-write "$(url 0)" >/dev/null 2>&1 &
 writer=$!
-sleep 1.5
+# Under way for a while, it is the write, and stuck.
+for ((tries = 0, seen = 0; tries < 600 && seen < 5; tries++)); do
+	if "$B/$RINGSAN_VARIANT/ringsan" sessions --json --socket "$dir/$server/ringsand.sock" |
+		grep -Eq '"commands": ?1\b'; then
+		seen=$((seen + 1))
+	else
+		seen=0
+	fi
+	sleep 0.1
+done
 kill -TERM "${daemon[$server]}"
 wait_ringsand "$stop_ms_max"
 kill "$writer" 2>/dev/null

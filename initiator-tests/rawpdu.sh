@@ -11,7 +11,6 @@ many() {
 	done
 }
 configure 'limits {
-	connections-before-login-per-source = 64
 	login-timeout = 20s
 	data-out-timeout = 20s
 	nop-interval = 0s

@@ -273,7 +273,7 @@ static const struct error_case cases[] = {
 	 "f:2: address and port are those of the portal in line 1; leave one, or give one another "
 	 "port"},
 	{"limits at odds", LIMITS("connections-before-login = 8"),
-	 "f: limits: connections-before-login-per-source is 16, above connections-before-login, "
+	 "f: limits: connections-before-login-per-source is 64, above connections-before-login, "
 	 "which is "
 	 "8; lower the one or raise the other"},
 	{"target twice", TARGET("") "target \"iqn.2026-11.IO.ringsan:A\" { }\n",
