@@ -305,6 +305,9 @@ static uint64_t wait_ns(const struct loop *loop)
 
 	if (!list_is_empty(&loop->done) || !list_is_empty(&loop->waiting))
 		return 0;
+	/* This turn may have taken the message that was to wake the loop for its end. */
+	if (atomic_load_explicit(&loop->stopping, memory_order_relaxed))
+		return 0;
 	if (timer == NULL)
 		return LOOP_FOREVER;
 	now_ns = clock_now_ns();

@@ -99,6 +99,20 @@ static void on_timer(struct loop_timer *timer)
 	(void)timer;
 }
 
+/* The message of loop_stop may be taken by the very turn that began before it: there is no other
+ * that would wake the loop. */
+Test(hand, a_turn_that_meets_the_stop_does_not_sleep)
+{
+	struct fake fake;
+	struct loop *loop = make(&fake);
+
+	loop_role_assume();
+	loop_stop(loop);
+	loop_turn(loop);
+	cr_assert_eq(fake.timeout_ns, 0);
+	loop_free(loop, false);
+}
+
 Test(hand, the_engine_is_told_how_long_nothing_is_due)
 {
 	struct loop_timer timer = {0};
