@@ -14,7 +14,7 @@ CHECK_PACKAGES='clang clang-format clang-tidy libclang-rt-dev llvm libcriterion-
 
 # Linux guests as initiators: what boots them and what builds their image. What runs in them is never
 # installed here; initiator-tests/guest/image.sh names it.
-HOSTS_PACKAGES='qemu-system-x86 e2fsprogs kmod cpio'
+HOSTS_PACKAGES='qemu-system-x86 ipxe-qemu e2fsprogs kmod cpio'
 
 # A peer to compare with, what a file can do by itself, XFS. `make bench` leaves out what it does not find.
 BENCH_PACKAGES='python3 git util-linux'

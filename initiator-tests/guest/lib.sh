@@ -210,11 +210,59 @@ logout() {
 	on "$1" "iscsiadm $node -p $portal --logout"
 }
 
-# disk_of GUEST [LUN]: /dev/sdX, as soon as udev knows it.
+# disk_of GUEST [LUN [PORTAL]]: /dev/sdX, as soon as udev knows it.
 disk_of() {
 	on "$1" "for ((tries = 0; tries < 300; tries++)); do
-			link=\$(echo /dev/disk/by-path/*-iscsi-$target-lun-${2:-$target_lun})
-			[ -e \"\$link\" ] && exec readlink -f \"\$link\"
+			set -- /dev/disk/by-path/ip-${3:-*}-iscsi-$target-lun-${2:-$target_lun}
+			[ -e \"\$1\" ] && exec readlink -f \"\$1\"
+			sleep 0.1
+		done
+		exit 1"
+}
+
+# --- multipath --------------------------------------------------------------------------------------
+
+# What oVirt's vdsm (4.5) writes to /etc/multipath.conf, but for find_multipaths, which has another default
+# in Debian.
+# shellcheck disable=SC2034 # For the scripts.
+ovirt_multipath_conf='
+defaults {
+	polling_interval 5
+	no_path_retry 16
+	user_friendly_names no
+	flush_on_last_del yes
+	fast_io_fail_tmo 5
+	dev_loss_tmo 30
+	max_fds 4096
+	find_multipaths no
+}
+blacklist {
+	protocol "(scsi:adt|scsi:sbp)"
+	devnode "^(rbd)[0-9]*"
+}
+overrides {
+	no_path_retry 16
+}'
+
+# start_multipathd GUEST CONFIGURATION: until it answers.
+start_multipathd() {
+	on "$1" "cat >/etc/multipath.conf <<'M'
+$2
+M
+		modprobe dm_multipath
+		multipathd -d -s >/run/multipathd.log 2>&1 </dev/null &
+		for ((tries = 0; tries < 300; tries++)); do
+			multipathd show status 2>/dev/null | grep -q busy && exit 0
+			sleep 0.1
+		done
+		exit 1"
+}
+
+# map_of GUEST [LUN]: the name of its multipath map, which is the LUN's WWID, as soon as it is there.
+map_of() {
+	on "$1" "disk=$(disk_of "$@")
+		for ((tries = 0; tries < 300; tries++)); do
+			cat /sys/block/\${disk##*/}/holders/dm-*/dm/name 2>/dev/null && exit 0
 			sleep 0.1
 		done
 		exit 1"
