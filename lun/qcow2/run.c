@@ -122,26 +122,6 @@ LOOP_ONLY static void enter_punch(struct qcow2 *image)
 	loop_discard(image->loop, &image->reserve.op, image->fd, range, on_step);
 }
 
-/* A refcount block that is missing makes what it would count look free. */
-static bool run_is_free(const struct qcow2 *image)
-{
-	const struct reserve *reserve = &image->reserve;
-	uint64_t i = 0;
-
-	while (i < reserve->count && !metadata_has(&image->metadata, reserve->first + i))
-		i++;
-	return i == reserve->count;
-}
-
-LOOP_ONLY static void refuse_run(struct qcow2 *image)
-{
-	struct reserve *reserve = &image->reserve;
-
-	if (reserve->stage != RESERVE_IDLE)
-		reserve_stage(reserve, RESERVE_IDLE);
-	(void)image_corrupt(image, "metadata without refcounts", offset_of(image, reserve->first));
-}
-
 LOOP_ONLY static void search(struct qcow2 *image)
 {
 	struct reserve *reserve = &image->reserve;
@@ -149,9 +129,7 @@ LOOP_ONLY static void search(struct qcow2 *image)
 
 	if (!counts_locate(image, reserve->first))
 		res = counts_lay_out(image);
-	if (res == 0 && !run_is_free(image)) {
-		refuse_run(image);
-	} else if (res == 0) {
+	if (res == 0) {
 		REACHED(refcount_block_new);
 		enter_punch(image);
 	} else if (res == -EAGAIN) {

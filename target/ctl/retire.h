@@ -36,7 +36,7 @@ struct retired_lun;
 struct retired_target;
 int MUST_CHECK retire_add_lun(struct retire *retire, struct scsi_target *target,
 			      const struct conf_lun *lun);
-int MUST_CHECK retire_add_target(struct retire *retire, const struct conf_target *from);
+int MUST_CHECK retire_add_target(struct retire *retire, const struct conf_target *target);
 /* It will not be: forget the records again. */
 void retire_cancel(struct retire *retire);
 /* It is in force, and no loop looks at the one before. */

@@ -10,19 +10,30 @@
 #include "tests/crash/pattern.h"
 #include "tests/crash/random.h"
 
+#define PAGE_BYTES 4096u
+
+static size_t pages_of(const struct disk *disk)
+{
+	return disk->room_bytes / PAGE_BYTES;
+}
+
 /* -- Life -- */
 
 struct disk *disk_create(unsigned files, uint64_t room_bytes)
 {
 	struct disk *disk = calloc(1, sizeof(*disk));
 
-	assert(disk && files <= DISK_FILES_MAX);
+	assert(disk && files <= DISK_FILES_MAX && room_bytes % PAGE_BYTES == 0);
 	disk->file_count = files;
 	disk->room_bytes = room_bytes;
 	for (unsigned i = 0; i < files; i++) {
 		disk->files[i].now = calloc(1, room_bytes);
 		disk->files[i].base = calloc(1, room_bytes);
-		assert(disk->files[i].now && disk->files[i].base);
+		disk->files[i].hashes = calloc(pages_of(disk), sizeof(uint64_t));
+		disk->files[i].changed = calloc(pages_of(disk), sizeof(uint32_t));
+		disk->files[i].is_changed = calloc(pages_of(disk), sizeof(bool));
+		assert(disk->files[i].now && disk->files[i].base && disk->files[i].hashes);
+		assert(disk->files[i].changed && disk->files[i].is_changed);
 	}
 	return disk;
 }
@@ -49,25 +60,38 @@ void disk_free(struct disk *disk)
 	for (unsigned i = 0; i < disk->file_count; i++) {
 		free(disk->files[i].now);
 		free(disk->files[i].base);
+		free(disk->files[i].hashes);
+		free(disk->files[i].changed);
+		free(disk->files[i].is_changed);
 	}
 	free(disk);
 }
 
-static void fill(uint8_t *at, uint64_t room_bytes, const void *bytes, uint64_t length)
+/* The base's bytes [from, end) are not what they were. */
+static void note_change(struct disk_file *file, uint64_t from, uint64_t end)
 {
-	memcpy(at, bytes, length);
-	memset(at + length, 0, room_bytes - length);
+	for (uint64_t page = from / PAGE_BYTES; page * PAGE_BYTES < end; page++) {
+		if (file->is_changed[page])
+			continue;
+		file->is_changed[page] = true;
+		file->changed[file->changed_count++] = (uint32_t)page;
+	}
 }
 
 void disk_load(struct disk *disk, unsigned file, const void *bytes, uint64_t length)
 {
 	struct disk_file *f = &disk->files[file];
+	uint64_t base_end = f->base_bytes > length ? f->base_bytes : length;
 
 	assert(length <= disk->room_bytes);
 	forget_events(disk);
-	fill(f->now, disk->room_bytes, bytes, length);
-	fill(f->base, disk->room_bytes, bytes, length);
+	memset(f->now, 0, f->now_end);
+	memcpy(f->now, bytes, length);
+	memset(f->base, 0, base_end);
+	memcpy(f->base, bytes, length);
+	note_change(f, 0, base_end);
 	f->now_bytes = length;
+	f->now_end = length;
 	f->base_bytes = length;
 	disk->version++;
 }
@@ -156,6 +180,18 @@ static void apply(const struct disk_event *event, const struct fate *fate, uint8
 		}
 		break;
 	}
+}
+
+static void apply_to_base(const struct disk_event *event, const struct fate *fate,
+			  struct disk_file *file)
+{
+	if (fate->kind == FATE_LOST)
+		return;
+	if (event->kind == DISK_CUT && file->base_bytes > event->offset)
+		note_change(file, event->offset, file->base_bytes);
+	if (event->length)
+		note_change(file, event->offset, event->offset + event->length);
+	apply(event, fate, file->base, &file->base_bytes);
 }
 
 static const struct fate kept = {.kind = FATE_KEPT, .unit_bytes = DISK_SECTOR_BYTES};
@@ -276,7 +312,7 @@ static void fold(struct disk *disk)
 		struct disk_event *event = disk->events[count++];
 		struct disk_file *file = &disk->files[event->file];
 
-		apply(event, &kept, file->base, &file->base_bytes);
+		apply_to_base(event, &kept, file);
 		event_free(event);
 	}
 	disk->ended_count -= count;
@@ -294,6 +330,8 @@ void disk_end(struct disk *disk, struct disk_change *change, bool durable)
 		move_to_ended(disk, event);
 		event->durable = durable;
 		apply(event, &kept, file->now, &file->now_bytes);
+		if (event->offset + event->length > file->now_end)
+			file->now_end = event->offset + event->length;
 	}
 	change->count = 0;
 	if (!durable)
@@ -350,66 +388,131 @@ uint64_t disk_read(const struct disk *disk, unsigned file, uint64_t offset, void
 
 /* -- Cuts -- */
 
-static void copy_base(const struct disk_file *from, struct disk_file *to)
+static uint64_t hash_page(const uint8_t *page)
 {
-	uint64_t bytes = from->base_bytes;
+	uint64_t lanes[4] = {0};
+	uint64_t sum = 0;
 
+	for (unsigned at = 0; at < PAGE_BYTES; at += sizeof(lanes)) {
+		uint64_t words[4];
+
+		memcpy(words, page + at, sizeof(words));
+		for (unsigned j = 0; j < 4; j++) {
+			lanes[j] = (lanes[j] ^ words[j]) * UINT64_C(0x9e3779b97f4a7c15);
+			lanes[j] ^= lanes[j] >> 29;
+		}
+	}
+	for (unsigned j = 0; j < 4; j++)
+		sum = random_mix(sum ^ lanes[j]);
+	return sum;
+}
+
+/* Bring the numbers of pages up to date. */
+static void rehash(struct disk_file *file)
+{
+	for (uint32_t i = 0; i < file->changed_count; i++) {
+		uint32_t page = file->changed[i];
+		uint64_t hash = hash_page(file->base + (size_t)page * PAGE_BYTES);
+
+		if (hash)
+			hash = random_mix(hash + page);
+		file->sum += hash - file->hashes[page];
+		file->hashes[page] = hash;
+	}
+}
+
+static void forget_changes(struct disk_file *file)
+{
+	for (uint32_t i = 0; i < file->changed_count; i++)
+		file->is_changed[file->changed[i]] = false;
+	file->changed_count = 0;
+}
+
+/* All of it, with the numbers of its pages. */
+static void mirror_whole(const struct disk *disk, const struct disk_file *from,
+			 struct disk_file *to)
+{
+	uint64_t bytes = from->base_bytes > to->base_bytes ? from->base_bytes : to->base_bytes;
+
+	for (uint32_t i = 0; i < to->changed_count; i++) {
+		size_t at = (size_t)to->changed[i] * PAGE_BYTES;
+
+		memcpy(to->base + at, from->base + at, PAGE_BYTES);
+	}
 	memcpy(to->base, from->base, bytes);
-	if (to->used_bytes > bytes)
-		memset(to->base + bytes, 0, to->used_bytes - bytes);
-	to->base_bytes = bytes;
-	to->used_bytes = bytes;
+	memcpy(to->hashes, from->hashes, pages_of(disk) * sizeof(to->hashes[0]));
+}
+
+/* Only what was changed since. */
+static void mirror_changed(const struct disk_file *from, struct disk_file *to)
+{
+	for (uint32_t i = 0; i < to->changed_count; i++) {
+		size_t at = (size_t)to->changed[i] * PAGE_BYTES;
+
+		memcpy(to->base + at, from->base + at, PAGE_BYTES);
+		to->hashes[to->changed[i]] = from->hashes[to->changed[i]];
+	}
+}
+
+static void mirror(struct disk *disk, struct disk *out)
+{
+	bool is_mirror = out->mirrors == disk && out->mirrored_version == disk->version;
+
+	for (unsigned i = 0; i < disk->file_count; i++) {
+		struct disk_file *from = &disk->files[i];
+		struct disk_file *to = &out->files[i];
+
+		rehash(from);
+		forget_changes(from);
+		if (is_mirror) {
+			mirror_changed(from, to);
+		} else {
+			mirror_whole(disk, from, to);
+		}
+		forget_changes(to);
+		to->sum = from->sum;
+		to->base_bytes = from->base_bytes;
+	}
+	out->mirrors = disk;
+	out->mirrored_version = disk->version;
 }
 
 /* What lies beyond the end is not the file's, and comes back as zeroes. */
 static void clear_beyond(struct disk_file *file)
 {
-	if (file->used_bytes > file->base_bytes)
-		memset(file->base + file->base_bytes, 0, file->used_bytes - file->base_bytes);
-	file->used_bytes = file->base_bytes;
+	for (uint32_t i = 0; i < file->changed_count; i++) {
+		uint64_t at = (uint64_t)file->changed[i] * PAGE_BYTES;
+		uint64_t end = at + PAGE_BYTES;
+
+		if (at < file->base_bytes)
+			at = file->base_bytes;
+		if (at < end)
+			memset(file->base + at, 0, end - at);
+	}
 }
 
-void disk_crash(const struct disk *disk, const struct fate *fates, struct disk *out)
+void disk_crash(struct disk *disk, const struct fate *fates, struct disk *out)
 {
 	forget_events(out);
-	for (unsigned i = 0; i < disk->file_count; i++) {
-		const struct disk_file *from = &disk->files[i];
-
-		copy_base(from, &out->files[i]);
-	}
+	mirror(disk, out);
 	for (unsigned i = 0; i < disk->event_count; i++) {
 		const struct disk_event *event = disk->events[i];
-		struct disk_file *file = &out->files[event->file];
 
-		if (event->offset + event->length > file->used_bytes)
-			file->used_bytes = event->offset + event->length;
-		apply(event, event->durable ? &kept : &fates[i], file->base, &file->base_bytes);
+		apply_to_base(event, event->durable ? &kept : &fates[i], &out->files[event->file]);
 	}
 	for (unsigned i = 0; i < out->file_count; i++)
 		clear_beyond(&out->files[i]);
 	out->version++;
 }
 
-uint64_t disk_hash(const struct disk *disk)
+uint64_t disk_hash(struct disk *disk)
 {
-	uint64_t lanes[4] = {1, 2, 3, 4};
-	uint64_t sizes = 0;
+	uint64_t hash = 0;
 
 	for (unsigned i = 0; i < disk->file_count; i++) {
-		const struct disk_file *file = &disk->files[i];
-
-		for (uint64_t at = 0; at < file->base_bytes; at += sizeof(lanes)) {
-			uint64_t words[4];
-
-			memcpy(words, file->base + at, sizeof(words));
-			for (unsigned j = 0; j < 4; j++) {
-				lanes[j] = (lanes[j] ^ words[j]) * UINT64_C(0x9e3779b97f4a7c15);
-				lanes[j] ^= lanes[j] >> 29;
-			}
-		}
-		sizes = random_mix(sizes + file->base_bytes);
+		rehash(&disk->files[i]);
+		hash = random_mix(hash + disk->files[i].base_bytes);
+		hash = random_mix(hash ^ disk->files[i].sum);
 	}
-	for (unsigned j = 0; j < 4; j++)
-		sizes = random_mix(sizes ^ lanes[j]);
-	return sizes;
+	return hash;
 }

@@ -49,7 +49,14 @@ struct disk_file {
 	uint8_t *now;  /* What a read finds. */
 	uint8_t *base; /* With all before the first event that is not durable. */
 	uint64_t now_bytes, base_bytes;
-	uint64_t used_bytes; /* Of what disk_crash made: zeroes from here on. */
+	uint64_t now_end; /* Behind it `now` is zeroes. */
+	/* Of `base`, for disk_hash: a number for each page, their sum, and the pages that have
+	 * changed since. Pages of zeroes count 0. */
+	uint64_t *hashes;
+	uint64_t sum;
+	uint32_t *changed;
+	uint32_t changed_count;
+	bool *is_changed;
 };
 
 struct disk {
@@ -62,6 +69,9 @@ struct disk {
 	uint64_t time;    /* Counts what is issued and what ends. */
 	uint64_t issued;  /* Events so far. */
 	uint64_t version; /* Changes when `base` or what is durable does. */
+	/* Made by disk_crash, it is what this one was in that version but for `changed`. */
+	const struct disk *mirrors;
+	uint64_t mirrored_version;
 };
 
 /* What one operation changes: its size, and its bytes. */
@@ -117,8 +127,8 @@ uint64_t disk_read(const struct disk *disk, unsigned file, uint64_t offset, void
 
 /* What a cut leaves, where events[i] had fates[i]; durable ones are kept whatever it says. `out`
  * was made with as many files. */
-void disk_crash(const struct disk *disk, const struct fate *fates, struct disk *out);
+void disk_crash(struct disk *disk, const struct fate *fates, struct disk *out);
 /* A number for what the files hold durably. */
-uint64_t disk_hash(const struct disk *disk);
+uint64_t disk_hash(struct disk *disk);
 
 #endif

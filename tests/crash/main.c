@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "tests/crash/campaign.h"
 
-static const char usage[] =
-	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--subject=NAME] [MODE...]\n"
-	"       crash --replay=TRIAL\n"
-	"modes: states faults mutants (all of them by default)\n";
+static const char usage[] = "usage: crash [--seed=N] [--states=N] [--workloads=N] [--subject=NAME] "
+			    "[--plant=BUG] [MODE...]\n"
+			    "       crash [--plant=BUG] --replay=TRIAL\n"
+			    "modes: states faults mutants (all of them by default)\n";
 
 /* -- What production code says -- */
 
@@ -30,9 +30,13 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 /* -- Options -- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
-	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
-	{"replay", required_argument, NULL, 'r'},    {NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},
+	{"states", required_argument, NULL, 'n'},
+	{"plant", required_argument, NULL, 'p'},
+	{"workloads", required_argument, NULL, 'w'},
+	{"subject", required_argument, NULL, 'j'},
+	{"replay", required_argument, NULL, 'r'},
+	{NULL, 0, NULL, 0},
 };
 
 static uint64_t parse_number(const char *text)
@@ -56,6 +60,14 @@ static bool is_mode(const char *name, int argc, char *argv[])
 	return optind == argc;
 }
 
+static void plant(const char *name)
+{
+	if (reach_plant(name, true))
+		return;
+	(void)fprintf(stderr, "crash: there is no place for a bug '%s'\n", name);
+	exit(2);
+}
+
 static void parse(int argc, char *argv[], struct campaign *campaign, const char **replay)
 {
 	int option;
@@ -70,6 +82,9 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 			break;
 		case 'w':
 			campaign->fault_workloads = (unsigned)parse_number(optarg);
+			break;
+		case 'p':
+			plant(optarg);
 			break;
 		case 'j':
 			campaign->subject = optarg;
@@ -87,7 +102,7 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 int main(int argc, char *argv[])
 {
 	struct campaign campaign = {
-		.seed = 1, .states = 200000, .fault_workloads = 4, .mutant_states = 100000};
+		.seed = 1, .states = 200000, .fault_workloads = 4, .mutant_states = 3000000};
 	const char *replay = NULL;
 	bool good = true;
 

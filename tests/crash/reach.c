@@ -9,6 +9,14 @@
 
 #include "tests/crash/campaign.h"
 
+/* What no workload here leads to; unit tests of the engine may. */
+static const char *const elsewhere[] = {
+	"leaked",     "quarantine_wait", "refcount_table_relocated",
+	"dirty_wait", "slice_wait",      "no_memory_for_copy",
+	"copy_wait",  "inflate_wait",    "compressed_freed",
+	"corrupt",    "autoclear",
+};
+
 /* Sections that are empty have no such symbols. */
 extern struct reach_mark *__start_reach_marks[] __attribute__((weak));
 extern struct reach_mark *__stop_reach_marks[] __attribute__((weak));
@@ -56,6 +64,15 @@ void reach_each_plant(void (*visit)(void *arg, const char *name), void *arg)
 	}
 }
 
+static bool is_elsewhere(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(elsewhere); i++) {
+		if (!strcmp(elsewhere[i], name))
+			return true;
+	}
+	return false;
+}
+
 bool reach_report(uint64_t at_least)
 {
 	bool good = true;
@@ -63,7 +80,7 @@ bool reach_report(uint64_t at_least)
 	for (struct reach_mark **mark = __start_reach_marks; mark < __stop_reach_marks; mark++) {
 		uint64_t count;
 
-		if ((*mark)->is_plant || !is_first(mark))
+		if ((*mark)->is_plant || !is_first(mark) || is_elsewhere((*mark)->name))
 			continue;
 		count = count_of((*mark)->name);
 		printf("%s reached %s: %llu times\n", count < at_least ? "FAIL" : "PASS",

@@ -230,11 +230,14 @@ static bool submit(struct loop *loop, struct loop_op *op)
 {
 	struct sim *sim = loop->engine_state;
 	struct sim_flight *flight = &sim->flights[sim->flight_count];
-	uint32_t scale = random_one_in(&sim->random, 8) ? 10 * LATENCY_US : LATENCY_US;
+	uint32_t scale = LATENCY_US;
 
 	assert(op->kind < LOOP_OP_COUNT && issues[op->kind]);
 	if (sim->flight_count == SIM_FLYING_MAX)
 		return false;
+	/* Some are slow, and a few so slow that much happens meanwhile. */
+	if (random_one_in(&sim->random, 8))
+		scale *= random_one_in(&sim->random, 4) ? 200 : 10;
 	sim->flight_count++;
 	*flight = (struct sim_flight){.op = op};
 	flight->error = take_fault(sim, op);

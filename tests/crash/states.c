@@ -8,7 +8,7 @@
 
 #include "tests/crash/campaign.h"
 
-const struct subject *const subjects[] = {&subject_raw, NULL};
+const struct subject *const subjects[] = {&subject_raw, &subject_qcow2, NULL};
 
 unsigned subject_variants(const struct subject *subject)
 {
@@ -24,16 +24,25 @@ bool campaign_wants(const struct campaign *campaign, const struct subject *subje
 	return !campaign->subject || !strcmp(campaign->subject, subject->name);
 }
 
-static void run_short(struct trial *trial, const struct subject *subject)
+/* All of them, or as many as come to so many states: in an order of the seed's, so that another
+ * seed looks at others. How many there were. */
+static uint64_t run_short(struct trial *trial, const struct subject *subject, uint64_t seed,
+			  uint64_t states)
 {
-	for (uint64_t i = 0; i < workload_short_count(); i++) {
-		for (unsigned variant = 0; variant < subject_variants(subject); variant++) {
-			trial_run(trial, &(struct trial_identity){.subject = subject,
-								  .variant = variant,
-								  .is_short = true,
-								  .number = i});
-		}
+	unsigned variants = subject_variants(subject);
+	uint64_t count = workload_short_count() * variants;
+	uint64_t i = 0;
+
+	for (; i < count && trial->tally->states < states; i++) {
+		/* The stride is a prime number that is no divisor of the count. */
+		uint64_t number = (i * 1000003 + seed) % count;
+
+		trial_run(trial, &(struct trial_identity){.subject = subject,
+							  .variant = (unsigned)(number % variants),
+							  .is_short = true,
+							  .number = number / variants});
 	}
+	return i;
 }
 
 static void run_random(struct trial *trial, const struct subject *subject, uint64_t seed,
@@ -50,15 +59,19 @@ static void run_random(struct trial *trial, const struct subject *subject, uint6
 	}
 }
 
-static void report(const struct subject *subject, const struct tally *tally, uint64_t took_ns)
+static void report(const struct subject *subject, const struct tally *tally, uint64_t shorts,
+		   uint64_t took_ns)
 {
-	printf("PASS states of %s: %llu trials, %llu cuts, %llu states (%llu built), %llu opened "
+	printf("PASS states of %s: %llu trials (%llu of %llu short), %llu cuts, %llu states (%llu "
+	       "built), %llu opened "
 	       "again, "
 	       "%llu disk operations, 0 violations, %.1f s, %.0f states/s\n",
-	       subject->name, (unsigned long long)tally->trials, (unsigned long long)tally->cuts,
-	       (unsigned long long)tally->states, (unsigned long long)tally->built,
-	       (unsigned long long)tally->reopened, (unsigned long long)tally->operations,
-	       (double)took_ns / 1e9, (double)tally->states * 1e9 / (double)(took_ns + 1));
+	       subject->name, (unsigned long long)tally->trials, (unsigned long long)shorts,
+	       (unsigned long long)workload_short_count() * subject_variants(subject),
+	       (unsigned long long)tally->cuts, (unsigned long long)tally->states,
+	       (unsigned long long)tally->built, (unsigned long long)tally->reopened,
+	       (unsigned long long)tally->operations, (double)took_ns / 1e9,
+	       (double)tally->states * 1e9 / (double)(took_ns + 1));
 }
 
 static void run_subject(const struct campaign *campaign, const struct subject *subject,
@@ -67,12 +80,13 @@ static void run_subject(const struct campaign *campaign, const struct subject *s
 	struct tally tally = {0};
 	struct trial *trial = trial_create(subject, &tally);
 	uint64_t began_ns = sim_real_ns();
+	uint64_t shorts = 0;
 
 	run_random(trial, subject, campaign->seed, states / 2);
 	if (!campaign->only_random)
-		run_short(trial, subject);
+		shorts = run_short(trial, subject, campaign->seed, states * 3 / 4);
 	run_random(trial, subject, campaign->seed + 1, states);
-	report(subject, &tally, sim_real_ns() - began_ns);
+	report(subject, &tally, shorts, sim_real_ns() - began_ns);
 	trial_free(trial);
 }
 

@@ -26,12 +26,15 @@ struct subject {
 	void (*format)(struct disk *disk, unsigned variant, struct random *random, uint64_t *words);
 	/* Open what the disk holds, on its machine. NULL and a sentence. */
 	struct lun *(*open)(struct sim *sim, unsigned variant, unsigned level, char *why);
+	/* Bring it to its orderly end; NULL: nothing is to be done for that. After 0 all that was
+	 * answered is durable. */
+	int (*stop)(struct sim *sim, struct lun *lun);
 	void (*close)(struct lun *lun);
 	/* The guest's sectors from what the disk holds durably; false and a sentence where the
 	 * image is not consistent. */
 	bool (*read)(const struct disk *disk, unsigned variant, uint64_t *words, char *why);
 };
 
-extern const struct subject subject_raw;
+extern const struct subject subject_raw, subject_qcow2;
 
 #endif

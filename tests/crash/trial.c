@@ -4,6 +4,7 @@
 #include "tests/crash/trial.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,23 @@ static void on_rest(struct sim *sim)
 
 /* -- The run -- */
 
+/* What its orderly end leaves is as durable as by a flush. */
+LOOP_ONLY static void stop(struct trial *trial)
+{
+	const struct subject *subject = trial->identity.subject;
+	uint32_t flush;
+	int res;
+
+	if (!subject->stop)
+		return;
+	flush = model_submit(&trial->model, (struct model_request){.op = MODEL_FLUSH});
+	res = subject->stop(trial->sim, trial->guest.lun);
+	if (res == -ETIME || (res && !trial->sim->faults))
+		trial_fail(trial, "its orderly end: errno %d", -res);
+	model_answer(&trial->model, flush, res == 0);
+	on_rest(trial->sim);
+}
+
 LOOP_ONLY static void run(struct trial *trial)
 {
 	const struct subject *subject = trial->identity.subject;
@@ -185,6 +203,7 @@ LOOP_ONLY static void run(struct trial *trial)
 		trial_fail(trial, "it cannot be opened: %s", why);
 	trial->sim->at_rest = on_rest;
 	guest_run(&trial->guest);
+	stop(trial);
 	subject->close(trial->guest.lun);
 	trial->sim->at_rest = NULL;
 	trial->tally->trials++;

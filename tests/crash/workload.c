@@ -74,6 +74,9 @@ void workload_short(struct workload *workload, const struct workload_shape *shap
 
 /* -- Random -- */
 
+/* Churn is long. */
+#define CHURN_TIMES 2u
+
 /* Three of four within some clusters at the beginning, so that things meet. */
 static uint32_t random_place(struct random *random, const struct workload_shape *shape)
 {
@@ -129,6 +132,22 @@ static struct step random_step(struct random *random, const struct workload_shap
 	return step;
 }
 
+/* Clusters come, go and come back, while writes to them may still be under way. */
+static struct step churn_step(struct random *random, const struct workload_shape *shape)
+{
+	static const enum model_op ops[] = {
+		MODEL_WRITE,   MODEL_WRITE,   MODEL_WRITE, MODEL_WRITE,
+		MODEL_DISCARD, MODEL_DISCARD, MODEL_FLUSH, MODEL_FLUSH,
+	};
+	struct step step = {.op = ops[random_below(random, ARRAY_SIZE(ops))]};
+
+	if (step.op == MODEL_FLUSH)
+		return step;
+	step.count = shape->cluster_sectors;
+	step.first = random_below(random, shape->sectors / step.count / 2) * step.count;
+	return step;
+}
+
 static void add(struct workload *workload, struct step step)
 {
 	assert(workload->count < WORKLOAD_STEPS_MAX);
@@ -149,7 +168,12 @@ void workload_random(struct workload *workload, const struct workload_shape *sha
 {
 	workload->depth = 1 + random_below(random, GUEST_DEPTH_MAX);
 	workload->count = 0;
-	add_random(workload, shape, random, steps);
+	if (!random_one_in(random, 6)) {
+		add_random(workload, shape, random, steps);
+		return;
+	}
+	for (unsigned i = 0; i < CHURN_TIMES * steps; i++)
+		add(workload, churn_step(random, shape));
 }
 
 /* Reads as large as a LUN's vector may be are not needed: a few do. */

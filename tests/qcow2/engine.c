@@ -29,7 +29,6 @@ struct engine {
 	struct loop_msg msg;
 	uint8_t *buffer;
 	struct disk_file raw;
-	bool mirrored;
 	uint64_t random;
 };
 
@@ -236,8 +235,6 @@ static int write_once(struct engine *engine)
 		length = header->size_bytes - offset;
 	if (length > PIECE_BYTES)
 		length = PIECE_BYTES;
-	if (op == LUN_READ && !engine->mirrored)
-		return engine_do(engine, op, 0, offset, length);
 	if (op == LUN_READ)
 		return compare_piece(engine, offset, length);
 	if (op == LUN_FLUSH)
@@ -246,16 +243,16 @@ static int write_once(struct engine *engine)
 		return 0;
 	memset(engine->buffer, op == LUN_WRITE ? (int)next_random(engine, 256) : 0, length);
 	res = engine_do(engine, op, flags, offset, length);
-	return res == 0 && engine->mirrored ? mirror(engine, offset, length) : res;
+	return res == 0 ? mirror(engine, offset, length) : res;
 }
 
 static int write_all(struct engine *engine)
 {
 	int res = 0;
 
-	for (unsigned i = 0; i < WRITES && (res == 0 || !engine->mirrored); i++)
+	for (unsigned i = 0; res == 0 && i < WRITES; i++)
 		res = write_once(engine);
-	if (res == 0 && engine->mirrored)
+	if (res == 0)
 		res = compare_all(engine);
 	loop_post(engine->loop, &engine->msg, on_stop);
 	sem_wait(&engine->done);
@@ -269,14 +266,13 @@ int engine_write(const struct engine_writes *writes, char **chain, unsigned coun
 
 	engine.why = why;
 	engine.random = writes->seed;
-	engine.mirrored = writes->mirror != NULL;
 	res = engine_begin(&engine, chain, count, true);
-	if (res == 0 && engine.mirrored)
-		res = disk_open(writes->mirror, O_RDWR, &engine.raw);
 	if (res == 0)
+		res = disk_open(writes->mirror, O_RDWR, &engine.raw);
+	if (res == 0) {
 		res = write_all(&engine);
-	if (engine.mirrored)
 		(void)close(engine.raw.fd);
+	}
 	if (res != 0 && why[0] == '\0')
 		(void)snprintf(why, WHY_BYTES, "%s", strerror(-res));
 	engine_end(&engine);

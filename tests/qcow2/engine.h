@@ -10,8 +10,7 @@
 int engine_compare(const char *raw, char **chain, unsigned count, char *why);
 
 struct engine_writes {
-	/* Holds what the disk holds; the same is written to it. NULL: whatever happens is fine. */
-	const char *mirror;
+	const char *mirror; /* Holds what the disk holds; the same is written to it. */
 	uint64_t seed;
 };
 

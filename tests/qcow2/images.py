@@ -321,31 +321,6 @@ DAMAGE_EXTENDED = [
 ]
 
 
-def random_damage(tool, rng):
-    """Bytes of metadata, one to three at a time."""
-    for variant in (Variant(12), Variant(16, extended=True, compression="zlib")):
-        make("whole", variant, rng)
-        for _ in range(int(os.environ.get("QCOW2_DAMAGES") or (500 if ALL else 8))):
-            image = Image("whole")
-            areas = [(0, 112), (image.table, 16), (image.block, 64), (image.l1, 16),
-                     (image.l2, 256)]
-            changed = []
-            for _ in range(rng.randrange(1, 4)):
-                start, length = rng.choice(areas)
-                at = start + rng.randrange(length)
-                image.bytes[at] ^= 1 << rng.randrange(8)
-                changed.append(hex(at))
-            survive(tool, f"{variant.name}: {' '.join(changed)}: the engine survives", image)
-
-
-def survive(tool, name, image):
-    """The engine is handed it all the same: errors are fine, a crash is none."""
-    with open("victim", "wb") as file:
-        file.write(image.bytes)
-    status, text = tool.order("write", "-", SEED, "victim")
-    case(name, status < 0 and "it did not")
-
-
 def repair(tool, name, image, asked):
     """Either it is clean afterwards, or not a byte has changed."""
     refused, text = tool.order("repair", "damaged")
@@ -400,7 +375,6 @@ def damage(tool):
             says = (status, qemu_check("damaged").returncode if row in asked else None)
             wanted = (ours, (theirs or [ours])[0] if row in asked else None)
             case(name, says != wanted and f"ours and theirs say {says}, not {wanted}: {text}")
-            survive(tool, f"{name}: the engine survives", image)
             if ours:
                 repair(tool, f"{name}: repair", image, row in asked)
 
@@ -434,7 +408,6 @@ def main():
         created(tool)
         damage(tool)
         dirty(tool)
-        random_damage(tool, rng)
         snapshots_and_bitmaps(tool)
         tool.process.stdin.close()
         case("the tool ended well", tool.process.wait())

@@ -1,20 +1,13 @@
 /*
- * Orders for images.py, one a line on standard input; one answer each on standard output, "0" or
- * "1" and why. A CHAIN is a file, and then FORMAT:FILE for each that backs it, the nearest first.
- * Names have no blanks.
+ * Orders for images.py, one a line on standard input, one answer each on standard output:
  *
- * check FILE: "0", "2" or "3" as `qemu-img check` ends, then what was found.
+ *     check FILE                       "0", "2" or "3" as `qemu-img check` ends, then findings;
+ *                                      "1" and why it could not be looked at
+ *     repair FILE                      "0" and what was changed; "1" and why not
+ *     compare RAW FILE [BACKING...]    does FILE with its chain read as RAW: "0", or "1" and where
+ * not create FILE BYTES BITS std|extended [NAME FORMAT] a new image: "0", or "1" and why not
  *
- * repair FILE: what was changed.
- *
- * compare RAW CHAIN: does it read as RAW?
- *
- * engine RAW CHAIN: the same, read by the engine that hosts are served by.
- *
- * write RAW SEED CHAIN: many writes by the engine into the file, and into RAW, which holds what the
- * disk holds, before and after. With "-" for RAW whatever happens is fine.
- *
- * create FILE BYTES BITS standard|extended [NAME FORMAT]: a new image.
+ * BACKING is FORMAT:FILE, the nearest first. Names have no blanks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -195,8 +188,7 @@ static void order_engine(char **words, unsigned count)
 static void order_write(char **words, unsigned count)
 {
 	char why[WHY_BYTES] = "";
-	struct engine_writes writes = {.mirror = strcmp(words[1], "-") == 0 ? NULL : words[1],
-				       .seed = strtoull(words[2], NULL, 10)};
+	struct engine_writes writes = {.mirror = words[1], .seed = strtoull(words[2], NULL, 10)};
 
 	answer(engine_write(&writes, words + 3, count - 3, why) != 0, why);
 }
