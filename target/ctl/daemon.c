@@ -206,6 +206,9 @@ enum daemon_exit daemon_run(struct conf **taken, struct conf_errors *errors)
 	struct sizing sizing;
 	int res;
 
+	/* LUNs that one thread has opened another one closes: with a heap for each, what was given
+	 * back to one is not there for the next. The data path allocates nothing. */
+	(void)mallopt(M_ARENA_MAX, 1);
 	/* Images, identities and sockets are nobody else's. */
 	(void)umask(077);
 	if (!sizing_compute(conf, sizing_cpus(), &sizing, errors) ||
