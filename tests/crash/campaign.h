@@ -13,6 +13,7 @@
 struct campaign {
 	uint64_t seed;
 	uint64_t states;          /* So many different ones, of all subjects together. */
+	uint64_t oracles;         /* States that are shown to qemu-img. */
 	const char *subject;      /* NULL: all. */
 	unsigned fault_workloads; /* Of each subject and kind of fault. */
 	bool only_random;         /* Without the short workloads. */

@@ -9,11 +9,13 @@
 
 #include "base/log.h"
 #include "tests/crash/campaign.h"
+#include "tests/crash/oracle.h"
 
-static const char usage[] = "usage: crash [--seed=N] [--states=N] [--workloads=N] [--subject=NAME] "
-			    "[--plant=BUG] [MODE...]\n"
-			    "       crash [--plant=BUG] --replay=TRIAL\n"
-			    "modes: states faults mutants (all of them by default)\n";
+static const char usage[] =
+	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
+	"[--plant=BUG] [MODE...]\n"
+	"       crash [--plant=BUG] --replay=TRIAL\n"
+	"modes: states faults mutants (all of them by default)\n";
 
 /* -- What production code says -- */
 
@@ -30,13 +32,10 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 /* -- Options -- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},
-	{"states", required_argument, NULL, 'n'},
-	{"plant", required_argument, NULL, 'p'},
-	{"workloads", required_argument, NULL, 'w'},
-	{"subject", required_argument, NULL, 'j'},
-	{"replay", required_argument, NULL, 'r'},
-	{NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
+	{"oracles", required_argument, NULL, 'o'},   {"plant", required_argument, NULL, 'p'},
+	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
+	{"replay", required_argument, NULL, 'r'},    {NULL, 0, NULL, 0},
 };
 
 static uint64_t parse_number(const char *text)
@@ -83,6 +82,9 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 		case 'w':
 			campaign->fault_workloads = (unsigned)parse_number(optarg);
 			break;
+		case 'o':
+			campaign->oracles = parse_number(optarg);
+			break;
 		case 'p':
 			plant(optarg);
 			break;
@@ -101,8 +103,11 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 
 int main(int argc, char *argv[])
 {
-	struct campaign campaign = {
-		.seed = 1, .states = 200000, .fault_workloads = 4, .mutant_states = 3000000};
+	struct campaign campaign = {.seed = 1,
+				    .states = 200000,
+				    .oracles = 100,
+				    .fault_workloads = 4,
+				    .mutant_states = 3000000};
 	const char *replay = NULL;
 	bool good = true;
 
@@ -112,13 +117,17 @@ int main(int argc, char *argv[])
 		return 2;
 	if (replay)
 		return campaign_replay(replay) ? 0 : 2;
-	if (is_mode("states", argc, argv))
+	if (is_mode("states", argc, argv)) {
+		oracle_permit(campaign.oracles);
 		good &= campaign_states(&campaign);
+		oracle_permit(0);
+	}
 	if (is_mode("faults", argc, argv))
 		good &= campaign_faults(&campaign);
 	if (optind == argc)
 		good &= reach_report(campaign.states >= LONG_STATES ? 1000 : 1);
 	if (is_mode("mutants", argc, argv))
 		good &= campaign_mutants(&campaign);
+	oracle_clear();
 	return good ? 0 : 1;
 }

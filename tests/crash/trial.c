@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/crash/oracle.h"
 #include "tests/crash/pattern.h"
 
 #define STEPS_LONG 60u
@@ -107,6 +108,7 @@ void trial_fail(struct trial *trial, const char *format, ...)
 	printf("\n");
 	print_trial(trial);
 	(void)fflush(stdout);
+	oracle_clear();
 	_Exit(TRIAL_FOUND);
 }
 
