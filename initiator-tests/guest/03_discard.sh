@@ -21,8 +21,17 @@ case_equal 'provisioning_mode' unmap "$(on a "cat /sys/block/$name/device/scsi_d
 for limit_name in discard_granularity discard_max_bytes write_zeroes_max_bytes; do
 	case_match "$limit_name is not zero" '^[1-9][0-9]*$' "$(on a "cat /sys/block/$name/queue/$limit_name")"
 done
-on a "cd /sys/block/$name/queue && grep . discard_granularity discard_max_bytes write_zeroes_max_bytes \
-	write_same_max_bytes max_sectors_kb optimal_io_size physical_block_size fua write_cache 2>/dev/null"
+on a "cd /sys/block/$name/queue && grep . discard_max_bytes write_zeroes_max_bytes max_sectors_kb; sg_vpd -p bl $disk"
+if is_ours; then
+	# Units are those of the image; no optimum, which mkfs and LVM would take for the stripes of a RAID.
+	for expected in logical_block_size=512 physical_block_size=4096 minimum_io_size=4096 optimal_io_size=0 \
+		"discard_granularity=$(stat -f -c %S "$image")" rotational=0 fua=1 'write_cache=write back'; do
+		case_equal "${expected%%=*}" "${expected#*=}" "$(on a "cat /sys/block/$name/queue/${expected%%=*}")"
+	done
+	limits=$(on a "sg_vpd -p bl $disk")
+	case_match 'optimal unmap granularity' "[Oo]ptimal unmap granularity: $(($(stat -f -c %S "$image") / 512))( |\$)" "$limits"
+	case_match 'its alignment' '[Uu]nmap granularity alignment: 0( |$)' "$limits"
+fi
 
 # --- blkdiscard --------------------------------------------------------------------------------------
 
