@@ -29,7 +29,8 @@
 /* The loop's receive area: one receive takes many small PDUs. */
 #define LOOP_RECEIVE_BYTES (256u * 1024u)
 /* What all connections of a loop may have left over in memory of their own while they are paused.
- * It takes peers that flood us and read no answers; those that have for longest make room (rx.c). */
+ * It takes peers that flood us and read no answers; those that have for longest make room (rx.c).
+ */
 #define LOOP_LEFT_OVER_BYTES_MAX (16u * LOOP_RECEIVE_BYTES)
 /* Read data in the send queue, above which reads wait (DESIGN.md 5). What a disk has not delivered
  * does not count: a stuck one must not hold up the others' reads. */
