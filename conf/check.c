@@ -214,6 +214,7 @@ static const struct type_needs {
 } type_needs[] = {
 	[CONF_LUN_RAW] = {.image = true, .image_allowed = true},
 	[CONF_LUN_NULL] = {.size = true},
+	[CONF_LUN_QCOW2] = {.image = true, .image_allowed = true},
 	[CONF_LUN_FAULT] = {.image_allowed = true, .size = true, .fault_control = true},
 };
 

@@ -46,6 +46,7 @@ enum conf_lun_type {
 	CONF_LUN_RAW,   /* A sparse file or a block device. */
 	CONF_LUN_NULL,  /* No storage: for measuring the protocol. */
 	CONF_LUN_FAULT, /* For tests and drills: delays, fails or sticks on command. */
+	CONF_LUN_QCOW2, /* A file of that format, with what is below it. */
 };
 
 enum conf_cache {

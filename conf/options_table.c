@@ -25,12 +25,12 @@
  * conf_chap_algorithm. */
 static const char *const engine_words[] = {"auto", "uring", "aio", NULL};
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
-static const char *const lun_type_words[] = {"raw", "null", "fault", NULL};
+static const char *const lun_type_words[] = {"raw", "null", "fault", "qcow2", NULL};
 static const char *const cache_words[] = {"direct", "page", NULL};
 static const char *const chap_words[] = {"md5", "sha1", "sha256", "sha3-256", NULL};
 _Static_assert(LOOP_ENGINE_AUTO == 0 && LOOP_ENGINE_AIO == 2, "order of engine_words");
 _Static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_COUNT == 4, "order of level_words");
-_Static_assert(CONF_LUN_RAW == 0 && CONF_LUN_FAULT == 2, "order of lun_type_words");
+_Static_assert(CONF_LUN_RAW == 0 && CONF_LUN_QCOW2 == 3, "order of lun_type_words");
 _Static_assert(CONF_CACHE_DIRECT == 0 && CONF_CACHE_PAGE == 1, "order of cache_words");
 _Static_assert(CONF_CHAP_MD5 == 0 && CONF_CHAP_SHA3_256 == 3, "order of chap_words");
 

@@ -70,6 +70,7 @@ static void drain_set_stage(struct lun *lun, enum drain_stage stage)
 
 static bool drain_on_each_settling_loop(struct loop_round *round, struct loop *loop);
 static void drain_on_settled(struct loop_round *round);
+static void drain_on_expired(struct loop_timer *timer);
 
 LOOP_ONLY static void drain_finish(struct lun *lun, enum drain_stage stage, int res)
 {
@@ -86,6 +87,34 @@ static void gate_set_locked(struct lun *lun, bool closed)
 	states_publish_locked(lun, lun->drain.control);
 }
 
+static void drain_on_rested(struct loop_msg *msg)
+{
+	struct lun_drain *drain = CONTAINER_OF(msg, struct lun_drain, rest.msg);
+	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
+
+	loop_role_assume();
+	if (drain_stage(lun) == DRAIN_LATE) {
+		drain_set_stage(lun, DRAIN_IDLE);
+	} else {
+		drain_finish(lun, DRAIN_CLOSED, 0);
+	}
+}
+
+LOOP_ONLY static void drain_rest(struct lun *lun)
+{
+	struct lun_drain *drain = &lun->drain;
+
+	if (!lun->image || !lun->ops->rest) {
+		drain_finish(lun, DRAIN_CLOSED, 0);
+		return;
+	}
+	drain_set_stage(lun, DRAIN_RESTING);
+	loop_timer_start(drain->control, &drain->timer, drain->deadline_ms, drain_on_expired);
+	drain->rest.loop = drain->control;
+	drain->rest.fn = drain_on_rested;
+	lun->ops->rest(lun->image, &drain->rest);
+}
+
 /*
  * The lanes are empty, but their loops may still be busy with what came last: callbacks, a read-
  * modify-write that winds down, rounds on their way back. Whoever closes the LUN when the drain is
@@ -100,7 +129,7 @@ LOOP_ONLY static void drain_settle(struct lun *lun)
 		loop_round_start(&drain->round, lun->group, drain->control,
 				 drain_on_each_settling_loop, drain_on_settled);
 	} else {
-		drain_finish(lun, DRAIN_CLOSED, 0);
+		drain_rest(lun);
 	}
 }
 
@@ -148,14 +177,26 @@ static bool drain_roll_back(struct lun *lun)
 	return started;
 }
 
+/* The image goes on coming to rest; until then there is no other drain. */
+LOOP_ONLY static void drain_stop_resting(struct lun *lun)
+{
+	pthread_mutex_lock(&lun->mutex);
+	gate_set_locked(lun, false);
+	pthread_mutex_unlock(&lun->mutex);
+	drain_finish(lun, DRAIN_LATE, -ETIMEDOUT);
+}
+
 static void drain_on_expired(struct loop_timer *timer)
 {
 	struct lun_drain *drain = CONTAINER_OF(timer, struct lun_drain, timer);
 	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
 
 	loop_role_assume();
-	if (!drain_roll_back(lun))
+	if (drain_stage(lun) == DRAIN_RESTING) {
+		drain_stop_resting(lun);
+	} else if (!drain_roll_back(lun)) {
 		drain_finish(lun, DRAIN_IDLE, -ETIMEDOUT);
+	}
 }
 
 void drain_on_published_locked(struct lun *lun)
@@ -194,6 +235,7 @@ void lun_drain(struct lun *lun, struct loop *control, uint64_t deadline_ms, lun_
 		done(lun, -EBUSY, arg);
 		return;
 	}
+	lun->drain.deadline_ms = deadline_ms;
 	lun->drain.done = done;
 	lun->drain.arg = arg;
 	loop_timer_start(control, &lun->drain.timer, deadline_ms, drain_on_expired);

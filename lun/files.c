@@ -148,3 +148,56 @@ bool files_device_id(uint64_t device, char *out, size_t room)
 	}
 	return false;
 }
+
+/* -- Direct I/O -- */
+
+/* The alignment of offsets that the kernel names, or 0: it does not say, or there is no direct I/O
+ * (*known tells which). */
+static uint32_t direct_align_named(int fd, bool *known)
+{
+	*known = false;
+#ifdef STATX_DIOALIGN
+	struct statx stx;
+
+	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
+	    (stx.stx_mask & STATX_DIOALIGN)) {
+		*known = true;
+		return stx.stx_dio_offset_align;
+	}
+#else
+	(void)fd;
+#endif
+	return 0;
+}
+
+/* Older kernels: try. O_DIRECT is set. */
+static uint32_t direct_align_probed(int fd)
+{
+	static const uint32_t sizes[] = {512, 4096};
+	void *page = aligned_alloc(4096, 4096);
+	uint32_t align = 0;
+
+	for (unsigned i = 0; page && i < ARRAY_SIZE(sizes) && !align; i++) {
+		if (pread(fd, page, sizes[i], 0) >= 0)
+			align = sizes[i];
+	}
+	free(page);
+	return align;
+}
+
+int files_set_flags(int fd, int set, int clear)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, (flags | set) & ~clear) ? -errno : 0;
+}
+
+uint32_t files_set_direct(int fd)
+{
+	bool known;
+	uint32_t align = direct_align_named(fd, &known);
+
+	if ((known && !align) || files_set_flags(fd, O_DIRECT, 0))
+		return 0;
+	return known ? align : direct_align_probed(fd);
+}

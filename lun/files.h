@@ -30,6 +30,12 @@ int MUST_CHECK files_read_text(const char *path, char *out, size_t room);
  * there is none. */
 uint64_t files_device_number(uint64_t device, const char *name);
 
+/* Set and clear flags of an open file (F_SETFL). */
+int MUST_CHECK files_set_flags(int fd, int set, int clear);
+/* Direct I/O from here on, and what it has to be aligned to; 0: there is none. Where 0 comes after
+ * the flag was set, the caller clears it. */
+uint32_t MUST_CHECK files_set_direct(int fd);
+
 /* Write a file whole and durably: a crash leaves the old one or the new one. Mode 0600. */
 int MUST_CHECK files_write_text(const char *path, const char *text);
 /* What tells a block device from all others, wherever it is plugged in: its WWID, serial number or

@@ -71,6 +71,10 @@ int lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char 
 	if (configured_bytes % lun->io_align_bytes != 0)
 		return lun_refuse(why, -EINVAL, "its size is not a multiple of %u, the block size",
 				  lun->io_align_bytes);
+	if (lun->info.fixed_size)
+		return configured_bytes <= now.size_bytes
+			       ? 0
+			       : lun_refuse(why, -EINVAL, "its image cannot grow while it is open");
 	if (fd >= 0 && !(now.read_only && configured_bytes > now.size_bytes))
 		res = measure_image(lun, fd, configured_bytes, out, why);
 	else if (configured_bytes != 0 && fd < 0)

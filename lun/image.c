@@ -9,6 +9,7 @@
 
 static const struct image_ops *const types[] = {
 	&image_raw_ops,
+	&image_qcow2_ops,
 	&image_null_ops,
 	&image_fault_ops,
 };

@@ -1,5 +1,5 @@
 /*
- * What an image type provides to the LUN layer: raw, null, fault now; qcow2 later. An image knows
+ * What an image type provides to the LUN layer: raw, qcow2, null, fault. An image knows
  * nothing of gates, ranges or orphans: lun.c checks those first, as a membrane, and hands down only
  * what may run.
  */
@@ -23,7 +23,15 @@ struct image_info {
 	bool anchors; /* Of a thin image: ZERO keeps or takes the space. */
 	bool read_only;
 	bool look_ahead; /* LUN_ALLOCATE and LUN_RELEASE work, and are worth it. */
+	bool fixed_size; /* Its own, not that of the file it lies in. */
 	bool created;    /* This open made it: no identity of an earlier image of that name fits. */
+};
+
+/* Who asked an image to come to rest. */
+struct image_rest {
+	struct loop_msg msg;
+	struct loop *loop;
+	loop_msg_fn *fn;
 };
 
 struct image_ops {
@@ -35,6 +43,9 @@ struct image_ops {
 	void (*close)(struct image *image);
 	/* Start the io, on io->loop's thread; ends in image_io_done, never from inside submit. */
 	void (*submit)(struct image *image, struct lun_io *io);
+	/* The gate is closed and no io under way: end what the image does by itself, as if it were
+	 * to be closed, then post rest->msg. Control loop; NULL where there is never anything. */
+	void (*rest)(struct image *image, struct image_rest *rest);
 	/* LUN_RELEASE when no I/O is under way any more; NULL without look_ahead. Control thread,
 	 * may block. */
 	int (*release_now)(struct image *image, uint64_t offset_bytes, uint64_t length_bytes);
@@ -80,6 +91,7 @@ void map_all(const struct lun_io *io, enum lun_extent_state state);
 uint32_t map_extents_max(const struct lun_io *io);
 
 extern const struct image_ops image_raw_ops;
+extern const struct image_ops image_qcow2_ops;
 extern const struct image_ops image_null_ops;
 extern const struct image_ops image_fault_ops;
 

@@ -157,6 +157,7 @@ static int image_open(struct lun *lun, const struct lun_spec *spec, char *why)
 	const char *fault = spec_fault(spec);
 	struct lun_spec own = *spec;
 
+	own.group = lun->group;
 	own.loops = lun->group->count;
 	if (fault)
 		return lun_refuse(why, -EINVAL, "%s", fault);

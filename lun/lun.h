@@ -140,7 +140,10 @@ struct lun_io {
 	struct loop_op loop_op;
 	struct image *image;
 	struct list_node image_link;
-	uint64_t image_word[4];
+	union {
+		uint64_t image_word[4];
+		struct loop_msg image_msg; /* In place of the first two. */
+	};
 };
 
 /* Make memory a record that is idle and whose first group is zero, the vector apart. The rest, most
@@ -157,7 +160,7 @@ static inline void lun_io_init(struct lun_io *io)
 /* What a LUN consists of, from the configuration; strings are borrowed during lun_open only. */
 struct lun_spec {
 	const char *name;               /* For logs: "iqn...:lun 3". */
-	const char *type;               /* "raw", "null", "fault". */
+	const char *type;               /* "raw", "qcow2", "null", "fault". */
 	const char *path;               /* The image; NULL for null. */
 	uint64_t size_bytes;            /* 0: that of the existing image. */
 	uint32_t logical_block_bytes;   /* 512 or 4096; 0: the image's own, 512 for a new one. */
@@ -172,7 +175,9 @@ struct lun_spec {
 	const char *serial;        /* NULL: derived from the identity. */
 	uint32_t company_id;       /* 24 bits; 0: LUN_COMPANY_ID. */
 	const char *state_dir;     /* NULL: an identity that finds no other place is not kept. */
-	unsigned loops;            /* For image types: lun_open sets it, to those of its group. */
+	/* For image types: lun_open sets them, to its own. */
+	const struct loop_group *group;
+	unsigned loops;
 };
 
 #define LUN_LOOK_AHEAD_MAX (16u << 20)

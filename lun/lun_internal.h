@@ -108,6 +108,8 @@ enum drain_stage {
 	DRAIN_CLOSING,  /* The closed gate is not published yet. */
 	DRAIN_WAITING,  /* For the lanes. */
 	DRAIN_SETTLING, /* All lanes are empty; their loops come to rest. */
+	DRAIN_RESTING,  /* The image ends what it does by itself. */
+	DRAIN_LATE,     /* It still does, but the gate is open again. */
 	DRAIN_CLOSED,   /* Until lun_resume. */
 	DRAIN_EXPIRED,  /* The gate opens again; lanes give their acknowledgements back. */
 };
@@ -118,8 +120,10 @@ struct lun_drain {
 	struct loop_timer timer;
 	lun_drain_done_fn *done;
 	void *arg;
+	uint64_t deadline_ms;
 	unsigned settle_rounds;
 	struct loop_round round;
+	struct image_rest rest;
 	/* mutex */
 	enum drain_stage stage;
 	/* Read by lanes. */

@@ -256,73 +256,21 @@ static int raw_find_size(struct raw_opening *o)
 
 /* -- Direct I/O -- */
 
-/* The alignment of offsets that the kernel names, or 0: it does not say, or there is no direct I/O
- * (*known tells which). */
-static uint32_t direct_align_named(int fd, bool *known)
-{
-	*known = false;
-#ifdef STATX_DIOALIGN
-	struct statx stx;
-
-	if (!statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
-	    (stx.stx_mask & STATX_DIOALIGN)) {
-		*known = true;
-		return stx.stx_dio_offset_align;
-	}
-#else
-	(void)fd;
-#endif
-	return 0;
-}
-
-/* Older kernels: try. O_DIRECT is set. */
-static uint32_t direct_align_probed(int fd)
-{
-	static const uint32_t sizes[] = {512, 4096};
-	void *page = aligned_alloc(4096, 4096);
-	uint32_t align = 0;
-
-	for (unsigned i = 0; page && i < ARRAY_SIZE(sizes) && !align; i++) {
-		if (pread(fd, page, sizes[i], 0) >= 0)
-			align = sizes[i];
-	}
-	free(page);
-	return align;
-}
-
-static int fd_set_flags(int fd, int set, int clear)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags < 0 || fcntl(fd, F_SETFL, (flags | set) & ~clear) ? -errno : 0;
-}
-
-/* 0: no direct I/O on this file. */
-static uint32_t raw_direct_align(const struct image *image)
-{
-	bool known;
-	uint32_t align = direct_align_named(image->fd, &known);
-
-	if ((known && !align) || fd_set_flags(image->fd, O_DIRECT, 0))
-		return 0;
-	return known ? align : direct_align_probed(image->fd);
-}
-
 static int raw_choose_mode(struct raw_opening *o)
 {
 	struct image *image = o->image;
 	struct statfs fs;
 	uint32_t align = 0;
-	int res = fd_set_flags(image->fd, 0, O_NONBLOCK);
+	int res = files_set_flags(image->fd, 0, O_NONBLOCK);
 
 	if (res)
 		return raw_refuse(o, res, "fcntl: %s", files_error(res));
 	image->is_tmpfs =
 		!image->is_block_device && !fstatfs(image->fd, &fs) && fs.f_type == TMPFS_MAGIC;
 	if (!image->is_tmpfs && !o->spec->page_cache)
-		align = raw_direct_align(image);
+		align = files_set_direct(image->fd);
 	image->page_cache = !align;
-	if (!align && fd_set_flags(image->fd, 0, O_DIRECT))
+	if (!align && files_set_flags(image->fd, 0, O_DIRECT))
 		return raw_refuse(o, -EIO, "cannot leave direct I/O");
 	if (!align && !image->is_tmpfs && !o->spec->page_cache) {
 		log_warn("lun", "%s: no direct I/O on %s; it goes through the page cache",

@@ -317,7 +317,6 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	image->direct = spec->direct;
 	image->unit_bytes =
 		spec->io_align_bytes > SECTOR_BYTES ? spec->io_align_bytes : SECTOR_BYTES;
-	image->id = spec->cache->next_image++;
 	image->file_bytes = spec->file->size_bytes;
 	list_init(&image->link);
 	list_init(&image->kick_link);
@@ -386,7 +385,6 @@ int qcow2_open(const struct qcow2_spec *spec, struct qcow2 **out, char *why, siz
 	if (!opening.image)
 		return refuse(&opening, -ENOMEM, "no memory");
 	commit_init(opening.image);
-	list_append(&spec->cache->images, &opening.image->link);
 	res = open_image(&opening);
 	if (res != 0) {
 		qcow2_close(opening.image);
@@ -403,7 +401,6 @@ int qcow2_open_raw(const struct qcow2_spec *spec, struct qcow2 **out)
 	if (!image)
 		return -ENOMEM;
 	commit_init(image);
-	list_append(&spec->cache->images, &image->link);
 	image->raw = image->read_only = true;
 	/* What is behind its end inside the last unit reads as zeroes. */
 	image->size_bytes = round_up(spec->file->size_bytes, image->unit_bytes);
@@ -416,14 +413,18 @@ const struct qcow2_header *qcow2_header(const struct qcow2 *image)
 	return &image->header;
 }
 
+bool qcow2_has_failed(const struct qcow2 *image)
+{
+	return image->failed != 0;
+}
+
 void qcow2_close(struct qcow2 *image)
 {
 	if (!image)
 		return;
 	assert(image->active == 0);
-	slice_forget(image);
-	inflates_forget(image);
-	list_remove(&image->link);
+	if (list_is_linked(&image->link))
+		cache_leave(image);
 	list_remove(&image->kick_link);
 	metadata_clear(&image->metadata);
 	free(image->header_bytes);

@@ -130,9 +130,12 @@ int MUST_CHECK qcow2_open_raw(const struct qcow2_spec *spec, struct qcow2 **out)
 const struct qcow2_header *qcow2_header(const struct qcow2 *image);
 LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
 /* Commit everything, give the reservation back; done runs when nothing of the image is under way
- * any more. */
+ * any more. It may be used again afterwards. What is below it is stopped after it. */
 LOOP_ONLY void qcow2_stop(struct qcow2 *image, void (*done)(void *arg, int res), void *arg);
+/* After qcow2_stop, or when the loop does not run any more. Control thread. */
 void qcow2_close(struct qcow2 *image);
+/* A flush, or a change of the mapping, failed for good: nothing is written any more. Loop. */
+bool qcow2_has_failed(const struct qcow2 *image);
 
 /* One loop's slices: 4 KiB each, LRU over all its images. -ENOMEM. */
 int MUST_CHECK qcow2_cache_create(uint64_t bytes, struct qcow2_cache **out);

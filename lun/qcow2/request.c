@@ -164,6 +164,8 @@ void request_yield(struct qcow2_request *request)
 void request_begin(struct qcow2 *image, struct qcow2_request *request)
 {
 	assert(request->stage == QCOW2_IDLE && request->iov_count <= QCOW2_IOV_MAX);
+	if (!list_is_linked(&image->link))
+		cache_enter(image);
 	request->image = image;
 	request->at = request->offset;
 	request->res = 0;

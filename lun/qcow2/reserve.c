@@ -167,7 +167,8 @@ void reserve_run(struct qcow2 *image)
 
 	if (reserve->stage != RESERVE_IDLE || image->failed || image->read_only)
 		return;
-	if (!image->stopping && wants_run(reserve)) {
+	/* While it is stopped, only for those who wait. */
+	if (wants_run(reserve) && !(image->stopping && list_is_empty(&reserve->waiting))) {
 		run_begin(image);
 	} else if (!list_is_empty(&reserve->lower)) {
 		lower_begin(image);

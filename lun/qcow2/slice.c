@@ -174,7 +174,17 @@ void slice_settle(struct slice *slice)
 	request_wake_all(&cache->no_slice, 0);
 }
 
-void slice_forget(struct qcow2 *image)
+void cache_enter(struct qcow2 *image)
+{
+	struct qcow2_cache *cache = image->cache;
+
+	for (; image && !list_is_linked(&image->link); image = image->backing) {
+		image->id = cache->next_image++;
+		list_append(&cache->images, &image->link);
+	}
+}
+
+static void slice_forget(struct qcow2 *image)
 {
 	struct qcow2_cache *cache = image->cache;
 
@@ -184,6 +194,13 @@ void slice_forget(struct qcow2 *image)
 		if (slice->image == image && slice->state != SLICE_FREE)
 			slice_free(slice);
 	}
+}
+
+void cache_leave(struct qcow2 *image)
+{
+	slice_forget(image);
+	inflates_forget(image);
+	list_remove(&image->link);
 }
 
 /* -- Loading -- */

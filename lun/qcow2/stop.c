@@ -16,6 +16,8 @@ static void on_stopped(struct loop_msg *msg)
 LOOP_ONLY static void stopped(struct qcow2 *image)
 {
 	image->stopping = false;
+	if (list_is_linked(&image->link))
+		cache_leave(image);
 	loop_timer_stop(image->loop, &image->commit.timer);
 	loop_post(image->loop, &image->stop_msg, on_stopped);
 }

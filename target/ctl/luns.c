@@ -51,6 +51,7 @@ static const char *const lun_types[] = {
 	[CONF_LUN_RAW] = "raw",
 	[CONF_LUN_NULL] = "null",
 	[CONF_LUN_FAULT] = "fault",
+	[CONF_LUN_QCOW2] = "qcow2",
 };
 
 static struct lun_spec lun_spec_of(const struct conf *conf, const struct conf_lun *from)

@@ -1,0 +1,380 @@
+/*
+ * The qcow2 image type: hosts' I/O from every loop, carried to the loop that owns the image, and
+ * its completion back. The owner's engine (lun/qcow2) does the rest. Images on one loop share its
+ * cache of slices, and its request records; who finds none waits.
+ *
+ * Threads: submit runs on the loop of each io, all else of an io on the owner's. Opening and
+ * closing on the control thread. Read next: qcow2_chain.c, lun/qcow2/README.md.
+ */
+#include "lun/image.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/pool.h"
+#include "lun/lun_internal.h"
+#include "lun/qcow2_chain.h"
+
+/* Of each owner's loop. Memory is taken when it is touched: 128 MiB map 1 TiB. */
+#define CACHE_BYTES (UINT64_C(128) << 20)
+#define REQUESTS 512u
+
+/* What image_word means on the way back; the first two are image_msg. */
+enum {
+	WORD_RES = 2,
+	WORD_FAILED = 3,
+};
+
+/* One loop that owns images. */
+struct owner {
+	struct loop *loop;
+	struct qcow2_cache *cache;
+	unsigned images;
+	struct pool requests;
+	struct list_node waiting; /* lun_io.image_link: no request record is free. */
+};
+
+struct carried {
+	struct qcow2_request request;
+	struct map_builder map;
+	struct lun_io *io;
+};
+
+struct image {
+	struct owner *owner;
+	struct chain chain;
+	struct image_rest *rest;
+	struct loop_msg rest_msg;
+	unsigned stopped; /* Files of the chain, on the way to rest. */
+	bool rested; /* Nothing is under way, and nothing was since. Written by the owner's loop. */
+};
+
+/* -- Owners -- */
+
+static pthread_mutex_t owners_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct owner *owners[LOOPS_MAX]; /* owners_mutex */
+
+static int owner_make(struct loop *loop, struct owner **out)
+{
+	struct owner *owner = calloc(1, sizeof(*owner));
+	int res;
+
+	if (!owner)
+		return -ENOMEM;
+	owner->loop = loop;
+	list_init(&owner->waiting);
+	res = pool_init(&owner->requests, REQUESTS, sizeof(struct carried), 0);
+	if (res == 0)
+		res = qcow2_cache_create(CACHE_BYTES, &owner->cache);
+	if (res != 0) {
+		pool_clear(&owner->requests, false);
+		free(owner);
+		return res;
+	}
+	*out = owner;
+	return 0;
+}
+
+static struct owner *find_owner_locked(const struct loop *loop)
+{
+	for (unsigned i = 0; i < LOOPS_MAX; i++)
+		if (owners[i] && owners[i]->loop == loop)
+			return owners[i];
+	return NULL;
+}
+
+/* The loop that owns the fewest images, the first of those. */
+static struct loop *least_loaded_locked(const struct loop_group *group)
+{
+	struct loop *best = group->loops[0];
+	unsigned least = UINT32_MAX;
+
+	for (unsigned i = 0; i < group->count; i++) {
+		const struct owner *owner = find_owner_locked(group->loops[i]);
+		unsigned images = owner ? owner->images : 0;
+
+		if (images < least) {
+			least = images;
+			best = group->loops[i];
+		}
+	}
+	return best;
+}
+
+static int add_owner_locked(struct loop *loop, struct owner **out)
+{
+	for (unsigned i = 0; i < LOOPS_MAX; i++) {
+		int res;
+
+		if (owners[i])
+			continue;
+		res = owner_make(loop, out);
+		if (res == 0)
+			owners[i] = *out;
+		return res;
+	}
+	return -EMFILE;
+}
+
+static int owner_acquire(const struct loop_group *group, struct owner **out)
+{
+	struct loop *loop;
+	int res = 0;
+
+	pthread_mutex_lock(&owners_mutex);
+	loop = least_loaded_locked(group);
+	*out = find_owner_locked(loop);
+	if (!*out)
+		res = add_owner_locked(loop, out);
+	if (res == 0)
+		(*out)->images++;
+	pthread_mutex_unlock(&owners_mutex);
+	return res;
+}
+
+static void owner_release(struct owner *owner)
+{
+	bool last;
+
+	pthread_mutex_lock(&owners_mutex);
+	last = --owner->images == 0;
+	for (unsigned i = 0; i < LOOPS_MAX && last; i++)
+		if (owners[i] == owner)
+			owners[i] = NULL;
+	pthread_mutex_unlock(&owners_mutex);
+	if (!last)
+		return;
+	qcow2_cache_free(owner->cache);
+	pool_clear(&owner->requests, false);
+	free(owner);
+}
+
+/* -- One I/O -- */
+
+static void finish(struct lun_io *io)
+{
+	int res = (int)(int64_t)io->image_word[WORD_RES];
+
+	loop_role_assume();
+	if (io->image_word[WORD_FAILED] != 0)
+		image_failed(io, res);
+	image_io_done(io, res);
+}
+
+static void on_back(struct loop_msg *msg)
+{
+	finish(CONTAINER_OF(msg, struct lun_io, image_msg));
+}
+
+LOOP_ONLY static void begin(struct image *image, struct lun_io *io);
+
+static void on_done(struct qcow2_request *request, int res)
+{
+	struct carried *carried = CONTAINER_OF(request, struct carried, request);
+	struct lun_io *io = carried->io;
+	struct image *image = io->image;
+	struct owner *owner = image->owner;
+
+	loop_role_assume();
+	io->zeroes = request->zeroes;
+	io->image_word[WORD_RES] = (uint64_t)(int64_t)res;
+	io->image_word[WORD_FAILED] = res < 0 && qcow2_has_failed(image->chain.files[0].image);
+	pool_release(&owner->requests, carried);
+	if (io->loop == owner->loop) {
+		finish(io);
+	} else {
+		loop_post(io->loop, &io->image_msg, on_back);
+	}
+	if (!list_is_empty(&owner->waiting)) {
+		struct lun_io *next =
+			CONTAINER_OF(list_take_first(&owner->waiting), struct lun_io, image_link);
+
+		begin(next->image, next);
+	}
+}
+
+LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
+{
+	struct carried *carried = pool_acquire(&image->owner->requests);
+	struct qcow2_request *request;
+
+	if (!carried) {
+		list_append(&image->owner->waiting, &io->image_link);
+		return;
+	}
+	request = &carried->request;
+	carried->io = io;
+	request->op = io->op;
+	request->flags = io->flags;
+	request->offset = io->offset_bytes;
+	request->length = io->length_bytes;
+	request->iov = io->iov;
+	request->iov_count = io->op == LUN_READ || io->op == LUN_WRITE ? io->iov_count : 0;
+	request->done = on_done;
+	if (io->op == LUN_MAP) {
+		map_begin(&carried->map, io);
+		request->map = &carried->map;
+	}
+	image->rested = false;
+	qcow2_submit(image->chain.files[0].image, request);
+}
+
+static void on_arrived(struct loop_msg *msg)
+{
+	struct lun_io *io = CONTAINER_OF(msg, struct lun_io, image_msg);
+
+	loop_role_assume();
+	begin(io->image, io);
+}
+
+static void qcow2_io_submit(struct image *image, struct lun_io *io)
+{
+	loop_role_assume();
+	io->image = image;
+	if (io->loop == image->owner->loop) {
+		begin(image, io);
+	} else {
+		loop_post(image->owner->loop, &io->image_msg, on_arrived);
+	}
+}
+
+/* -- Rest -- */
+
+static void on_all_stopped(struct image *image)
+{
+	loop_role_assume();
+	image->rested = true;
+	loop_post(image->rest->loop, &image->rest->msg, image->rest->fn);
+}
+
+static void stop_next(void *arg, int res);
+
+/* One after the other, from above to below. */
+LOOP_ONLY static void stop_from(struct image *image)
+{
+	if (image->stopped == image->chain.count) {
+		on_all_stopped(image);
+	} else {
+		qcow2_stop(image->chain.files[image->stopped].image, stop_next, image);
+	}
+}
+
+static void stop_next(void *arg, int res)
+{
+	struct image *image = arg;
+
+	loop_role_assume();
+	if (res < 0)
+		log_error("qcow2", "an image could not be brought to rest: errno %d", -res);
+	image->stopped++;
+	stop_from(image);
+}
+
+static void on_rest(struct loop_msg *msg)
+{
+	struct image *image = CONTAINER_OF(msg, struct image, rest_msg);
+
+	loop_role_assume();
+	image->stopped = 0;
+	stop_from(image);
+}
+
+static void qcow2_io_rest(struct image *image, struct image_rest *rest)
+{
+	image->rest = rest;
+	loop_post(image->owner->loop, &image->rest_msg, on_rest);
+}
+
+/* -- Opening -- */
+
+static void qcow2_io_close(struct image *image)
+{
+	/* Something may be under way, in memory that the kernel may still use, on a loop that does
+	 * not run any more: all is left as it is, for the end of the process. */
+	if (!image->rested)
+		return;
+	chain_close(&image->chain);
+	owner_release(image->owner);
+	free(image);
+}
+
+static int check_size(const struct lun_spec *spec, uint64_t size_bytes, char *why, size_t why_size)
+{
+	if (spec->size_bytes <= size_bytes)
+		return 0;
+	(void)snprintf(why, why_size, "it has %llu bytes, configured are %llu: %s",
+		       (unsigned long long)size_bytes, (unsigned long long)spec->size_bytes,
+		       spec->path);
+	return -EINVAL;
+}
+
+static void describe(const struct lun_spec *spec, const struct chain *chain,
+		     struct image_info *info)
+{
+	const struct qcow2_header *header = qcow2_header(chain->files[0].image);
+	bool extended = (header->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2) != 0;
+	uint32_t bits = extended ? header->cluster_bits - 5 : header->cluster_bits;
+	uint32_t align = chain->files[0].io_align_bytes;
+
+	*info = (struct image_info){
+		.size_bytes = spec->size_bytes ? spec->size_bytes : header->size_bytes,
+		.io_align_bytes = align > 512 ? align : 512,
+		.allocation_unit_bytes = bits < 12   ? 4096
+					 : bits > 20 ? 1u << 20
+						     : 1u << bits,
+		.thin = !spec->read_only,
+		.zeroes_after_unmap = !spec->read_only,
+		.read_only = spec->read_only,
+		.fixed_size = true,
+	};
+}
+
+static int qcow2_io_open(const struct lun_spec *spec, struct image **out, struct image_info *info,
+			 char *why, size_t why_size)
+{
+	struct image *image = calloc(1, sizeof(*image));
+	int res;
+
+	if (!image)
+		return -ENOMEM;
+	res = owner_acquire(spec->group, &image->owner);
+	if (res != 0)
+		goto fail;
+	image->rested = true;
+	res = chain_open(spec, image->owner->loop, image->owner->cache, &image->chain, why,
+			 why_size);
+	if (res != 0)
+		goto fail_owner;
+	describe(spec, &image->chain, info);
+	res = check_size(spec, qcow2_header(image->chain.files[0].image)->size_bytes, why,
+			 why_size);
+	if (res != 0)
+		goto fail_chain;
+	*out = image;
+	return 0;
+fail_chain:
+	chain_close(&image->chain);
+fail_owner:
+	owner_release(image->owner);
+fail:
+	free(image);
+	return res;
+}
+
+static int qcow2_io_fd(const struct image *image)
+{
+	return image->chain.files[0].fd;
+}
+
+const struct image_ops image_qcow2_ops = {
+	.type = "qcow2",
+	.open = qcow2_io_open,
+	.close = qcow2_io_close,
+	.submit = qcow2_io_submit,
+	.rest = qcow2_io_rest,
+	.fd = qcow2_io_fd,
+};

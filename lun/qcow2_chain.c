@@ -1,0 +1,340 @@
+/*
+ * Opening the files of a qcow2 image. What a guest or a stranger wrote into a header decides as
+ * little as can be: a backing file's name may not leave the image's folder, and has to be told with
+ * its format. Locks are those of qemu, byte for byte, so that qemu-img and this server refuse an
+ * image that the other has open.
+ *
+ * Control thread. Read next: image_qcow2.c.
+ */
+#include "lun/qcow2_chain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "lun/files.h"
+#include "lun/qcow2/plain.h"
+
+/* qemu's block/file-posix.c: a byte for each permission used, and for each not shared. */
+#define LOCK_USED 100
+#define LOCK_UNSHARED 200
+
+enum {
+	PERMISSION_READ,
+	PERMISSION_WRITE,
+	PERMISSION_WRITE_UNCHANGED,
+	PERMISSION_RESIZE,
+	PERMISSIONS
+};
+
+#define BIT(n) (1u << (n))
+#define WRITER_USES (BIT(PERMISSION_READ) | BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
+#define OTHERS_MAY_NOT (BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
+/* Clusters that a writer may have: smaller ones cost more than they hold. */
+#define WRITER_CLUSTER_BITS_MIN 12u
+
+struct opening {
+	const struct lun_spec *spec;
+	struct chain *chain;
+	char *why;
+	size_t why_bytes;
+};
+
+static int PRINTF_LIKE(3, 4) refuse(const struct opening *opening, int res, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(opening->why, opening->why_bytes, format, args);
+	va_end(args);
+	return res;
+}
+
+static int chain_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
+{
+	const struct chain_file *of = (const void *)file; /* Its first member. */
+	size_t done = 0;
+
+	(void)memset(buffer, 0, length);
+	while (done < length) {
+		ssize_t res = pread(of->sync_fd, (char *)buffer + done, length - done,
+				    (off_t)(offset + done));
+
+		if (res < 0 && errno != EINTR)
+			return -errno;
+		if (res == 0)
+			return 0;
+		done += res > 0 ? (size_t)res : 0;
+	}
+	return 0;
+}
+
+/* -- Locks -- */
+
+static int lock_byte(int fd, int command, short type, off_t byte)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	if (fcntl(fd, command, &lock) != 0)
+		return -errno;
+	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EBUSY : 0;
+}
+
+/* Say what is used and not shared; then see whether others do what that forbids. */
+static int lock_file(const struct chain_file *file, bool writes)
+{
+	unsigned uses = writes ? WRITER_USES : BIT(PERMISSION_READ);
+	int res = 0;
+
+	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
+		if (uses & BIT(i))
+			res = lock_byte(file->fd, F_OFD_SETLK, F_RDLCK, LOCK_USED + i);
+		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
+			res = lock_byte(file->fd, F_OFD_SETLK, F_RDLCK, LOCK_UNSHARED + i);
+	}
+	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
+		if (uses & BIT(i))
+			res = lock_byte(file->fd, F_OFD_GETLK, F_WRLCK, LOCK_UNSHARED + i);
+		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
+			res = lock_byte(file->fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + i);
+	}
+	return res;
+}
+
+/* -- Files -- */
+
+static bool is_again(const struct chain *chain, const struct stat *st)
+{
+	for (unsigned i = 0; i + 1 < chain->count; i++)
+		if (chain->files[i].st.st_dev == st->st_dev &&
+		    chain->files[i].st.st_ino == st->st_ino)
+			return true;
+	return false;
+}
+
+static int open_again(int fd)
+{
+	char path[64];
+	int res;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	res = open(path, O_RDONLY | O_CLOEXEC);
+	return res < 0 ? -errno : res;
+}
+
+static void leave_direct(struct chain_file *file)
+{
+	file->io_align_bytes = 0;
+	(void)!files_set_flags(file->fd, 0, O_DIRECT);
+}
+
+/* What `fd` is, whatever name led to it. It is the file's from here on. */
+static int take_file(const struct opening *opening, struct chain_file *file, int fd,
+		     const char *name, bool writes)
+{
+	int res;
+
+	file->fd = fd;
+	if (fstat(fd, &file->st) != 0)
+		return refuse(opening, -errno, "%s: cannot be looked at", name);
+	if (!S_ISREG(file->st.st_mode))
+		return refuse(opening, -EINVAL, "%s is no regular file", name);
+	if (is_again(opening->chain, &file->st))
+		return refuse(opening, -ELOOP, "%s is its own backing file", name);
+	res = lock_file(file, writes);
+	if (res != 0)
+		return refuse(opening, -EBUSY,
+			      "%s is locked, another server, LUN or qemu-img uses it", name);
+	file->sync_fd = open_again(fd);
+	if (file->sync_fd < 0)
+		return refuse(opening, file->sync_fd, "%s cannot be opened again: %s", name,
+			      files_error(file->sync_fd));
+	file->file.read = chain_read;
+	file->file.size_bytes = (uint64_t)file->st.st_size;
+	if (!opening->spec->page_cache)
+		file->io_align_bytes = files_set_direct(fd);
+	if (file->io_align_bytes == 0)
+		leave_direct(file);
+	return 0;
+}
+
+static struct chain_file *next_file(struct chain *chain)
+{
+	struct chain_file *file = &chain->files[chain->count++];
+
+	*file = (struct chain_file){.fd = -1, .sync_fd = -1};
+	return file;
+}
+
+static int find_top(const struct opening *opening)
+{
+	const struct lun_spec *spec = opening->spec;
+	int access = spec->read_only ? O_RDONLY : O_RDWR;
+	int fd = open(spec->path, access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int res = errno;
+
+	if (fd < 0)
+		return refuse(opening, -res, "cannot open it (%s): %s", files_error(-res),
+			      spec->path);
+	return take_file(opening, next_file(opening->chain), fd, spec->path, !spec->read_only);
+}
+
+static bool is_plain_name(const char *name)
+{
+	return name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && !strchr(name, ':');
+}
+
+static int open_beneath(const char *folder, const char *name)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	long fd = at < 0 ? -1 : syscall(SYS_openat2, at, name, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int find_backing(const struct opening *opening, const struct qcow2_header *header)
+{
+	const char *name = header->backing_name;
+	char folder[FILES_PATH_MAX];
+	char shown[64];
+	struct chain_file *file;
+	int res = files_parent(opening->spec->path, folder, sizeof(folder));
+
+	(void)log_escape(shown, sizeof(shown), name, (uint32_t)strlen(name));
+	if (res != 0)
+		return refuse(opening, res, "its path is too long");
+	if (opening->chain->count == QCOW2_CHAIN_FILES)
+		return refuse(opening, -ELOOP, "its chain of backing files is too long");
+	if (!is_plain_name(name))
+		return refuse(opening, -EINVAL,
+			      "its backing file is not named by a plain name of a file beside it: "
+			      "%s",
+			      shown);
+	if (strcmp(header->backing_format, "raw") != 0 &&
+	    strcmp(header->backing_format, "qcow2") != 0)
+		return refuse(opening, -EINVAL,
+			      "it does not say whether its backing file is raw or qcow2; "
+			      "`qemu-img rebase -u -F FORMAT` does");
+	res = open_beneath(folder, name);
+	if (res < 0)
+		return refuse(opening, res, "its backing file %s cannot be opened: %s", shown,
+			      files_error(res));
+	file = next_file(opening->chain);
+	file->is_raw = strcmp(header->backing_format, "raw") == 0;
+	return take_file(opening, file, res, shown, false);
+}
+
+static int find_all(const struct opening *opening)
+{
+	struct chain *chain = opening->chain;
+	struct qcow2_header header;
+	int res = find_top(opening);
+
+	while (res == 0 && !chain->files[chain->count - 1].is_raw) {
+		res = qcow2_header_read(&chain->files[chain->count - 1].file, &header, opening->why,
+					opening->why_bytes);
+		if (res != 0 || header.backing_name[0] == '\0')
+			break;
+		res = find_backing(opening, &header);
+	}
+	return res;
+}
+
+/* -- Images -- */
+
+static int open_one(const struct opening *opening, unsigned index, struct loop *loop,
+		    struct qcow2_cache *cache)
+{
+	struct chain *chain = opening->chain;
+	struct chain_file *file = &chain->files[index];
+	struct qcow2_spec spec = {
+		.name = opening->spec->name,
+		.loop = loop,
+		.cache = cache,
+		.file = &file->file,
+		.fd = file->fd,
+		.sync_fd = file->sync_fd,
+		.read_only = index > 0 || opening->spec->read_only,
+		.direct = file->io_align_bytes > 0,
+		.io_align_bytes = file->io_align_bytes,
+		.backing = index + 1 < chain->count ? chain->files[index + 1].image : NULL,
+	};
+	int res;
+
+	if (file->is_raw)
+		return qcow2_open_raw(&spec, &file->image);
+	res = qcow2_open(&spec, &file->image, opening->why, opening->why_bytes);
+	if (res == -ENOTSUP && spec.direct) {
+		/* Perhaps because of what direct I/O asks for. */
+		leave_direct(file);
+		spec.direct = false;
+		spec.io_align_bytes = 0;
+		res = qcow2_open(&spec, &file->image, opening->why, opening->why_bytes);
+	}
+	return res;
+}
+
+/* All of a chain reads what the uppermost asks for: where one needs larger units, all do. */
+static void agree_on_units(struct chain *chain)
+{
+	uint32_t most = 0;
+
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->files[i].io_align_bytes > most)
+			most = chain->files[i].io_align_bytes;
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->files[i].io_align_bytes > 0)
+			chain->files[i].io_align_bytes = most;
+}
+
+static int open_all(const struct opening *opening, struct loop *loop, struct qcow2_cache *cache)
+{
+	struct chain *chain = opening->chain;
+	const struct qcow2_header *header;
+	int res = 0;
+
+	agree_on_units(chain);
+	for (unsigned i = chain->count; i > 0 && res == 0; i--)
+		res = open_one(opening, i - 1, loop, cache);
+	if (res != 0)
+		return res;
+	header = qcow2_header(chain->files[0].image);
+	if (!opening->spec->read_only && header->cluster_bits < WRITER_CLUSTER_BITS_MIN)
+		return refuse(opening, -ENOTSUP, "clusters of less than 4 KiB are only read");
+	return 0;
+}
+
+int chain_open(const struct lun_spec *spec, struct loop *loop, struct qcow2_cache *cache,
+	       struct chain *chain, char *why, size_t why_bytes)
+{
+	struct opening opening = {.spec = spec, .chain = chain, .why = why, .why_bytes = why_bytes};
+	int res;
+
+	*chain = (struct chain){0};
+	res = find_all(&opening);
+	if (res == 0)
+		res = open_all(&opening, loop, cache);
+	if (res != 0)
+		chain_close(chain);
+	return res;
+}
+
+void chain_close(struct chain *chain)
+{
+	for (unsigned i = 0; i < chain->count; i++) {
+		qcow2_close(chain->files[i].image);
+		files_close(&chain->files[i].fd);
+		files_close(&chain->files[i].sync_fd);
+	}
+	chain->count = 0;
+}
