@@ -1,6 +1,6 @@
 /*
  * The engine under many requests at once that overlap in every way, against a model of what each
- * sector may hold. QCOW2_STORM_OPS: how many requests for each kind of image (300).
+ * sector may hold. QCOW2_STORM_OPS: how many requests for each kind of image (100).
  */
 #include "tests/unit/lun_qcow2_bench.h"
 
@@ -294,5 +294,5 @@ TEST_ON_ENGINES(qcow2_storm, keeps_what_was_written)
 	const char *ops = getenv("QCOW2_STORM_OPS");
 
 	for (size_t i = 0; i < ARRAY_SIZE(storms); i++)
-		storm_on(engine, i, ops ? (uint32_t)strtoul(ops, NULL, 10) : 300);
+		storm_on(engine, i, ops ? (uint32_t)strtoul(ops, NULL, 10) : 100);
 }
