@@ -62,7 +62,7 @@ static void run_workload(struct trial *trial, const struct trial_identity *ident
 static void run_faults(struct trial *trial, uint64_t seed)
 {
 	struct random random = {seed};
-	struct trial_identity identity = {.subject = trial->identity.subject};
+	struct trial_identity identity = {.subject = trial->identity.subject, .is_brief = true};
 
 	identity.variant = random_below(&random, subject_variants(identity.subject));
 	identity.number = random_next(&random);

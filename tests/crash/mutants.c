@@ -76,6 +76,7 @@ static void NORETURN run_mutant(const struct campaign *campaign, const struct mu
 	own.subject = mutant->subject;
 	own.states = campaign->mutant_states;
 	own.only_random = true;
+	own.fault_workloads = 64;
 	good = good && reach_plant(mutant->name, true);
 	if (mutant->with_faults) {
 		good = good && campaign_faults(&own);

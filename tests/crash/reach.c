@@ -13,8 +13,8 @@
 static const char *const elsewhere[] = {
 	"leaked",     "quarantine_wait", "refcount_table_relocated",
 	"dirty_wait", "slice_wait",      "no_memory_for_copy",
-	"copy_wait",  "inflate_wait",    "compressed_freed",
-	"corrupt",    "autoclear",
+	"copy_wait",  "inflate_wait",    "corrupt",
+	"autoclear",
 };
 
 /* Sections that are empty have no such symbols. */

@@ -143,6 +143,7 @@ bool campaign_replay(const char *text)
 	if (!identity.subject || !find_variant(identity.subject, variant, &identity.variant))
 		return false;
 	identity.is_short = !strcmp(kind, "short");
+	identity.is_brief = !strcmp(kind, "brief");
 	identity.number = number;
 	identity.fault = (struct sim_fault){
 		.nth = nth, .error = error, .persistent = persistent, .kinds = kinds};

@@ -18,6 +18,7 @@
 #include "lun/qcow2/create.h"
 #include "lun/qcow2/plain.h"
 #include "lun/qcow2/qcow2.h"
+#include "tests/crash/compressed.h"
 #include "tests/crash/model.h"
 #include "tests/crash/oracle.h"
 #include "tests/crash/pattern.h"
@@ -42,13 +43,17 @@ enum {
 static const struct variant {
 	uint32_t cluster_bits;
 	bool extended;
-	bool backed; /* By a raw file that has data. */
+	bool backed;     /* By a raw file that has data. */
+	bool compressed; /* Every second cluster. */
 } variants[] = {
-	{9, false, false}, {9, false, true},  {12, false, false},
-	{12, false, true}, {14, true, false}, {14, true, true},
+	{9, false, false, false}, {9, false, true, false},  {12, false, false, false},
+	{12, false, true, false}, {12, false, false, true}, {12, false, true, true},
+	{14, true, false, false}, {14, true, true, false},
 };
-static const char *const names[] = {"small",    "small-backed",    "middle", "middle-backed",
-				    "extended", "extended-backed", NULL};
+static const char *const names[] = {
+	"small",    "small-backed",    "middle", "middle-backed", "compressed", "compressed-backed",
+	"extended", "extended-backed", NULL,
+};
 
 /* -- Files as the engine and the checks read them -- */
 
@@ -276,14 +281,32 @@ static int stop(struct sim *sim, struct lun *lun)
 
 /* -- Content -- */
 
-static void write_layout(struct disk *disk, const struct qcow2_layout *layout)
+/* Every second cluster, whatever lies below it. */
+static uint64_t add_compressed(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t *words)
 {
-	uint8_t *bytes = calloc(1, layout->file_bytes);
+	static uint8_t guest[BYTES];
+	uint32_t cluster = layout->piece_bytes / DISK_SECTOR_BYTES;
 
-	assert(bytes && layout->pieces * (uint64_t)layout->piece_bytes <= layout->file_bytes);
+	for (uint32_t i = 0; i < SECTORS; i++) {
+		if (i / cluster % 2 == 0)
+			words[i] = pattern_word(MODEL_WRITES_MAX - 2, i);
+		pattern_fill(guest + (size_t)i * DISK_SECTOR_BYTES, words[i]);
+	}
+	return compressed_add(layout, bytes, ROOM_BYTES, guest);
+}
+
+static void write_top(struct disk *disk, const struct variant *variant,
+		      const struct qcow2_layout *layout, uint64_t *words)
+{
+	uint8_t *bytes = calloc(1, ROOM_BYTES);
+	uint64_t length = layout->file_bytes;
+
+	assert(bytes && layout->pieces * (uint64_t)layout->piece_bytes <= length);
 	for (uint32_t i = 0; i < layout->pieces; i++)
 		qcow2_layout_piece(layout, i, bytes + (size_t)i * layout->piece_bytes);
-	disk_load(disk, FILE_TOP, bytes, layout->file_bytes);
+	if (variant->compressed)
+		length = add_compressed(layout, bytes, words);
+	disk_load(disk, FILE_TOP, bytes, length);
 	free(bytes);
 }
 
@@ -320,10 +343,10 @@ static void format(struct disk *disk, unsigned variant, struct random *random, u
 		printf("cannot format: %s\n", why);
 		abort();
 	}
-	write_layout(disk, &layout);
 	memset(words, 0, SECTORS * sizeof(*words));
 	if (v->backed)
 		write_base(disk, random, words);
+	write_top(disk, v, &layout, words);
 }
 
 /* -- What a cut left -- */

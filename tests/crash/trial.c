@@ -23,7 +23,10 @@ void trial_print_identity(const struct trial_identity *identity)
 {
 	printf("%s/%s/%s/%llx", identity->subject->name,
 	       identity->subject->variants[identity->variant],
-	       identity->is_short ? "short" : "random", (unsigned long long)identity->number);
+	       identity->is_short   ? "short"
+	       : identity->is_brief ? "brief"
+				    : "random",
+	       (unsigned long long)identity->number);
 	if (identity->fault.nth) {
 		printf("/%llu,%d,%d,%x", (unsigned long long)identity->fault.nth,
 		       identity->fault.error, identity->fault.persistent, identity->fault.kinds);
@@ -254,7 +257,7 @@ void trial_run(struct trial *trial, const struct trial_identity *identity)
 	if (identity->is_short) {
 		workload_short(&trial->guest.workload, &shape, identity->number);
 	} else {
-		steps = random_one_in(&random, 3) ? STEPS_LONG : STEPS_SHORT;
+		steps = random_one_in(&random, 3) && !identity->is_brief ? STEPS_LONG : STEPS_SHORT;
 		workload_random(&trial->guest.workload, &shape, &random,
 				1 + random_below(&random, steps));
 	}

@@ -18,6 +18,7 @@
 struct trial_identity {
 	const struct subject *subject;
 	unsigned variant;
+	bool is_brief; /* A random one of few steps. */
 	bool is_short; /* The workload is the short one of this number, else a random one. */
 	uint64_t number;
 	struct sim_fault fault; /* nth 0: none. */

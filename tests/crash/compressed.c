@@ -1,0 +1,88 @@
+/*
+ * Compressed clusters for an image to begin with. See compressed.h.
+ */
+#include "tests/crash/compressed.h"
+
+#include <assert.h>
+#include <isa-l/igzip_lib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define SECTOR_BYTES 512u
+
+struct packing {
+	struct qcow2_geometry geometry;
+	uint8_t *bytes;
+	uint8_t *refcounts; /* The first block. */
+	uint64_t l2_offset;
+	uint64_t at; /* The next free byte of the file. */
+	uint64_t room_bytes;
+};
+
+static void refer(struct packing *packing, uint64_t offset)
+{
+	uint32_t cluster = (uint32_t)(offset >> packing->geometry.cluster_bits);
+	uint64_t count = qcow2_refcount_get(packing->refcounts, cluster, 4);
+
+	qcow2_refcount_set(packing->refcounts, cluster, 4, count + 1);
+}
+
+/* How many bytes it comes to. */
+static uint64_t deflate(struct packing *packing, const uint8_t *guest)
+{
+	static struct isal_zstream stream; /* Too large for a stack. */
+
+	isal_deflate_stateless_init(&stream);
+	stream.next_in = (uint8_t *)(uintptr_t)guest;
+	stream.avail_in = packing->geometry.cluster_bytes;
+	stream.next_out = packing->bytes + packing->at;
+	stream.avail_out = (uint32_t)(packing->room_bytes - packing->at);
+	stream.end_of_stream = 1;
+	if (isal_deflate_stateless(&stream) != COMP_OK)
+		assert(!"there is no room for a compressed cluster");
+	return stream.total_out;
+}
+
+static void add_cluster(struct packing *packing, uint32_t index, const uint8_t *guest)
+{
+	uint32_t shift = 62 - (packing->geometry.cluster_bits - 8);
+	uint64_t begin = packing->at;
+	uint64_t length = deflate(packing, guest);
+	uint64_t last = begin + length - 1;
+	uint64_t sectors = last / SECTOR_BYTES - begin / SECTOR_BYTES;
+	uint64_t entry = QCOW2_COMPRESSED | sectors << shift | begin;
+
+	assert(length < packing->geometry.cluster_bytes);
+	/* Each of the host clusters that its sectors lie in. */
+	refer(packing, begin);
+	if (begin >> packing->geometry.cluster_bits != last >> packing->geometry.cluster_bits)
+		refer(packing, last);
+	put_be64(packing->bytes + packing->l2_offset + (size_t)index * 8, entry);
+	packing->at += length;
+}
+
+static uint64_t round_up(uint64_t value, uint64_t unit)
+{
+	return (value + unit - 1) / unit * unit;
+}
+
+uint64_t compressed_add(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t room_bytes,
+			const uint8_t *guest)
+{
+	const struct qcow2_header *header = &layout->header;
+	struct packing packing = {.bytes = bytes, .room_bytes = room_bytes};
+	uint32_t clusters;
+
+	qcow2_geometry_of(header, &packing.geometry);
+	clusters = (uint32_t)(header->size_bytes >> packing.geometry.cluster_bits);
+	assert(clusters <= packing.geometry.l2_entries && !packing.geometry.extended);
+	packing.refcounts = bytes + get_be64(bytes + header->refcount_table_offset);
+	packing.l2_offset = round_up(layout->file_bytes, packing.geometry.cluster_bytes);
+	packing.at = packing.l2_offset + packing.geometry.cluster_bytes;
+	refer(&packing, packing.l2_offset);
+	put_be64(bytes + header->l1_offset, QCOW2_COPIED | packing.l2_offset);
+	for (uint32_t i = 0; i < clusters; i += 2)
+		add_cluster(&packing, i, guest + (size_t)i * packing.geometry.cluster_bytes);
+	return round_up(packing.at, packing.geometry.cluster_bytes);
+}
