@@ -110,6 +110,9 @@ $(QCOW2_TOOL): $(patsubst %.c,$(O)/%.o,$(wildcard tests/qcow2/*.c)) $(call libs_
 $(O)/tests/crash/crash: $(patsubst %.c,$(O)/%.o,$(wildcard tests/crash/*.c)) $(call libs_below,lun)
 	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
+# They spend their time in what they test, and most of it in being compiled.
+$(O)/tests/unit/%.o: CFLAGS += $(if $(filter san,$(V)),-O0)
+
 # Programs that act as an initiator: libiscsi and nothing of ours.
 $(O)/initiator-tests/%: $(O)/initiator-tests/%.o
 	$(CC) $(LDFLAGS) $^ -liscsi -o $@
