@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -52,6 +54,18 @@ int files_sync_parent(const char *path)
 		return res;
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 || fsync(fd) ? -errno : 0;
+}
+
+int files_open_beneath(const char *folder, const char *name)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	long fd = at < 0 ? -1 : syscall(SYS_openat2, at, name, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
 }
 
 int files_read_text(const char *path, char *out, size_t room)

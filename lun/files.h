@@ -24,6 +24,9 @@ void files_close(int *fd);
 int MUST_CHECK files_parent(const char *path, char *out, size_t room);
 /* Make the entry of `path` in its folder durable. */
 int MUST_CHECK files_sync_parent(const char *path);
+/* Open for reading what a stranger has named: nothing outside of the folder, and no link, is
+ * followed. The descriptor, or negative errno. */
+int MUST_CHECK files_open_beneath(const char *folder, const char *name);
 /* Read a whole small text file, zero-terminated. -EFBIG where it does not fit in room - 1. */
 int MUST_CHECK files_read_text(const char *path, char *out, size_t room);
 /* A number in a sysfs file below a block device's folder, a partition's disk included; 0 where

@@ -10,32 +10,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "lun/files.h"
+#include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
 
-/* qemu's block/file-posix.c: a byte for each permission used, and for each not shared. */
-#define LOCK_USED 100
-#define LOCK_UNSHARED 200
-
-enum {
-	PERMISSION_READ,
-	PERMISSION_WRITE,
-	PERMISSION_WRITE_UNCHANGED,
-	PERMISSION_RESIZE,
-	PERMISSIONS
-};
-
-#define BIT(n) (1u << (n))
-#define WRITER_USES (BIT(PERMISSION_READ) | BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
-#define OTHERS_MAY_NOT (BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
 /* Clusters that a writer may have: smaller ones cost more than they hold. */
 #define WRITER_CLUSTER_BITS_MIN 12u
 
@@ -73,38 +57,6 @@ static int chain_read(const struct qcow2_file *file, void *buffer, size_t length
 		done += res > 0 ? (size_t)res : 0;
 	}
 	return 0;
-}
-
-/* -- Locks -- */
-
-static int lock_byte(int fd, int command, short type, off_t byte)
-{
-	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-
-	if (fcntl(fd, command, &lock) != 0)
-		return -errno;
-	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EBUSY : 0;
-}
-
-/* Say what is used and not shared; then see whether others do what that forbids. */
-static int lock_file(const struct chain_file *file, bool writes)
-{
-	unsigned uses = writes ? WRITER_USES : BIT(PERMISSION_READ);
-	int res = 0;
-
-	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
-		if (uses & BIT(i))
-			res = lock_byte(file->fd, F_OFD_SETLK, F_RDLCK, LOCK_USED + i);
-		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
-			res = lock_byte(file->fd, F_OFD_SETLK, F_RDLCK, LOCK_UNSHARED + i);
-	}
-	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
-		if (uses & BIT(i))
-			res = lock_byte(file->fd, F_OFD_GETLK, F_WRLCK, LOCK_UNSHARED + i);
-		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
-			res = lock_byte(file->fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + i);
-	}
-	return res;
 }
 
 /* -- Files -- */
@@ -147,7 +99,7 @@ static int take_file(const struct opening *opening, struct chain_file *file, int
 		return refuse(opening, -EINVAL, "%s is no regular file", name);
 	if (is_again(opening->chain, &file->st))
 		return refuse(opening, -ELOOP, "%s is its own backing file", name);
-	res = lock_file(file, writes);
+	res = image_lock_qemu(fd, writes);
 	if (res != 0)
 		return refuse(opening, -EBUSY,
 			      "%s is locked, another server, LUN or qemu-img uses it", name);
@@ -190,18 +142,6 @@ static bool is_plain_name(const char *name)
 	return name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && !strchr(name, ':');
 }
 
-static int open_beneath(const char *folder, const char *name)
-{
-	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	long fd = at < 0 ? -1 : syscall(SYS_openat2, at, name, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
-}
-
 static int find_backing(const struct opening *opening, const struct qcow2_header *header)
 {
 	const char *name = header->backing_name;
@@ -225,7 +165,7 @@ static int find_backing(const struct opening *opening, const struct qcow2_header
 		return refuse(opening, -EINVAL,
 			      "it does not say whether its backing file is raw or qcow2; "
 			      "`qemu-img rebase -u -F FORMAT` does");
-	res = open_beneath(folder, name);
+	res = files_open_beneath(folder, name);
 	if (res < 0)
 		return refuse(opening, res, "its backing file %s cannot be opened: %s", shown,
 			      files_error(res));

@@ -24,13 +24,8 @@
 #include "base/aligned.h"
 #include "base/log.h"
 #include "lun/files.h"
+#include "lun/image_lock.h"
 
-/*
- * The byte that is locked. One is enough to keep a second server out, ours or one on another host
- * of a cluster file system. It lies beyond the bytes that qemu locks (100 to 300), so that those
- * can be taken beside it.
- */
-#define LOCK_BYTE 0x52534E
 /* More would be announced as the unit of UNMAP, and hosts then give back nothing smaller. */
 #define UNIT_BYTES_MAX 65536u
 
@@ -213,20 +208,13 @@ static int raw_open_sync(struct raw_opening *o)
  * of a server that was killed. */
 static int raw_lock(struct raw_opening *o)
 {
-	struct flock lock = {
-		.l_type = o->spec->read_only ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-		.l_start = LOCK_BYTE,
-		.l_len = 1,
-	};
+	int res = image_lock_raw(o->image->fd, !o->spec->read_only);
 
-	if (!fcntl(o->image->fd, F_OFD_SETLK, &lock))
-		return 0;
-	if (errno == EAGAIN || errno == EACCES) {
-		return raw_refuse(o, -EBUSY, "it is locked, another server or LUN uses it: %s",
+	if (res == -EBUSY)
+		return raw_refuse(o, res, "it is locked, another server or LUN uses it: %s",
 				  o->spec->path);
-	}
-	return raw_refuse(o, -errno, "cannot lock it (%s): %s", files_error(-errno), o->spec->path);
+	return res ? raw_refuse(o, res, "cannot lock it (%s): %s", files_error(res), o->spec->path)
+		   : 0;
 }
 
 /* -- Size -- */

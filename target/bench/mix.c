@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "target/bench/units.h"
+#include "base/units.h"
 
 /* "64K" or "64K:30" and room to see that it is longer. */
 #define ITEM_CHARS_MAX 40u

@@ -9,8 +9,8 @@
 #define TARGET_BENCH_OPTIONS_H
 
 #include "base/attr.h"
+#include "base/units.h"
 #include "target/bench/mix.h"
-#include "target/bench/units.h"
 #include "target/bench/url.h"
 
 #include <stdbool.h>

@@ -3,11 +3,11 @@
  */
 #include "target/bench/url.h"
 
-#include "target/bench/units.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "base/units.h"
 
 #define PORT_DEFAULT 3260u /* RFC 7143 13.1 */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/attr.h"
-#include "target/bench/units.h"
+#include "base/units.h"
 
 struct number_case {
 	const char *text;

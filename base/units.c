@@ -1,7 +1,7 @@
 /*
  * Parsers for sizes, durations and CPU lists: see units.h. Pure functions, any thread.
  */
-#include "target/bench/units.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <stddef.h>

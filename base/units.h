@@ -4,8 +4,8 @@
  * Each parser takes the whole string or refuses it with -EINVAL (not a number of that kind) or
  * -ERANGE (more than 64 bits hold); nothing is written on failure. Pure functions, any thread.
  */
-#ifndef TARGET_BENCH_UNITS_H
-#define TARGET_BENCH_UNITS_H
+#ifndef BASE_UNITS_H
+#define BASE_UNITS_H
 
 #include "base/attr.h"
 

@@ -1,0 +1,61 @@
+/*
+ * Locks by which qemu-img, ringsand and ringsan refuse an image that another of them has open.
+ */
+#include "lun/image_lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* qemu's block/file-posix.c: a byte for each permission used, and for each not shared. */
+#define LOCK_USED 100
+#define LOCK_UNSHARED 200
+/* For a raw image one byte is enough to keep a second server out, ours or one on another host of a
+ * cluster file system. It lies beyond the bytes that qemu locks, so that those are free for it. */
+#define LOCK_RAW 0x52534E
+
+enum {
+	PERMISSION_READ,
+	PERMISSION_WRITE,
+	PERMISSION_WRITE_UNCHANGED,
+	PERMISSION_RESIZE,
+	PERMISSIONS
+};
+
+#define BIT(n) (1u << (n))
+#define WRITER_USES (BIT(PERMISSION_READ) | BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
+#define OTHERS_MAY_NOT (BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
+
+static int lock_byte(int fd, int command, short type, off_t byte)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+	if (fcntl(fd, command, &lock) != 0)
+		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	return command == F_OFD_GETLK && lock.l_type != F_UNLCK ? -EBUSY : 0;
+}
+
+/* Say what is used and not shared; then see whether others do what that forbids. */
+int image_lock_qemu(int fd, bool writes)
+{
+	unsigned uses = writes ? WRITER_USES : BIT(PERMISSION_READ);
+	int res = 0;
+
+	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
+		if (uses & BIT(i))
+			res = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_USED + i);
+		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
+			res = lock_byte(fd, F_OFD_SETLK, F_RDLCK, LOCK_UNSHARED + i);
+	}
+	for (int i = 0; i < PERMISSIONS && res == 0; i++) {
+		if (uses & BIT(i))
+			res = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_UNSHARED + i);
+		if (res == 0 && (OTHERS_MAY_NOT & BIT(i)))
+			res = lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + i);
+	}
+	return res;
+}
+
+int image_lock_raw(int fd, bool writes)
+{
+	return lock_byte(fd, F_OFD_SETLK, writes ? F_WRLCK : F_RDLCK, LOCK_RAW);
+}

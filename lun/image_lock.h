@@ -1,0 +1,21 @@
+/*
+ * Locks of image files, those that qemu takes and that of a raw image that is served. They are of
+ * an open file description: they go with its last descriptor and the last I/O through it, however
+ * the process ends.
+ *
+ * Any thread. Read next: image_lock.c.
+ */
+#ifndef LUN_IMAGE_LOCK_H
+#define LUN_IMAGE_LOCK_H
+
+#include "base/attr.h"
+
+#include <stdbool.h>
+
+/* qemu's locks, byte for byte: a writer shares neither writing nor resizing, a reader neither, too,
+ * but there may be many. -EBUSY: somebody else does what that forbids. */
+int MUST_CHECK image_lock_qemu(int fd, bool writes);
+/* Of a raw image: one writer, or readers. -EBUSY, or another negative errno of fcntl(2). */
+int MUST_CHECK image_lock_raw(int fd, bool writes);
+
+#endif
