@@ -13,8 +13,8 @@ from cases import check, end, equal
 import initiator
 
 FAULTY, GOOD, OTHER_FAULTY = 0, 1, 2
-PROMPT_SECONDS = 1.0  # NOP and task management never wait for a disk.
-ANSWER_SECONDS = 10.0  # The same, on a busy machine.
+# NOP and task management never wait for a disk; what is stuck is so for ever, and a machine may be busy.
+PROMPT_SECONDS = 10.0
 # Responses by function code; 3 is CLEAR ACA, 8 TASK REASSIGN. 7 ends every session of the target.
 FUNCTIONS = {1: 0, 2: 0, 3: 5, 4: 0, 5: 0, 6: 0, 8: 4, 9: 7, 10: 7, 11: 0, 12: 0}
 TARGET_COLD_RESET = {7: 0}
@@ -149,7 +149,8 @@ def another_connection_is_not_stuck(session, url, faults):
     time.sleep(0.2)
     first.close()
     (again, took) = timed(initiator.open_url, url, None, "iqn.2026-11.io.ringsan:dropped")
-    check("a dropped session with a stuck write: the host logs in again", took < 3, f"{took:.1f} s")
+    check("a dropped session with a stuck write: the host logs in again", took < PROMPT_SECONDS,
+          f"{took:.1f} s")
     again.clear_unit_attention(GOOD)
     task = again.write(GOOD, 0, b"a" * 512)
     check("and its other LUN is well", task.status == 0, str(task))
@@ -191,7 +192,7 @@ def each_function(url, faults, codes):
         host.submit(FAULTY, write16(0, 8), data_out=b"f" * 4096)
         host.nop()
         (found[code], took) = timed(host.task_management, code, FAULTY, task)
-        if took > ANSWER_SECONDS:
+        if took > PROMPT_SECONDS:
             found[code] = f"{found[code]} in {took:.1f} s"
         host.close()
         faults.clear()
@@ -199,12 +200,12 @@ def each_function(url, faults, codes):
 
 
 def a_delay_delays_one_command(session, faults):
-    faults.set("delay read 700 lba 0 1")
+    faults.set("delay read 1500 lba 0 1")
     slow = session.submit(FAULTY, read16(0, 1), 512)
     (task, took) = timed(session.read, FAULTY, 8, 1)
-    check("a delayed command does not hold up the next",
-          task.status == 0 and took < 0.6 and not slow.done, f"{took:.1f} s")
-    equal("and ends well itself", 0, session.wait(slow, 5).status)
+    check("a delayed command does not hold up the next", task.status == 0 and not slow.done,
+          f"{task}, the delayed one {'' if slow.done else 'not '}done, {took:.1f} s")
+    equal("and ends well itself", 0, session.wait(slow, 20).status)
     faults.clear()
 
 

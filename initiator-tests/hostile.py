@@ -19,7 +19,9 @@ LOGIN_SECONDS = 2
 STALL_SECONDS = 3
 CONNECTIONS_MAX = 8
 SESSIONS_MAX = 6
-SLACK_SECONDS = 2.5
+HEALTHY_SECONDS = 5
+# What follows a deadline comes within this; a machine may be busy.
+SLACK_SECONDS = 20
 
 
 class Scene:
@@ -51,7 +53,7 @@ class Scene:
         assert self.healthy.read(self.lun, 64, 32).data == data, "the healthy read differs"
         assert self.healthy.nop() == b"ping", "the healthy ping differs"
         took = time.monotonic() - began
-        assert took < 2, f"the healthy session waited {took:.1f} s"
+        assert took < HEALTHY_SECONDS, f"the healthy session waited {took:.1f} s"
 
     def log_lines(self):
         with open(self.log, encoding="utf-8", errors="replace") as text:
@@ -264,13 +266,12 @@ def is_about_an_offence(line):
 def too_many_connections(scene):
     before = len(scene.log_lines())
     peers = [scene.connect() for _ in range(CONNECTIONS_MAX + 4)]
-    time.sleep(0.5)
-    open_now = sum(closed_within(peer, 0.11) is None for peer in peers)
-    check("more connections than allowed: only the excess is closed at once",
-          open_now <= CONNECTIONS_MAX, f"{open_now} open")
+    # The deadline of logins would close the last ones, too, but not so soon.
+    excess = sum(closed_within(peer, LOGIN_SECONDS / 2) is not None for peer in peers[CONNECTIONS_MAX:])
+    equal("more connections than allowed: the excess is closed at once",
+          len(peers) - CONNECTIONS_MAX, excess)
     scene.beat()
-    time.sleep(LOGIN_SECONDS)
-    still_open = sum(closed_within(peer, 1) is None for peer in peers)
+    still_open = sum(closed_within(peer, LOGIN_SECONDS + SLACK_SECONDS) is None for peer in peers)
     equal("more connections than allowed: the rest at the deadline", 0, still_open)
     for peer in peers:
         peer.close()

@@ -232,6 +232,17 @@ class Initiator:
                              for key in ("HeaderDigest", "DataDigest"))
         return self
 
+    def begin_login(self, target):
+        """The first request of a login and its answer: the target waits for more."""
+        text = f"InitiatorName={self.name}\0SessionType=Normal\0TargetName={target}\0".encode()
+        isid = b"\x80\0\0\0\0\1\0\0"
+        # From operational negotiation to nowhere yet (RFC 7143 11.12.1).
+        self.socket.sendall(pdu(LOGIN | IMMEDIATE, 0x04, isid, 1, (0, self.cmd_sn, 0), text))
+        header, _ = self.receive_pdu()
+        status = int.from_bytes(header[36:38], "big")
+        if header[0] != LOGIN_RESPONSE or status:
+            raise Refused(status)
+
     # --- commands -------------------------------------------------------------------------------
 
     def submit(self, lun, cdb, data_in=0, data_out=b"", immediate_bytes=0, wait_for_room=True,
