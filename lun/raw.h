@@ -8,6 +8,7 @@
 
 #include "base/aligned.h"
 #include "lun/image.h"
+#include "lun/nowait.h"
 
 #include <linux/fiemap.h>
 #include <pthread.h>
@@ -19,12 +20,9 @@
 struct raw_lane {
 	struct list_node punted; /* lun_io.image_link: needs a worker, order of arrival. */
 	unsigned running;        /* Workers in use, as granted by loop_punt_begin. */
-	/* For reads, writes. */
-	bool no_nowait[2];    /* The file cannot tell whether it would wait. */
-	uint8_t in_vain[2];   /* Tries without waiting that were refused, in a row. */
-	uint8_t not_tried[2]; /* Since the last try. */
-	uint8_t refused;      /* Bit per raw_method that the file does not have. */
-	uint64_t range_step;  /* Bytes of an UNMAP or ZERO at once. */
+	struct nowait nowait[2]; /* For reads, writes. */
+	uint8_t refused;         /* Bit per raw_method that the file does not have. */
+	uint64_t range_step;     /* Bytes of an UNMAP or ZERO at once. */
 	/* MAP: those under way, and who waits for one of them (lun_io.image_link). */
 	unsigned maps_running;
 	struct list_node maps;

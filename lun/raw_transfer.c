@@ -19,10 +19,11 @@
 
 /* What one may move on the spot. */
 #define INLINE_BYTES 65536u
-/* So many refusals in a row make it likely that the next one is refused, too; from then on one of
- * so many is tried. */
-#define IN_VAIN_MAX 8u
-#define TRY_ONE_OF 16u
+
+static struct nowait *raw_nowait(struct image *image, const struct lun_io *io)
+{
+	return &raw_lane(image, io)->nowait[io->op == LUN_WRITE];
+}
 
 /* All of it moved, or an error: the membrane keeps I/O inside the image, so a short read means that
  * somebody made the file shorter behind our back. */
@@ -45,39 +46,13 @@ static void raw_on_transferred(struct loop_op *op, int res)
 	raw_finish(image, io, transfer_result(io, res));
 }
 
-/* Remember how it went. True: refused, it needs a worker. */
-static bool note_try(struct raw_lane *lane, const struct lun_io *io, int res)
-{
-	bool writes = io->op == LUN_WRITE;
-
-	if (res == -EOPNOTSUPP)
-		lane->no_nowait[writes] = true;
-	if (res != -EOPNOTSUPP && res != -EAGAIN) {
-		lane->in_vain[writes] = 0;
-		return false;
-	}
-	if (lane->in_vain[writes] < IN_VAIN_MAX)
-		lane->in_vain[writes]++;
-	return true;
-}
-
-static bool is_worth_a_try(struct raw_lane *lane, const struct lun_io *io)
-{
-	bool writes = io->op == LUN_WRITE;
-
-	if (lane->in_vain[writes] < IN_VAIN_MAX)
-		return true;
-	lane->not_tried[writes] = (uint8_t)((lane->not_tried[writes] + 1u) % TRY_ONE_OF);
-	return lane->not_tried[writes] == 0;
-}
-
 static void raw_on_tried(struct loop_op *op, int res)
 {
 	struct lun_io *io = CONTAINER_OF(op, struct lun_io, loop_op);
 	struct image *image = io->image;
 
 	loop_role_assume();
-	if (note_try(raw_lane(image, io), io, res)) {
+	if (nowait_note(raw_nowait(image, io), res)) {
 		raw_punt(image, io);
 	} else {
 		raw_finish(image, io, transfer_result(io, res));
@@ -153,7 +128,7 @@ LOOP_ONLY static void raw_do_on_the_spot(struct image *image, struct lun_io *io)
 	ssize_t res = copy_on_the_spot(image, io);
 
 	if (res == -EOPNOTSUPP)
-		raw_lane(image, io)->no_nowait[io->op == LUN_WRITE] = true;
+		raw_nowait(image, io)->is_unknown = true;
 	if (res == -EOPNOTSUPP || res == -EAGAIN) {
 		raw_punt(image, io);
 	} else {
@@ -204,12 +179,11 @@ LOOP_ONLY static void raw_submit_on_the_spot(struct image *image, struct lun_io 
 
 void raw_submit_transfer(struct image *image, struct lun_io *io)
 {
-	struct raw_lane *lane = raw_lane(image, io);
-	bool is_refused = lane->no_nowait[io->op == LUN_WRITE];
+	struct nowait *nowait = raw_nowait(image, io);
 
-	if (!is_refused && is_for_the_spot(image, io)) {
+	if (!nowait->is_unknown && is_for_the_spot(image, io)) {
 		raw_submit_on_the_spot(image, io);
-	} else if (!is_refused && is_worth_a_try(lane, io)) {
+	} else if (nowait_is_worth_a_try(nowait)) {
 		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);
 	} else {
 		raw_punt(image, io);

@@ -153,7 +153,7 @@ LOOP_ONLY static void seal(struct qcow2 *image)
 
 LOOP_ONLY static void commit_pump(struct qcow2 *image);
 
-static void on_written(struct loop_op *op, int res)
+static void on_written(struct qcow2_op *op, int res)
 {
 	struct commit_io *io = CONTAINER_OF(op, struct commit_io, op);
 	struct qcow2 *image = io->image;
@@ -174,12 +174,11 @@ LOOP_ONLY static void write_bytes(struct qcow2 *image, void *bytes, uint32_t len
 	struct commit *commit = &image->commit;
 	struct commit_io *io =
 		CONTAINER_OF(list_take_first(&commit->free_ios), struct commit_io, link);
-	struct loop_rw rw = {
-		.fd = image->fd, .iov = &io->iov, .iov_count = 1, .offset_bytes = offset};
+	struct loop_rw rw = {.iov = &io->iov, .iov_count = 1, .offset_bytes = offset};
 
 	io->iov = (struct iovec){bytes, length};
 	commit->ios_running++;
-	loop_write(image->loop, &io->op, &rw, on_written);
+	op_write(image, &io->op, &rw, on_written);
 }
 
 /* PRE: tables that are new. MAP: all that is left. */

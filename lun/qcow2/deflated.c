@@ -98,7 +98,7 @@ LOOP_ONLY static void inflate_end(struct inflate *inflate, int res)
 
 static int call_inflate(struct loop_op *op)
 {
-	struct inflate *inflate = CONTAINER_OF(op, struct inflate, op);
+	struct inflate *inflate = CONTAINER_OF(op, struct inflate, op.of);
 	const struct extent *extent = &inflate->extent;
 	const struct qcow2 *image = extent->image;
 	uint64_t inside = extent->host_offset % image->unit_bytes;
@@ -108,7 +108,7 @@ static int call_inflate(struct loop_op *op)
 			     image->geometry.cluster_bytes);
 }
 
-static void on_inflated(struct loop_op *op, int res)
+static void on_inflated(struct qcow2_op *op, int res)
 {
 	struct inflate *inflate = CONTAINER_OF(op, struct inflate, op);
 
@@ -119,7 +119,7 @@ static void on_inflated(struct loop_op *op, int res)
 	inflate_end(inflate, res);
 }
 
-static void on_read(struct loop_op *op, int res)
+static void on_read(struct qcow2_op *op, int res)
 {
 	struct inflate *inflate = CONTAINER_OF(op, struct inflate, op);
 
@@ -128,8 +128,8 @@ static void on_read(struct loop_op *op, int res)
 		inflate_end(inflate, res);
 		return;
 	}
-	vector_zero(op->iov, op->iov_count);
-	loop_call(inflate->owner->image->loop, &inflate->op, call_inflate, on_inflated);
+	vector_zero(op->of.iov, op->of.iov_count);
+	op_call(inflate->owner->image, &inflate->op, call_inflate, on_inflated);
 }
 
 LOOP_ONLY static void read_deflated(struct inflate *inflate)
@@ -138,13 +138,10 @@ LOOP_ONLY static void read_deflated(struct inflate *inflate)
 	uint64_t unit = extent->image->unit_bytes;
 	uint64_t begin = extent->host_offset / unit * unit;
 	uint64_t end = (extent->host_offset + extent->deflated_bytes + unit - 1) / unit * unit;
-	struct loop_rw rw = {.fd = extent->image->fd,
-			     .iov = &inflate->iov,
-			     .iov_count = 1,
-			     .offset_bytes = begin};
+	struct loop_rw rw = {.iov = &inflate->iov, .iov_count = 1, .offset_bytes = begin};
 
 	inflate->iov = (struct iovec){inflate->deflated, end - begin};
-	loop_read(inflate->owner->image->loop, &inflate->op, &rw, on_read);
+	op_read(inflate->owner->image, &inflate->op, extent->image, &rw, on_read);
 }
 
 int inflate_begin(struct qcow2_request *request, const struct extent *extent)

@@ -14,6 +14,7 @@
 #include "base/checked.h"
 #include "base/pool.h"
 #include "base/reach.h"
+#include "lun/nowait.h"
 #include "lun/qcow2/qcow2.h"
 
 #include <assert.h>
@@ -62,7 +63,7 @@ struct slice {
 };
 
 struct load {
-	struct loop_op op;
+	struct qcow2_op op;
 	struct list_node link;
 	struct iovec iov;
 	struct slice *slice;
@@ -204,7 +205,7 @@ struct reserve {
 	uint32_t old_table_clusters;
 	bool exhausted;  /* There was no space, and nobody has asked since. */
 	uint8_t *counts; /* A slice of a refcount block. */
-	struct loop_op op;
+	struct qcow2_op op;
 	struct iovec iov;
 	struct sync_wait sync;
 };
@@ -264,7 +265,7 @@ struct quarantine {
 	uint32_t used;             /* Of `hosts`. */
 	enum quarantine_stage stage;
 	struct hosts *punching; /* Of the stage. */
-	struct loop_op op;
+	struct qcow2_op op;
 };
 
 void quarantine_init(struct qcow2 *image);
@@ -289,7 +290,7 @@ enum commit_stage {
 };
 
 struct commit_io {
-	struct loop_op op;
+	struct qcow2_op op;
 	struct list_node link; /* Of free_ios. */
 	struct iovec iov;
 	struct qcow2 *image;
@@ -322,7 +323,7 @@ struct syncer {
 	bool running;
 	uint64_t begun, ended; /* fdatasyncs. */
 	struct list_node waiting, riding;
-	struct loop_op op;
+	struct qcow2_op op;
 };
 
 void commit_init(struct qcow2 *image);
@@ -339,6 +340,14 @@ uint32_t commit_seal_count(const struct qcow2 *image);
 /* An fdatasync that begins after this call; `wait` is the caller's until it is called. */
 LOOP_ONLY void sync_add(struct qcow2 *image, struct sync_wait *wait);
 
+/* -- op.c: workers of the loop -- */
+
+/* A LUN's: of the uppermost image of its chain. */
+struct workers {
+	struct list_node waiting; /* struct qcow2_op, in order of arrival. */
+	unsigned running;         /* As granted by loop_punt_begin. */
+};
+
 /* -- An image -- */
 
 enum start_stage {
@@ -352,7 +361,10 @@ struct qcow2 {
 	struct loop *loop;
 	struct qcow2_cache *cache;
 	struct qcow2 *backing;
+	struct qcow2 *above; /* Whose backing file it is, or NULL. */
 	int fd, sync_fd;
+	struct nowait nowait[2]; /* Of fd: reads, writes. */
+	struct workers workers;
 	uint32_t id; /* In the cache: the same in every run. */
 	bool raw, read_only, direct;
 	uint32_t unit_bytes; /* Of the smallest write. */
@@ -367,7 +379,7 @@ struct qcow2 {
 	uint8_t *header_bytes;
 	bool header_writing;
 	struct sync_wait *header_wait;
-	struct loop_op header_op;
+	struct qcow2_op header_op;
 	struct iovec header_iov;
 	enum start_stage start;
 	struct sync_wait start_sync;
@@ -546,7 +558,7 @@ LOOP_ONLY void copy_end(struct qcow2_request *request);
 /* A compressed cluster on its way to a request, and afterwards kept for the next. */
 struct inflate {
 	struct list_node link; /* Of the free ones, oldest use first. */
-	struct loop_op op;
+	struct qcow2_op op;
 	struct iovec iov;
 	struct qcow2_request *owner;
 	struct extent extent; /* As the owner looked it up. */

@@ -24,7 +24,7 @@ void header_set_refcount_table(struct qcow2 *image)
 		 image->header.refcount_table_clusters);
 }
 
-static void on_written(struct loop_op *op, int res)
+static void on_written(struct qcow2_op *op, int res)
 {
 	struct qcow2 *image = CONTAINER_OF(op, struct qcow2, header_op);
 	struct sync_wait *wait = image->header_wait;
@@ -45,13 +45,13 @@ static void on_written(struct loop_op *op, int res)
 
 void header_write(struct qcow2 *image, struct sync_wait *wait)
 {
-	struct loop_rw rw = {.fd = image->fd, .iov = &image->header_iov, .iov_count = 1};
+	struct loop_rw rw = {.iov = &image->header_iov, .iov_count = 1};
 
 	assert(!image->header_writing);
 	image->header_writing = true;
 	image->header_wait = wait;
 	image->header_iov = (struct iovec){image->header_bytes, image->unit_bytes};
-	loop_write(image->loop, &image->header_op, &rw, on_written);
+	op_write(image, &image->header_op, &rw, on_written);
 }
 
 /* -- Before the first write -- */

@@ -319,6 +319,7 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 		spec->io_align_bytes > SECTOR_BYTES ? spec->io_align_bytes : SECTOR_BYTES;
 	image->file_bytes = spec->file->size_bytes;
 	list_init(&image->link);
+	list_init(&image->workers.waiting);
 	list_init(&image->kick_link);
 	list_init(&image->in_flight);
 	list_init(&image->start_waiting);
@@ -390,6 +391,8 @@ int qcow2_open(const struct qcow2_spec *spec, struct qcow2 **out, char *why, siz
 		qcow2_close(opening.image);
 		return res;
 	}
+	if (spec->backing)
+		spec->backing->above = opening.image;
 	*out = opening.image;
 	return 0;
 }
@@ -423,6 +426,8 @@ void qcow2_close(struct qcow2 *image)
 	if (!image)
 		return;
 	assert(image->active == 0);
+	if (image->backing && image->backing->above == image)
+		image->backing->above = NULL;
 	if (list_is_linked(&image->link))
 		cache_leave(image);
 	list_remove(&image->kick_link);

@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "lun/image.h"
 #include "lun/qcow2/format.h"
+#include "lun/qcow2/op.h"
 
 struct qcow2;
 struct qcow2_cache;
@@ -64,9 +65,9 @@ enum qcow2_stage {
 
 /* One piece of a round: contiguous in a file, and in the request. */
 struct qcow2_transfer {
-	struct loop_op op;
+	struct qcow2_op op;
 	struct qcow2_request *request;
-	int fd;
+	struct qcow2 *image;           /* Whose file it is in. */
 	uint32_t iov_first, iov_count; /* Of the request's `vector`. */
 	uint64_t host_offset, length;
 	uint64_t guest_end;

@@ -130,7 +130,7 @@ LOOP_ONLY static bool is_kept(const struct qcow2 *image)
 	       image->reserve.free_extents < HOSTS_MAX / 4;
 }
 
-static void on_stepped(struct loop_op *op, int res);
+static void on_stepped(struct qcow2_op *op, int res);
 
 LOOP_ONLY static void on_punched(struct qcow2 *image, int res)
 {
@@ -139,12 +139,12 @@ LOOP_ONLY static void on_punched(struct qcow2 *image, int res)
 	if (res < 0) {
 		REACHED(punch_refused);
 		quarantine->stage = QUARANTINE_ZERO;
-		loop_zero(image->loop, &quarantine->op, image->fd,
-			  range_of(image, quarantine->punching), on_stepped);
+		op_range(image, &quarantine->op, LOOP_OP_ZERO,
+			 range_of(image, quarantine->punching), on_stepped);
 	} else if (is_kept(image)) {
 		quarantine->stage = QUARANTINE_ALLOCATE;
-		loop_allocate(image->loop, &quarantine->op, image->fd,
-			      range_of(image, quarantine->punching), on_stepped);
+		op_range(image, &quarantine->op, LOOP_OP_ALLOCATE,
+			 range_of(image, quarantine->punching), on_stepped);
 	} else {
 		quarantine->stage = QUARANTINE_IDLE;
 		reserve_lower(image, quarantine->punching);
@@ -179,7 +179,7 @@ LOOP_ONLY static void on_allocated(struct qcow2 *image, int res)
 	}
 }
 
-static void on_stepped(struct loop_op *op, int res)
+static void on_stepped(struct qcow2_op *op, int res)
 {
 	struct quarantine *quarantine = CONTAINER_OF(op, struct quarantine, op);
 	struct qcow2 *image = CONTAINER_OF(quarantine, struct qcow2, quarantine);
@@ -207,7 +207,7 @@ LOOP_ONLY static void punch_next(struct qcow2 *image)
 	list_remove(&hosts->link);
 	quarantine->punching = hosts;
 	quarantine->stage = QUARANTINE_PUNCH;
-	loop_discard(image->loop, &quarantine->op, image->fd, range_of(image, hosts), on_stepped);
+	op_range(image, &quarantine->op, LOOP_OP_DISCARD, range_of(image, hosts), on_stepped);
 }
 
 /* -- PUNCHED to CLEAN -- */

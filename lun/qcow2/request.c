@@ -303,9 +303,10 @@ struct qcow2_transfer *round_add_transfer(struct qcow2_request *request,
 {
 	struct qcow2_transfer *transfer = &request->transfers[request->transfer_count++];
 
-	loop_op_init(&transfer->op);
+	loop_op_init(&transfer->op.of);
+	transfer->op.has_worker = false;
 	transfer->request = request;
-	transfer->fd = extent->image->fd;
+	transfer->image = extent->image;
 	transfer->iov_first = request->vector_count;
 	transfer->iov_count = 0;
 	transfer->host_offset = extent->host_offset;
@@ -319,7 +320,7 @@ bool round_add(struct qcow2_request *request, const struct extent *extent)
 
 	if (request->transfer_count > 0)
 		last = &request->transfers[request->transfer_count - 1];
-	if (last && last->guest_end == request->round_end && last->fd == extent->image->fd &&
+	if (last && last->guest_end == request->round_end && last->image == extent->image &&
 	    last->host_offset + last->length == extent->host_offset) {
 		last->length += extent->length;
 	} else if (request->transfer_count < QCOW2_TRANSFERS) {
@@ -347,7 +348,7 @@ LOOP_ONLY static void round_done(struct qcow2_request *request)
 	quarantine_advance(image);
 }
 
-static void on_transferred(struct loop_op *op, int res)
+static void on_transferred(struct qcow2_op *op, int res)
 {
 	struct qcow2_transfer *transfer = CONTAINER_OF(op, struct qcow2_transfer, op);
 	struct qcow2_request *request = transfer->request;
@@ -358,7 +359,7 @@ static void on_transferred(struct loop_op *op, int res)
 		request->res = request->res < 0 ? request->res : res;
 	} else if ((uint64_t)res < transfer->length) {
 		/* The file ends there: what is left of the vector reads as zeroes. */
-		vector_zero(op->iov, op->iov_count);
+		vector_zero(op->of.iov, op->of.iov_count);
 	}
 	if (--request->transfers_running > 0)
 		return;
@@ -379,16 +380,15 @@ void round_submit(struct qcow2_request *request)
 		flags = LOOP_DSYNC;
 	for (uint32_t i = 0; i < request->transfer_count; i++) {
 		struct qcow2_transfer *transfer = &request->transfers[i];
-		struct loop_rw rw = {.fd = transfer->fd,
-				     .iov = &request->vector[transfer->iov_first],
+		struct loop_rw rw = {.iov = &request->vector[transfer->iov_first],
 				     .iov_count = transfer->iov_count,
 				     .offset_bytes = transfer->host_offset};
 
 		if (request->op == LUN_READ) {
-			loop_read(image->loop, &transfer->op, &rw, on_transferred);
+			op_read(image, &transfer->op, transfer->image, &rw, on_transferred);
 		} else {
 			rw.flags = flags;
-			loop_write(image->loop, &transfer->op, &rw, on_transferred);
+			op_write(image, &transfer->op, &rw, on_transferred);
 		}
 	}
 	if (request->transfer_count == 0)

@@ -60,21 +60,20 @@ LOOP_ONLY static void run_failed(struct qcow2 *image, int res)
 	image_fail(image, res, "refcounts could not be written");
 }
 
-static void on_step(struct loop_op *op, int res);
+static void on_step(struct qcow2_op *op, int res);
 
 LOOP_ONLY static void transfer(struct qcow2 *image, enum reserve_stage stage, void *bytes,
 			       uint64_t length, uint64_t offset)
 {
 	struct reserve *reserve = &image->reserve;
-	struct loop_rw rw = {
-		.fd = image->fd, .iov = &reserve->iov, .iov_count = 1, .offset_bytes = offset};
+	struct loop_rw rw = {.iov = &reserve->iov, .iov_count = 1, .offset_bytes = offset};
 
 	reserve_stage(reserve, stage);
 	reserve->iov = (struct iovec){bytes, length};
 	if (stage == RESERVE_SEARCH || stage == RESERVE_LOWER_READ) {
-		loop_read(image->loop, &reserve->op, &rw, on_step);
+		op_read(image, &reserve->op, image, &rw, on_step);
 	} else {
-		loop_write(image->loop, &reserve->op, &rw, on_step);
+		op_write(image, &reserve->op, &rw, on_step);
 	}
 }
 
@@ -105,7 +104,7 @@ LOOP_ONLY static void enter_allocate(struct qcow2 *image)
 		enter_count(image);
 		return;
 	}
-	loop_allocate(image->loop, &image->reserve.op, image->fd, run_range(image), on_step);
+	op_range(image, &image->reserve.op, LOOP_OP_ALLOCATE, run_range(image), on_step);
 }
 
 /* What lies inside the file may hold anything. */
@@ -119,7 +118,7 @@ LOOP_ONLY static void enter_punch(struct qcow2 *image)
 		return;
 	}
 	REACHED(run_inside_file);
-	loop_discard(image->loop, &image->reserve.op, image->fd, range, on_step);
+	op_range(image, &image->reserve.op, LOOP_OP_DISCARD, range, on_step);
 }
 
 LOOP_ONLY static void search(struct qcow2 *image)
@@ -148,7 +147,7 @@ LOOP_ONLY static void on_searched(struct qcow2 *image, int res)
 		run_failed(image, res);
 		return;
 	}
-	vector_zero(reserve->op.iov, reserve->op.iov_count);
+	vector_zero(reserve->op.of.iov, reserve->op.of.iov_count);
 	if (counts_find_run(image)) {
 		enter_punch(image);
 	} else {
@@ -383,7 +382,7 @@ LOOP_ONLY static void on_lower_read(struct qcow2 *image, int res)
 		run_failed(image, res);
 		return;
 	}
-	vector_zero(reserve->op.iov, reserve->op.iov_count);
+	vector_zero(reserve->op.of.iov, reserve->op.of.iov_count);
 	if (counts_lower(image, hosts) != 0) {
 		reserve_stage(reserve, RESERVE_IDLE);
 		(void)image_corrupt(image, "a cluster in use with refcount 0",
@@ -422,7 +421,7 @@ static void (*const steps[RESERVE_STAGES])(struct qcow2 *image, int res) = {
 	[RESERVE_LOWER_WRITE] = on_lowered,
 };
 
-static void on_step(struct loop_op *op, int res)
+static void on_step(struct qcow2_op *op, int res)
 {
 	struct reserve *reserve = CONTAINER_OF(op, struct reserve, op);
 	struct qcow2 *image = CONTAINER_OF(reserve, struct qcow2, reserve);

@@ -205,7 +205,7 @@ void cache_leave(struct qcow2 *image)
 
 /* -- Loading -- */
 
-static void on_loaded(struct loop_op *op, int res)
+static void on_loaded(struct qcow2_op *op, int res)
 {
 	struct load *load = CONTAINER_OF(op, struct load, op);
 	struct slice *slice = load->slice;
@@ -222,7 +222,7 @@ static void on_loaded(struct loop_op *op, int res)
 			  slice->image->name, slice->file_offset, strerror(-res));
 		slice_free(slice);
 	} else {
-		vector_zero(op->iov, op->iov_count);
+		vector_zero(op->of.iov, op->of.iov_count);
 		slice->state = SLICE_CLEAN;
 		list_append(&cache->clean, &slice->link);
 	}
@@ -251,10 +251,9 @@ LOOP_ONLY static int begin_load(struct qcow2 *image, uint64_t file_offset, uint3
 	slice_hash(slice);
 	if (waiter)
 		request_wait(waiter, &slice->waiting);
-	rw = (struct loop_rw){
-		.fd = image->fd, .iov = &load->iov, .iov_count = 1, .offset_bytes = file_offset};
+	rw = (struct loop_rw){.iov = &load->iov, .iov_count = 1, .offset_bytes = file_offset};
 	image->loading++;
-	loop_read(image->loop, &load->op, &rw, on_loaded);
+	op_read(image, &load->op, image, &rw, on_loaded);
 	return QCOW2_WAIT;
 }
 

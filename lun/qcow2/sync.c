@@ -23,7 +23,7 @@ LOOP_ONLY static void answer(struct qcow2 *image, int res)
 	}
 }
 
-static void on_synced(struct loop_op *op, int res)
+static void on_synced(struct qcow2_op *op, int res)
 {
 	struct syncer *syncer = CONTAINER_OF(op, struct syncer, op);
 	struct qcow2 *image = CONTAINER_OF(syncer, struct qcow2, syncer);
@@ -50,7 +50,7 @@ LOOP_ONLY static void sync_begin(struct qcow2 *image)
 	syncer->running = true;
 	syncer->begun++;
 	list_splice(&syncer->riding, &syncer->waiting);
-	loop_sync(image->loop, &syncer->op, image->sync_fd, on_synced);
+	op_sync(image, &syncer->op, on_synced);
 }
 
 void sync_add(struct qcow2 *image, struct sync_wait *wait)
