@@ -249,6 +249,7 @@ LOOP_ONLY static void commit_fail(struct qcow2 *image, int res)
 {
 	commit_stage(&image->commit, COMMIT_IDLE);
 	image_fail(image, res, "a group of changes could not be written");
+	image_kick(image);
 }
 
 /* After PRE. False: F1 has to come first. */
@@ -310,11 +311,26 @@ static void on_synced(struct qcow2 *image, int res)
 	}
 }
 
+/* Of an image that failed: what it changed stays unwritten, and reads show the disk again. */
+LOOP_ONLY static void commit_drop(struct qcow2 *image)
+{
+	struct commit *commit = &image->commit;
+
+	slices_drop(image->cache, &commit->dirty);
+	slices_drop(image->cache, &commit->sealed);
+	slices_drop(image->cache, &commit->written);
+	commit->dirty_count = 0;
+}
+
 void commit_run(struct qcow2 *image)
 {
 	struct commit *commit = &image->commit;
 
-	if (commit->stage != COMMIT_IDLE || !commit->wanted || image->failed)
+	if (commit->stage != COMMIT_IDLE)
+		return;
+	if (image->failed)
+		commit_drop(image);
+	if (image->failed || !commit->wanted)
 		return;
 	seal(image);
 	commit->l1_at = 0;

@@ -108,6 +108,8 @@ LOOP_ONLY int MUST_CHECK slice_get(struct qcow2 *image, uint64_t file_offset, ui
 LOOP_ONLY int MUST_CHECK slice_modify(struct slice **slice, struct qcow2_request *waiter);
 /* A group ended, or failed to. */
 LOOP_ONLY void slice_settle(struct slice *slice);
+/* Those of a list are thrown away, whatever has changed of them. */
+LOOP_ONLY void slices_drop(struct qcow2_cache *cache, struct list_node *list);
 /* The image, and what is below it, use the cache from now on; and not any more. */
 LOOP_ONLY void cache_enter(struct qcow2 *image);
 void cache_leave(struct qcow2 *image);

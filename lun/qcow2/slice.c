@@ -184,6 +184,15 @@ void cache_enter(struct qcow2 *image)
 	}
 }
 
+void slices_drop(struct qcow2_cache *cache, struct list_node *list)
+{
+	if (list_is_empty(list))
+		return;
+	while (!list_is_empty(list))
+		slice_free(CONTAINER_OF(list_first(list), struct slice, link));
+	request_wake_all(&cache->no_slice, 0);
+}
+
 static void slice_forget(struct qcow2 *image)
 {
 	struct qcow2_cache *cache = image->cache;
