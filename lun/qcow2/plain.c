@@ -84,20 +84,20 @@ static int find_entry(const struct qcow2_plain *p, uint64_t guest, struct qcow2_
 }
 
 /* A part of a compressed cluster: all of it is needed first. */
-static int read_compressed(const struct qcow2_plain *p, const struct qcow2_l2_entry *entry,
+static int read_compressed(const struct qcow2_plain *p, const struct qcow2_piece *piece,
 			   void *buffer, size_t length, uint64_t in_cluster)
 {
 	size_t cluster_bytes = p->geometry.cluster_bytes;
-	uint8_t *cluster = malloc(cluster_bytes + entry->deflated_bytes);
+	uint8_t *cluster = malloc(cluster_bytes + piece->deflated_bytes);
 	uint8_t *deflated;
 	int res;
 
 	if (cluster == NULL)
 		return -ENOMEM;
 	deflated = cluster + cluster_bytes;
-	res = p->file->read(p->file, deflated, entry->deflated_bytes, entry->host_offset);
+	res = p->file->read(p->file, deflated, piece->deflated_bytes, piece->host_offset);
 	if (res == 0)
-		res = qcow2_inflate(p->header.compression, deflated, entry->deflated_bytes, cluster,
+		res = qcow2_inflate(p->header.compression, deflated, piece->deflated_bytes, cluster,
 				    cluster_bytes);
 	if (res == 0)
 		memcpy(buffer, cluster + in_cluster, length);
@@ -105,44 +105,42 @@ static int read_compressed(const struct qcow2_plain *p, const struct qcow2_l2_en
 	return res;
 }
 
-static int read_state(const struct qcow2_plain *p, const struct qcow2_l2_entry *entry,
-		      enum qcow2_state state, const struct iovec *into, uint64_t guest)
+static int read_state(const struct qcow2_plain *p, const struct qcow2_piece *piece, void *buffer,
+		      size_t length, uint64_t guest)
 {
-	uint64_t in_cluster = guest & (p->geometry.cluster_bytes - 1);
-
-	if (state == QCOW2_DEFLATED)
-		return read_compressed(p, entry, into->iov_base, into->iov_len, in_cluster);
-	if (state == QCOW2_ALLOCATED)
-		return p->file->read(p->file, into->iov_base, into->iov_len,
-				     entry->host_offset + in_cluster);
-	if (state == QCOW2_UNALLOCATED && p->backing != NULL)
-		return p->backing->read(p->backing, into->iov_base, into->iov_len, guest);
-	memset(into->iov_base, 0, into->iov_len);
+	if (piece->state == QCOW2_DEFLATED)
+		return read_compressed(p, piece, buffer, length,
+				       guest & (p->geometry.cluster_bytes - 1));
+	if (piece->state == QCOW2_ALLOCATED)
+		return p->file->read(p->file, buffer, length, piece->host_offset);
+	if (piece->state == QCOW2_UNALLOCATED && p->backing != NULL)
+		return p->backing->read(p->backing, buffer, length, guest);
+	memset(buffer, 0, length);
 	return 0;
 }
 
-/* As much from `guest` on as one state and one cluster give: *length at most. */
-static int read_piece(const struct qcow2_plain *p, void *buffer, size_t *length, uint64_t guest)
+int qcow2_plain_find(const struct qcow2_plain *p, uint64_t guest, size_t *length,
+		     struct qcow2_piece *out)
 {
 	const struct qcow2_geometry *g = &p->geometry;
 	uint64_t in_cluster = guest & (g->cluster_bytes - 1);
 	uint64_t end;
 	struct qcow2_l2_entry entry;
-	enum qcow2_state state;
 	unsigned first = (unsigned)(in_cluster >> g->subcluster_bits);
 	unsigned count;
 	int res = find_entry(p, guest, &entry);
 
 	if (res != 0)
 		return res;
-	state = qcow2_l2_state(&entry, first, &count);
+	out->state = qcow2_l2_state(&entry, first, &count);
+	out->host_offset = entry.host_offset + (entry.compressed ? 0 : in_cluster);
+	out->deflated_bytes = entry.deflated_bytes;
 	end = (uint64_t)(first + count) << g->subcluster_bits;
 	if (end > g->cluster_bytes)
 		end = g->cluster_bytes;
 	if (*length > end - in_cluster)
 		*length = (size_t)(end - in_cluster);
-	return read_state(p, &entry, state, &(struct iovec){.iov_base = buffer, .iov_len = *length},
-			  guest);
+	return 0;
 }
 
 static int read_guest(const struct qcow2_file *guest, void *buffer, size_t length, uint64_t offset)
@@ -153,12 +151,15 @@ static int read_guest(const struct qcow2_file *guest, void *buffer, size_t lengt
 
 	while (res == 0 && length > 0 && offset < guest->size_bytes) {
 		uint64_t left = guest->size_bytes - offset;
-		size_t piece = left < length ? (size_t)left : length;
+		size_t there = left < length ? (size_t)left : length;
+		struct qcow2_piece piece;
 
-		res = read_piece(plain, at, &piece, offset);
-		at += piece;
-		offset += piece;
-		length -= piece;
+		res = qcow2_plain_find(plain, offset, &there, &piece);
+		if (res == 0)
+			res = read_state(plain, &piece, at, there, offset);
+		at += there;
+		offset += there;
+		length -= there;
 	}
 	if (length > 0)
 		memset(at, 0, length);

@@ -32,4 +32,16 @@ struct qcow2_plain {
 int MUST_CHECK qcow2_plain_open(struct qcow2_plain *plain, const struct qcow2_file *file,
 				const struct qcow2_file *backing, char *why, size_t why_bytes);
 
+/* From where a piece of the guest's disk comes. */
+struct qcow2_piece {
+	enum qcow2_state state;
+	uint64_t host_offset;    /* Of the piece; of a compressed cluster, of its data. */
+	uint32_t deflated_bytes; /* As in struct qcow2_l2_entry. */
+};
+
+/* As much from `guest` on, which the disk has, as one state and one cluster give: *length at most.
+ * As reading. */
+int MUST_CHECK qcow2_plain_find(const struct qcow2_plain *plain, uint64_t guest, size_t *length,
+				struct qcow2_piece *out);
+
 #endif

@@ -17,6 +17,7 @@ struct campaign {
 	const char *subject;      /* NULL: all. */
 	unsigned fault_workloads; /* Of each subject and kind of fault. */
 	bool only_random;         /* Without the short workloads. */
+	unsigned jobs;            /* Processes at once; 0: all in this one. */
 	uint64_t mutant_states;   /* In so many different states a planted bug has to show. */
 };
 
@@ -42,5 +43,10 @@ bool reach_plant(const char *name, bool on);
 bool MUST_CHECK reach_report(uint64_t at_least);
 /* Visit the names of all planted bugs. */
 void reach_each_plant(void (*visit)(void *arg, const char *name), void *arg);
+/* How many marks there are; and what they count, between processes. */
+size_t reach_count(void);
+void reach_clear(void);
+void reach_add_to(uint64_t *counts);
+void reach_add_from(const uint64_t *counts);
 
 #endif

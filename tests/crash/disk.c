@@ -10,30 +10,19 @@
 #include "tests/crash/pattern.h"
 #include "tests/crash/random.h"
 
-#define PAGE_BYTES 4096u
-
-static size_t pages_of(const struct disk *disk)
-{
-	return disk->room_bytes / PAGE_BYTES;
-}
-
 /* -- Life -- */
 
 struct disk *disk_create(unsigned files, uint64_t room_bytes)
 {
 	struct disk *disk = calloc(1, sizeof(*disk));
 
-	assert(disk && files <= DISK_FILES_MAX && room_bytes % PAGE_BYTES == 0);
+	assert(disk && files <= DISK_FILES_MAX && room_bytes % DISK_SECTOR_BYTES == 0);
 	disk->file_count = files;
 	disk->room_bytes = room_bytes;
 	for (unsigned i = 0; i < files; i++) {
 		disk->files[i].now = calloc(1, room_bytes);
-		disk->files[i].base = calloc(1, room_bytes);
-		disk->files[i].hashes = calloc(pages_of(disk), sizeof(uint64_t));
-		disk->files[i].changed = calloc(pages_of(disk), sizeof(uint32_t));
-		disk->files[i].is_changed = calloc(pages_of(disk), sizeof(bool));
-		assert(disk->files[i].now && disk->files[i].base && disk->files[i].hashes);
-		assert(disk->files[i].changed && disk->files[i].is_changed);
+		assert(disk->files[i].now);
+		durable_init(&disk->files[i].base, room_bytes);
 	}
 	return disk;
 }
@@ -41,6 +30,7 @@ struct disk *disk_create(unsigned files, uint64_t room_bytes)
 static void event_free(struct disk_event *event)
 {
 	free(event->bytes);
+	free(event->sectors);
 	free(event);
 }
 
@@ -59,40 +49,22 @@ void disk_free(struct disk *disk)
 	forget_events(disk);
 	for (unsigned i = 0; i < disk->file_count; i++) {
 		free(disk->files[i].now);
-		free(disk->files[i].base);
-		free(disk->files[i].hashes);
-		free(disk->files[i].changed);
-		free(disk->files[i].is_changed);
+		durable_clear(&disk->files[i].base);
 	}
 	free(disk);
-}
-
-/* The base's bytes [from, end) are not what they were. */
-static void note_change(struct disk_file *file, uint64_t from, uint64_t end)
-{
-	for (uint64_t page = from / PAGE_BYTES; page * PAGE_BYTES < end; page++) {
-		if (file->is_changed[page])
-			continue;
-		file->is_changed[page] = true;
-		file->changed[file->changed_count++] = (uint32_t)page;
-	}
 }
 
 void disk_load(struct disk *disk, unsigned file, const void *bytes, uint64_t length)
 {
 	struct disk_file *f = &disk->files[file];
-	uint64_t base_end = f->base_bytes > length ? f->base_bytes : length;
 
 	assert(length <= disk->room_bytes);
 	forget_events(disk);
 	memset(f->now, 0, f->now_end);
 	memcpy(f->now, bytes, length);
-	memset(f->base, 0, base_end);
-	memcpy(f->base, bytes, length);
-	note_change(f, 0, base_end);
 	f->now_bytes = length;
 	f->now_end = length;
-	f->base_bytes = length;
+	durable_load(&f->base, bytes, length);
 	disk->version++;
 }
 
@@ -107,91 +79,37 @@ uint64_t disk_event_units(const struct disk_event *event, uint32_t unit_bytes)
 	return (end + unit_bytes - 1) / unit_bytes - event->offset / unit_bytes;
 }
 
-static bool fate_keeps(const struct fate *fate, uint64_t unit)
+/* What is cut off is gone: a file that grows again has zeroes there. */
+static void cut_now(struct disk_file *file, uint64_t to)
 {
-	switch (fate->kind) {
-	case FATE_KEPT:
-		return true;
-	case FATE_PREFIX:
-		return unit < fate->at;
-	case FATE_SUFFIX:
-		return unit >= fate->at;
-	case FATE_SPOTS:
-		return random_mix(unit + ((uint64_t)fate->at << 32)) & 1;
-	case FATE_LOST:
-		break;
-	}
-	return false;
+	if (file->now_bytes <= to)
+		return;
+	memset(file->now + to, 0, file->now_bytes - to);
+	file->now_bytes = to;
 }
 
-/* Bytes [from, to) of an event that covers them, to where the file's bytes are. */
-static void put(const struct disk_event *event, uint8_t *to, uint64_t from, uint64_t end)
-{
-	if (event->kind == DISK_WRITE) {
-		memcpy(to + from, event->bytes + (from - event->offset), end - from);
-	} else {
-		memset(to + from, 0, end - from);
-	}
-}
-
-static void apply_units(const struct disk_event *event, const struct fate *fate, uint8_t *to)
+/* From now on a read finds it. */
+static void apply_to_now(const struct disk_event *event, struct disk_file *file)
 {
 	uint64_t end = event->offset + event->length;
-	uint64_t from = event->offset;
 
-	for (uint64_t unit = 0; from < end; unit++) {
-		uint64_t stop = from - from % fate->unit_bytes + fate->unit_bytes;
-
-		if (stop > end)
-			stop = end;
-		if (fate_keeps(fate, unit))
-			put(event, to, from, stop);
-		from = stop;
-	}
-}
-
-/* What is cut off is gone: a file that grows again has zeroes there. */
-static void cut(uint8_t *bytes, uint64_t *size_bytes, uint64_t to)
-{
-	if (*size_bytes <= to)
-		return;
-	memset(bytes + to, 0, *size_bytes - to);
-	*size_bytes = to;
-}
-
-static void apply(const struct disk_event *event, const struct fate *fate, uint8_t *bytes,
-		  uint64_t *size_bytes)
-{
 	switch (event->kind) {
 	case DISK_GROW:
-		if (fate->kind != FATE_LOST && event->offset > *size_bytes)
-			*size_bytes = event->offset;
+		if (event->offset > file->now_bytes)
+			file->now_bytes = event->offset;
 		break;
 	case DISK_CUT:
-		if (fate->kind != FATE_LOST)
-			cut(bytes, size_bytes, event->offset);
+		cut_now(file, event->offset);
 		break;
 	case DISK_WRITE:
+		memcpy(file->now + event->offset, event->bytes, event->length);
+		break;
 	case DISK_ZERO:
-		if (fate->kind == FATE_KEPT) {
-			put(event, bytes, event->offset, event->offset + event->length);
-		} else if (fate->kind != FATE_LOST) {
-			apply_units(event, fate, bytes);
-		}
+		memset(file->now + event->offset, 0, event->length);
 		break;
 	}
-}
-
-static void apply_to_base(const struct disk_event *event, const struct fate *fate,
-			  struct disk_file *file)
-{
-	if (fate->kind == FATE_LOST)
-		return;
-	if (event->kind == DISK_CUT && file->base_bytes > event->offset)
-		note_change(file, event->offset, file->base_bytes);
-	if (event->length)
-		note_change(file, event->offset, event->offset + event->length);
-	apply(event, fate, file->base, &file->base_bytes);
+	if (end > file->now_end)
+		file->now_end = end;
 }
 
 static const struct fate kept = {.kind = FATE_KEPT, .unit_bytes = DISK_SECTOR_BYTES};
@@ -287,6 +205,7 @@ bool disk_issue_write(struct disk *disk, unsigned file, uint64_t offset, const s
 	assert(event->bytes);
 	gather(event->bytes, iov, length);
 	event->is_data = is_guest_data(event->bytes, length);
+	durable_sum_event(event);
 	return true;
 }
 
@@ -310,9 +229,8 @@ static void fold(struct disk *disk)
 
 	while (count < disk->ended_count && disk->events[count]->durable) {
 		struct disk_event *event = disk->events[count++];
-		struct disk_file *file = &disk->files[event->file];
 
-		apply_to_base(event, &kept, file);
+		durable_apply(&disk->files[event->file].base, event, &kept);
 		event_free(event);
 	}
 	disk->ended_count -= count;
@@ -325,13 +243,10 @@ void disk_end(struct disk *disk, struct disk_change *change, bool durable)
 	disk->time++;
 	for (unsigned i = 0; i < change->count; i++) {
 		struct disk_event *event = change->events[i];
-		struct disk_file *file = &disk->files[event->file];
 
 		move_to_ended(disk, event);
 		event->durable = durable;
-		apply(event, &kept, file->now, &file->now_bytes);
-		if (event->offset + event->length > file->now_end)
-			file->now_end = event->offset + event->length;
+		apply_to_now(event, &disk->files[event->file]);
 	}
 	change->count = 0;
 	if (!durable)
@@ -388,107 +303,14 @@ uint64_t disk_read(const struct disk *disk, unsigned file, uint64_t offset, void
 
 /* -- Cuts -- */
 
-static uint64_t hash_page(const uint8_t *page)
-{
-	uint64_t lanes[4] = {0};
-	uint64_t sum = 0;
-
-	for (unsigned at = 0; at < PAGE_BYTES; at += sizeof(lanes)) {
-		uint64_t words[4];
-
-		memcpy(words, page + at, sizeof(words));
-		for (unsigned j = 0; j < 4; j++) {
-			lanes[j] = (lanes[j] ^ words[j]) * UINT64_C(0x9e3779b97f4a7c15);
-			lanes[j] ^= lanes[j] >> 29;
-		}
-	}
-	for (unsigned j = 0; j < 4; j++)
-		sum = random_mix(sum ^ lanes[j]);
-	return sum;
-}
-
-/* Bring the numbers of pages up to date. */
-static void rehash(struct disk_file *file)
-{
-	for (uint32_t i = 0; i < file->changed_count; i++) {
-		uint32_t page = file->changed[i];
-		uint64_t hash = hash_page(file->base + (size_t)page * PAGE_BYTES);
-
-		if (hash)
-			hash = random_mix(hash + page);
-		file->sum += hash - file->hashes[page];
-		file->hashes[page] = hash;
-	}
-}
-
-static void forget_changes(struct disk_file *file)
-{
-	for (uint32_t i = 0; i < file->changed_count; i++)
-		file->is_changed[file->changed[i]] = false;
-	file->changed_count = 0;
-}
-
-/* All of it, with the numbers of its pages. */
-static void mirror_whole(const struct disk *disk, const struct disk_file *from,
-			 struct disk_file *to)
-{
-	uint64_t bytes = from->base_bytes > to->base_bytes ? from->base_bytes : to->base_bytes;
-
-	for (uint32_t i = 0; i < to->changed_count; i++) {
-		size_t at = (size_t)to->changed[i] * PAGE_BYTES;
-
-		memcpy(to->base + at, from->base + at, PAGE_BYTES);
-	}
-	memcpy(to->base, from->base, bytes);
-	memcpy(to->hashes, from->hashes, pages_of(disk) * sizeof(to->hashes[0]));
-}
-
-/* Only what was changed since. */
-static void mirror_changed(const struct disk_file *from, struct disk_file *to)
-{
-	for (uint32_t i = 0; i < to->changed_count; i++) {
-		size_t at = (size_t)to->changed[i] * PAGE_BYTES;
-
-		memcpy(to->base + at, from->base + at, PAGE_BYTES);
-		to->hashes[to->changed[i]] = from->hashes[to->changed[i]];
-	}
-}
-
 static void mirror(struct disk *disk, struct disk *out)
 {
-	bool is_mirror = out->mirrors == disk && out->mirrored_version == disk->version;
+	bool is_mirror = out->mirrors == disk && disk->mirrors == out;
 
-	for (unsigned i = 0; i < disk->file_count; i++) {
-		struct disk_file *from = &disk->files[i];
-		struct disk_file *to = &out->files[i];
-
-		rehash(from);
-		forget_changes(from);
-		if (is_mirror) {
-			mirror_changed(from, to);
-		} else {
-			mirror_whole(disk, from, to);
-		}
-		forget_changes(to);
-		to->sum = from->sum;
-		to->base_bytes = from->base_bytes;
-	}
+	for (unsigned i = 0; i < disk->file_count; i++)
+		durable_mirror(&disk->files[i].base, &out->files[i].base, !is_mirror);
 	out->mirrors = disk;
-	out->mirrored_version = disk->version;
-}
-
-/* What lies beyond the end is not the file's, and comes back as zeroes. */
-static void clear_beyond(struct disk_file *file)
-{
-	for (uint32_t i = 0; i < file->changed_count; i++) {
-		uint64_t at = (uint64_t)file->changed[i] * PAGE_BYTES;
-		uint64_t end = at + PAGE_BYTES;
-
-		if (at < file->base_bytes)
-			at = file->base_bytes;
-		if (at < end)
-			memset(file->base + at, 0, end - at);
-	}
+	disk->mirrors = out;
 }
 
 void disk_crash(struct disk *disk, const struct fate *fates, struct disk *out)
@@ -498,10 +320,11 @@ void disk_crash(struct disk *disk, const struct fate *fates, struct disk *out)
 	for (unsigned i = 0; i < disk->event_count; i++) {
 		const struct disk_event *event = disk->events[i];
 
-		apply_to_base(event, event->durable ? &kept : &fates[i], &out->files[event->file]);
+		durable_apply(&out->files[event->file].base, event,
+			      event->durable ? &kept : &fates[i]);
 	}
 	for (unsigned i = 0; i < out->file_count; i++)
-		clear_beyond(&out->files[i]);
+		durable_clear_beyond(&out->files[i].base);
 	out->version++;
 }
 
@@ -510,9 +333,11 @@ uint64_t disk_hash(struct disk *disk)
 	uint64_t hash = 0;
 
 	for (unsigned i = 0; i < disk->file_count; i++) {
-		rehash(&disk->files[i]);
-		hash = random_mix(hash + disk->files[i].base_bytes);
-		hash = random_mix(hash ^ disk->files[i].sum);
+		struct durable *base = &disk->files[i].base;
+
+		durable_sum(base);
+		hash = random_mix(hash + base->size_bytes);
+		hash = random_mix(hash ^ base->sum);
 	}
 	return hash;
 }

@@ -21,6 +21,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "tests/crash/durable.h"
+
 #define DISK_FILES_MAX 4u
 #define DISK_EVENTS_MAX 2048u
 #define DISK_SECTOR_BYTES 512u
@@ -36,27 +38,21 @@ struct disk_event {
 	enum disk_kind kind;
 	unsigned file;
 	uint64_t offset, length;
-	uint8_t *bytes;  /* DISK_WRITE. */
-	uint64_t number; /* For reports: the disk's events in order of issue. */
-	uint64_t ended;  /* The disk's time; 0: under way. */
-	uint64_t seen;   /* The enumerator's: when it was last looked at. */
+	uint8_t *bytes;                 /* DISK_WRITE. */
+	struct durable_sector *sectors; /* Of whole sectors; NULL: not known yet, or not whole. */
+	uint64_t number;                /* For reports: the disk's events in order of issue. */
+	uint64_t ended;                 /* The disk's time; 0: under way. */
+	uint64_t seen;                  /* The enumerator's: when it was last looked at. */
 	bool durable;
 	bool doomed;
 	bool is_data; /* All of it is guests' data (pattern.h): not metadata of an image. */
 };
 
 struct disk_file {
-	uint8_t *now;  /* What a read finds. */
-	uint8_t *base; /* With all before the first event that is not durable. */
-	uint64_t now_bytes, base_bytes;
-	uint64_t now_end; /* Behind it `now` is zeroes. */
-	/* Of `base`, for disk_hash: a number for each page, their sum, and the pages that have
-	 * changed since. Pages of zeroes count 0. */
-	uint64_t *hashes;
-	uint64_t sum;
-	uint32_t *changed;
-	uint32_t changed_count;
-	bool *is_changed;
+	uint8_t *now; /* What a read finds. */
+	uint64_t now_bytes;
+	uint64_t now_end;    /* Behind it `now` is zeroes. */
+	struct durable base; /* With all before the first event that is not durable. */
 };
 
 struct disk {
@@ -69,9 +65,9 @@ struct disk {
 	uint64_t time;    /* Counts what is issued and what ends. */
 	uint64_t issued;  /* Events so far. */
 	uint64_t version; /* Changes when `base` or what is durable does. */
-	/* Made by disk_crash, it is what this one was in that version but for `changed`. */
+	/* What disk_crash made of the one, or of which it made the one: they differ where either
+	 * has changed since. */
 	const struct disk *mirrors;
-	uint64_t mirrored_version;
 };
 
 /* What one operation changes: its size, and its bytes. */
@@ -128,7 +124,8 @@ uint64_t disk_read(const struct disk *disk, unsigned file, uint64_t offset, void
 /* What a cut leaves, where events[i] had fates[i]; durable ones are kept whatever it says. `out`
  * was made with as many files. */
 void disk_crash(struct disk *disk, const struct fate *fates, struct disk *out);
-/* A number for what the files hold durably. */
+/* A number for what the files hold durably; words and hashes of sectors (durable.h) are up to date
+ * then. */
 uint64_t disk_hash(struct disk *disk);
 
 #endif

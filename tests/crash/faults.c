@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "tests/crash/campaign.h"
+#include "tests/crash/jobs.h"
 
 /* The workload has to end in any case, and a campaign in some seconds. */
 #define CALLS_MAX 200u
@@ -70,31 +71,59 @@ static void run_faults(struct trial *trial, uint64_t seed)
 		run_workload(trial, &identity, &fault_kinds[i]);
 }
 
-static void run_subject(const struct campaign *campaign, const struct subject *subject)
+struct run {
+	const struct campaign *campaign;
+	const struct subject *subject;
+};
+
+/* A part is one workload. */
+static void run_part(void *arg, unsigned number, void *result)
 {
-	struct tally tally = {0};
-	struct trial *trial = trial_create(subject, &tally);
-	uint64_t began_ns = sim_real_ns();
+	const struct run *run = arg;
+	struct trial *trial = trial_create(run->subject, result);
 
 	/* Of the states it is enough to see some: each cut comes back many times. */
 	trial->cuts.plan = (struct cut_plan){.subset_bits = 2, .random_states = 1};
 	trial->reopen_one_in = 256;
-	for (unsigned i = 0; i < campaign->fault_workloads; i++)
-		run_faults(trial, campaign->seed + i);
-	printf("PASS faults of %s: %llu trials with faults, %llu calls failed, %llu states, %llu "
-	       "opened again, "
-	       "0 violations, %.1f s\n",
-	       subject->name, (unsigned long long)tally.trials, (unsigned long long)tally.faulted,
-	       (unsigned long long)tally.states, (unsigned long long)tally.reopened,
-	       (double)(sim_real_ns() - began_ns) / 1e9);
+	run_faults(trial, run->campaign->seed + number);
 	trial_free(trial);
+}
+
+static bool run_subject(const struct campaign *campaign, const struct subject *subject)
+{
+	struct run run = {campaign, subject};
+	struct jobs jobs = {
+		.processes = campaign->jobs,
+		.parts = campaign->fault_workloads,
+		.run = run_part,
+		.arg = &run,
+		.result_bytes = sizeof(struct tally),
+	};
+	uint64_t began_ns = sim_real_ns();
+	bool good = jobs_run(&jobs);
+	struct tally tally = {0};
+
+	for (unsigned i = 0; i < jobs.parts; i++)
+		tally_add(&tally, jobs_result(&jobs, i));
+	if (good) {
+		printf("PASS faults of %s: %llu trials with faults, %llu calls failed, %llu "
+		       "states, %llu opened again, 0 violations, %.1f s\n",
+		       subject->name, (unsigned long long)tally.trials,
+		       (unsigned long long)tally.faulted, (unsigned long long)tally.states,
+		       (unsigned long long)tally.reopened,
+		       (double)(sim_real_ns() - began_ns) / 1e9);
+	}
+	jobs_free(&jobs);
+	return good;
 }
 
 bool campaign_faults(const struct campaign *campaign)
 {
-	for (unsigned i = 0; subjects[i]; i++) {
+	bool good = true;
+
+	for (unsigned i = 0; good && subjects[i]; i++) {
 		if (campaign_wants(campaign, subjects[i]))
-			run_subject(campaign, subjects[i]);
+			good = run_subject(campaign, subjects[i]);
 	}
-	return true;
+	return good;
 }

@@ -6,14 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "tests/crash/campaign.h"
-#include "tests/crash/oracle.h"
 
 static const char usage[] =
 	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
-	"[--plant=BUG] [MODE...]\n"
+	"[--jobs=N] [--plant=BUG] [MODE...]\n"
 	"       crash [--plant=BUG] --replay=TRIAL\n"
 	"modes: states faults mutants (all of them by default)\n";
 
@@ -32,10 +32,15 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 /* -- Options -- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
-	{"oracles", required_argument, NULL, 'o'},   {"plant", required_argument, NULL, 'p'},
-	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
-	{"replay", required_argument, NULL, 'r'},    {NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},
+	{"states", required_argument, NULL, 'n'},
+	{"oracles", required_argument, NULL, 'o'},
+	{"plant", required_argument, NULL, 'p'},
+	{"workloads", required_argument, NULL, 'w'},
+	{"subject", required_argument, NULL, 'j'},
+	{"replay", required_argument, NULL, 'r'},
+	{"jobs", required_argument, NULL, 'c'},
+	{NULL, 0, NULL, 0},
 };
 
 static uint64_t parse_number(const char *text)
@@ -85,6 +90,9 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 		case 'o':
 			campaign->oracles = parse_number(optarg);
 			break;
+		case 'c':
+			campaign->jobs = (unsigned)parse_number(optarg);
+			break;
 		case 'p':
 			plant(optarg);
 			break;
@@ -101,6 +109,13 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 	}
 }
 
+static unsigned processors(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count > 0 ? (unsigned)count : 1;
+}
+
 int main(int argc, char *argv[])
 {
 	struct campaign campaign = {.seed = 1,
@@ -111,23 +126,20 @@ int main(int argc, char *argv[])
 	const char *replay = NULL;
 	bool good = true;
 
+	campaign.jobs = processors();
 	parse(argc, argv, &campaign, &replay);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (setvbuf(stdout, NULL, _IOLBF, 0))
 		return 2;
 	if (replay)
 		return campaign_replay(replay) ? 0 : 2;
-	if (is_mode("states", argc, argv)) {
-		oracle_permit(campaign.oracles);
-		good &= campaign_states(&campaign);
-		oracle_permit(0);
-	}
-	if (is_mode("faults", argc, argv))
-		good &= campaign_faults(&campaign);
-	if (optind == argc)
-		good &= reach_report(campaign.states >= LONG_STATES ? 1000 : 1);
-	if (is_mode("mutants", argc, argv))
-		good &= campaign_mutants(&campaign);
-	oracle_clear();
+	if (is_mode("states", argc, argv))
+		good = campaign_states(&campaign);
+	if (good && is_mode("faults", argc, argv))
+		good = campaign_faults(&campaign);
+	if (good && optind == argc)
+		good = reach_report(campaign.states >= LONG_STATES ? 1000 : 1);
+	if (good && is_mode("mutants", argc, argv))
+		good = campaign_mutants(&campaign);
 	return good ? 0 : 1;
 }

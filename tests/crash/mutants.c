@@ -3,19 +3,18 @@
  * base/reach.h) is planted, alone, and has to be found. Each in a process of its own, which ends
  * when it finds something; a crash, or a request that is never answered, is found as well.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/crash/campaign.h"
+#include "tests/crash/jobs.h"
 
-/* A mutant that hangs is found by the alarm. */
-#define SECONDS_MAX 120u
+/* Of a processor: a mutant that hangs is found by this, one that survives has long ended. */
+#define SECONDS_MAX 600u
 
 static const struct mutant {
 	const char *name;
@@ -53,6 +52,7 @@ static const struct mutant {
 struct score {
 	const struct campaign *campaign;
 	unsigned planted, killed, unknown;
+	const struct mutant *chosen[ARRAY_SIZE(mutants)];
 };
 
 static const struct mutant *find(const char *name)
@@ -66,23 +66,26 @@ static const struct mutant *find(const char *name)
 
 /* -- In the process of a mutant -- */
 
-static void NORETURN run_mutant(const struct campaign *campaign, const struct mutant *mutant)
+static void run_mutant(const struct campaign *campaign, const struct mutant *mutant)
 {
+	const struct rlimit limit = {SECONDS_MAX, SECONDS_MAX};
 	struct campaign own = *campaign;
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	bool good = fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0;
 
-	(void)alarm(SECONDS_MAX);
+	if (!good || setrlimit(RLIMIT_CPU, &limit))
+		_exit(1);
 	own.subject = mutant->subject;
 	own.states = campaign->mutant_states;
 	own.only_random = true;
 	own.fault_workloads = 64;
-	good = good && reach_plant(mutant->name, true);
-	if (mutant->with_faults) {
+	own.oracles = 0;
+	own.jobs = 0;
+	good = reach_plant(mutant->name, true);
+	if (mutant->with_faults)
 		good = good && campaign_faults(&own);
-	} else {
+	else
 		good = good && campaign_states(&own);
-	}
 	_exit(good ? 0 : 1);
 }
 
@@ -95,34 +98,23 @@ static bool is_killed(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == TRIAL_FOUND;
 }
 
-static int run_in_child(const struct campaign *campaign, const struct mutant *mutant)
+static void run_part(void *arg, unsigned part, void *result UNUSED)
 {
-	int status = 0;
-	pid_t pid = fork();
+	const struct score *score = arg;
 
-	if (pid == 0)
-		run_mutant(campaign, mutant);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-		perror("crash: fork");
-		exit(2);
-	}
-	return status;
+	run_mutant(score->campaign, score->chosen[part]);
 }
 
-static void judge(struct score *score, const struct mutant *mutant)
+static void judge(struct score *score, const struct mutant *mutant, const struct job *job)
 {
-	uint64_t began_ns = sim_real_ns();
-	int status = run_in_child(score->campaign, mutant);
-	bool killed = is_killed(status);
+	bool killed = is_killed(job->status);
 
-	score->planted++;
 	score->killed += killed;
 	printf("%s mutant %s %s, %.1f s: %s\n", killed ? "PASS" : "FAIL", mutant->name,
-	       killed ? "killed" : "survived", (double)(sim_real_ns() - began_ns) / 1e9,
-	       mutant->rule);
+	       killed ? "killed" : "survived", (double)job->took_ns / 1e9, mutant->rule);
 }
 
-static void visit(void *arg, const char *name)
+static void choose(void *arg, const char *name)
 {
 	struct score *score = arg;
 	const struct mutant *mutant = find(name);
@@ -132,15 +124,33 @@ static void visit(void *arg, const char *name)
 		score->unknown++;
 	} else if (!score->campaign->subject ||
 		   !strcmp(score->campaign->subject, mutant->subject)) {
-		judge(score, mutant);
+		score->chosen[score->planted++] = mutant;
 	}
+}
+
+static void run_chosen(struct score *score)
+{
+	struct jobs jobs = {
+		.processes = score->campaign->jobs,
+		.parts = score->planted,
+		.run = run_part,
+		.arg = score,
+		.go_on = true,
+	};
+
+	/* That they fail is what is wanted. */
+	(void)!jobs_run(&jobs);
+	for (unsigned i = 0; i < score->planted; i++)
+		judge(score, score->chosen[i], &jobs.job[i]);
+	jobs_free(&jobs);
 }
 
 bool campaign_mutants(const struct campaign *campaign)
 {
 	struct score score = {.campaign = campaign};
 
-	reach_each_plant(visit, &score);
+	reach_each_plant(choose, &score);
+	run_chosen(&score);
 	printf("mutants: %u killed of %u planted\n", score.killed, score.planted);
 	for (unsigned i = 0; i < ARRAY_SIZE(mutants); i++) {
 		if (!reach_plant(mutants[i].name, false)) {

@@ -23,8 +23,10 @@ extern char **environ;
 static uint64_t permitted, asked;
 static struct seen shapes;
 static char folder[192];
-static char paths[3][256]; /* As the question names them: top, base, expected. */
+/* Those of the chain, which name each other, and what is expected. */
 static const char *const file_names[] = {"top.qcow2", "base", "expected"};
+static char paths[ARRAY_SIZE(file_names)][256];
+#define EXPECTED (ARRAY_SIZE(file_names) - 1)
 
 static void NORETURN give_up(const char *what)
 {
@@ -111,14 +113,15 @@ void oracle_ask(const struct oracle_question *question, struct oracle_answer *an
 	static char qemu_img[] = "qemu-img", check[] = "check", compare[] = "compare",
 		    format[] = "-f", qcow2[] = "qcow2", other_format[] = "-F", raw[] = "raw";
 	char *const checked[] = {qemu_img, check, format, qcow2, paths[0], NULL};
-	char *const compared[] = {qemu_img, compare,  format,   qcow2, other_format,
-				  raw,      paths[0], paths[2], NULL};
+	char *const compared[] = {qemu_img, compare,  format,          qcow2, other_format,
+				  raw,      paths[0], paths[EXPECTED], NULL};
 
 	make_folder();
-	write_file(paths[0], question->top->base, question->top->base_bytes);
-	if (question->base)
-		write_file(paths[1], question->base->base, question->base->base_bytes);
-	write_file(paths[2], question->expected, question->expected_bytes);
+	assert(question->file_count <= EXPECTED);
+	for (unsigned i = 0; i < question->file_count; i++)
+		write_file(paths[i], question->files[i].base.bytes,
+			   question->files[i].base.size_bytes);
+	write_file(paths[EXPECTED], question->expected, question->expected_bytes);
 	asked++;
 	answer->check = run(checked);
 	answer->compare = run(compared);

@@ -16,11 +16,12 @@ uint64_t oracle_asked(void);
 /* Is this state to be shown? `shape` is a number for what its tables look like. */
 bool oracle_wants(uint64_t shape);
 /*
- * What `qemu-img check` says of `top` (its exit status), and whether `qemu-img compare` finds that
- * the guest's disk, over `base` if that is not NULL, is `expected`.
+ * What `qemu-img check` says of the first file (its exit status), and whether `qemu-img compare`
+ * finds that the guest's disk, over the other ones, is `expected`.
  */
 struct oracle_question {
-	const struct disk_file *top, *base;
+	const struct disk_file *files;
+	unsigned file_count;
 	const uint8_t *expected;
 	uint64_t expected_bytes;
 };

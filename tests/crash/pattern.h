@@ -42,19 +42,20 @@ static inline void pattern_fill(uint8_t *sector, uint64_t word)
 /* The word of a sector, or PATTERN_GARBAGE. */
 static inline uint64_t pattern_parse(const uint8_t *sector)
 {
-	uint64_t words[PATTERN_WORDS];
-	uint64_t top = 0;
+	uint64_t first, step, word, expected;
 	uint64_t wrong = 0;
 
-	memcpy(words, sector, sizeof(words));
-	if (words[0] >> 48 == PATTERN_MAGIC) {
-		top = UINT64_C(1) << 58;
-	} else if (words[0]) {
+	memcpy(&first, sector, 8);
+	if (first && first >> 48 != PATTERN_MAGIC)
 		return PATTERN_GARBAGE;
+	step = first ? UINT64_C(1) << 58 : 0;
+	expected = first;
+	for (uint64_t i = 0; i < PATTERN_WORDS; i++) {
+		memcpy(&word, sector + i * 8, 8);
+		wrong |= word ^ expected;
+		expected += step;
 	}
-	for (uint64_t i = 0; i < PATTERN_WORDS; i++)
-		wrong |= words[i] ^ (words[0] | i * top);
-	return wrong ? PATTERN_GARBAGE : words[0];
+	return wrong ? PATTERN_GARBAGE : first;
 }
 
 #endif

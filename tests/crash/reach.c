@@ -64,6 +64,33 @@ void reach_each_plant(void (*visit)(void *arg, const char *name), void *arg)
 	}
 }
 
+/* -- Between processes -- */
+
+size_t reach_count(void)
+{
+	return (size_t)(__stop_reach_marks - __start_reach_marks);
+}
+
+void reach_clear(void)
+{
+	for (size_t i = 0; i < reach_count(); i++)
+		__start_reach_marks[i]->count = 0;
+}
+
+void reach_add_to(uint64_t *counts)
+{
+	for (size_t i = 0; i < reach_count(); i++)
+		__atomic_fetch_add(&counts[i], __start_reach_marks[i]->count, __ATOMIC_RELAXED);
+}
+
+void reach_add_from(const uint64_t *counts)
+{
+	for (size_t i = 0; i < reach_count(); i++)
+		__start_reach_marks[i]->count += counts[i];
+}
+
+/* -- Judgement -- */
+
 static bool is_elsewhere(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(elsewhere); i++) {

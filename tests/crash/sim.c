@@ -42,12 +42,22 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
 	return 0;
 }
 
-uint64_t sim_real_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec now;
 
-	(void)__real_clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)__real_clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t sim_real_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t sim_cpu_ns(void)
+{
+	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 ssize_t __wrap_preadv2(int fd UNUSED, const struct iovec *iov UNUSED, int count UNUSED,

@@ -76,5 +76,7 @@ void sim_bind(struct sim *sim, int fd, unsigned file);
 LOOP_ONLY void sim_turn(struct sim *sim);
 /* The clock that everybody else has. */
 uint64_t sim_real_ns(void);
+/* What this process has used of processors. */
+uint64_t sim_cpu_ns(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/crash/campaign.h"
+#include "tests/crash/jobs.h"
 #include "tests/crash/oracle.h"
 
 const struct subject *const subjects[] = {&subject_raw, &subject_qcow2, NULL};
@@ -25,20 +26,47 @@ bool campaign_wants(const struct campaign *campaign, const struct subject *subje
 	return !campaign->subject || !strcmp(campaign->subject, subject->name);
 }
 
-/* All of them, or as many as come to so many states: in an order of the seed's, so that another
- * seed looks at others. How many there were. */
-static uint64_t run_short(struct trial *trial, const struct subject *subject, uint64_t seed,
+/* -- A part -- */
+
+/* So many states make a part, and no more parts than these. */
+#define PART_STATES 12500u
+#define PARTS_MAX 64u
+
+struct part {
+	struct tally tally;
+	uint64_t shorts; /* Of the short workloads, so many were run. */
+	uint64_t asked;  /* Of qemu-img. */
+	uint64_t cpu_ns;
+};
+
+struct run {
+	const struct campaign *campaign;
+	const struct subject *subject;
+	uint64_t states;
+	unsigned parts;
+};
+
+/* What of `total` is the part's. */
+static uint64_t share(const struct run *run, unsigned part, uint64_t total)
+{
+	return total * (part + 1) / run->parts - total * part / run->parts;
+}
+
+/* All of its short ones, or as many as come to so many states: in an order of the seed's, so that
+ * another seed looks at others. How many there were. */
+static uint64_t run_short(struct trial *trial, const struct run *run, unsigned part,
 			  uint64_t states)
 {
-	unsigned variants = subject_variants(subject);
+	unsigned variants = subject_variants(run->subject);
 	uint64_t count = workload_short_count() * variants;
+	uint64_t first = count * part / run->parts;
 	uint64_t i = 0;
 
-	for (; i < count && trial->tally->states < states; i++) {
+	for (; i < share(run, part, count) && trial->tally->states < states; i++) {
 		/* The stride is a prime number that is no divisor of the count. */
-		uint64_t number = (i * 1000003 + seed) % count;
+		uint64_t number = ((first + i) * 1000003 + run->campaign->seed) % count;
 
-		trial_run(trial, &(struct trial_identity){.subject = subject,
+		trial_run(trial, &(struct trial_identity){.subject = run->subject,
 							  .variant = (unsigned)(number % variants),
 							  .is_short = true,
 							  .number = number / variants});
@@ -46,64 +74,109 @@ static uint64_t run_short(struct trial *trial, const struct subject *subject, ui
 	return i;
 }
 
-static void run_random(struct trial *trial, const struct subject *subject, uint64_t seed,
+static void run_random(struct trial *trial, const struct subject *subject, struct random *random,
 		       uint64_t states)
 {
-	struct random random = {seed};
-
 	while (trial->tally->states < states) {
 		struct trial_identity identity = {.subject = subject};
 
-		identity.variant = random_below(&random, subject_variants(subject));
-		identity.number = random_next(&random);
+		identity.variant = random_below(random, subject_variants(subject));
+		identity.number = random_next(random);
 		trial_run(trial, &identity);
 	}
 }
 
-static void report(const struct subject *subject, const struct tally *tally, uint64_t shorts,
-		   uint64_t took_ns)
+static void run_part(void *arg, unsigned number, void *result)
 {
-	printf("PASS states of %s: %llu trials (%llu of %llu short), %llu cuts, %llu states (%llu "
-	       "built), %llu opened "
-	       "again, "
-	       "%llu disk operations, 0 violations, %.1f s, %.0f states/s\n",
-	       subject->name, (unsigned long long)tally->trials, (unsigned long long)shorts,
-	       (unsigned long long)workload_short_count() * subject_variants(subject),
-	       (unsigned long long)tally->cuts, (unsigned long long)tally->states,
-	       (unsigned long long)tally->built, (unsigned long long)tally->reopened,
-	       (unsigned long long)tally->operations, (double)took_ns / 1e9,
-	       (double)tally->states * 1e9 / (double)(took_ns + 1));
+	const struct run *run = arg;
+	struct part *part = result;
+	struct trial *trial = trial_create(run->subject, &part->tally);
+	struct random random = {random_mix(run->campaign->seed) + number};
+	uint64_t states = share(run, number, run->states);
+	uint64_t began_ns = sim_cpu_ns();
+
+	oracle_permit(share(run, number, run->campaign->oracles));
+	run_random(trial, run->subject, &random, states / 2);
+	if (!run->campaign->only_random)
+		part->shorts = run_short(trial, run, number, states * 3 / 4);
+	run_random(trial, run->subject, &random, states);
+	part->asked = oracle_asked();
+	part->cpu_ns = sim_cpu_ns() - began_ns;
+	trial_free(trial);
 }
 
-static void run_subject(const struct campaign *campaign, const struct subject *subject,
+/* -- All of them -- */
+
+static struct part sum_up(const struct jobs *jobs)
+{
+	struct part sum = {0};
+
+	for (unsigned i = 0; i < jobs->parts; i++) {
+		const struct part *part = jobs_result(jobs, i);
+
+		tally_add(&sum.tally, &part->tally);
+		sum.shorts += part->shorts;
+		sum.asked += part->asked;
+		sum.cpu_ns += part->cpu_ns;
+	}
+	return sum;
+}
+
+static void report(const struct run *run, const struct part *sum)
+{
+	const struct tally *tally = &sum->tally;
+
+	printf("PASS states of %s: %llu trials (%llu of %llu short), %llu cuts, %llu states (%llu "
+	       "built), %llu opened again, %llu disk operations, %llu shown to qemu-img, 0 "
+	       "violations, %.1f s of one processor, %.0f states/s\n",
+	       run->subject->name, (unsigned long long)tally->trials,
+	       (unsigned long long)sum->shorts,
+	       (unsigned long long)workload_short_count() * subject_variants(run->subject),
+	       (unsigned long long)tally->cuts, (unsigned long long)tally->states,
+	       (unsigned long long)tally->built, (unsigned long long)tally->reopened,
+	       (unsigned long long)tally->operations, (unsigned long long)sum->asked,
+	       (double)sum->cpu_ns / 1e9, (double)tally->states * 1e9 / (double)(sum->cpu_ns + 1));
+}
+
+static bool run_subject(const struct campaign *campaign, const struct subject *subject,
 			uint64_t states)
 {
-	struct tally tally = {0};
-	struct trial *trial = trial_create(subject, &tally);
-	uint64_t began_ns = sim_real_ns();
-	uint64_t shorts = 0;
+	struct run run = {
+		.campaign = campaign,
+		.subject = subject,
+		.states = states,
+		.parts = (unsigned)(states / PART_STATES < PARTS_MAX ? states / PART_STATES + 1
+								     : PARTS_MAX),
+	};
+	struct jobs jobs = {
+		.processes = campaign->jobs,
+		.parts = run.parts,
+		.run = run_part,
+		.arg = &run,
+		.result_bytes = sizeof(struct part),
+	};
+	bool good = jobs_run(&jobs);
+	struct part sum = sum_up(&jobs);
 
-	run_random(trial, subject, campaign->seed, states / 2);
-	if (!campaign->only_random)
-		shorts = run_short(trial, subject, campaign->seed, states * 3 / 4);
-	run_random(trial, subject, campaign->seed + 1, states);
-	report(subject, &tally, shorts, sim_real_ns() - began_ns);
-	trial_free(trial);
+	if (good)
+		report(&run, &sum);
+	jobs_free(&jobs);
+	return good;
 }
 
 bool campaign_states(const struct campaign *campaign)
 {
 	unsigned wanted = 0;
+	bool good = true;
 
 	for (unsigned i = 0; subjects[i]; i++)
 		wanted += campaign_wants(campaign, subjects[i]);
 	printf("seed %llu\n", (unsigned long long)campaign->seed);
-	for (unsigned i = 0; subjects[i]; i++) {
+	for (unsigned i = 0; good && subjects[i]; i++) {
 		if (campaign_wants(campaign, subjects[i]))
-			run_subject(campaign, subjects[i], campaign->states / wanted);
+			good = run_subject(campaign, subjects[i], campaign->states / wanted);
 	}
-	printf("qemu-img agreed on %llu states\n", (unsigned long long)oracle_asked());
-	return wanted > 0;
+	return good && wanted > 0;
 }
 
 /* -- One again -- */

@@ -30,8 +30,8 @@ struct subject {
 	 * answered is durable. */
 	int (*stop)(struct sim *sim, struct lun *lun);
 	void (*close)(struct lun *lun);
-	/* The guest's sectors from what the disk holds durably; false and a sentence where the
-	 * image is not consistent. */
+	/* The guest's sectors from what the disk holds durably, which disk_hash has summed up;
+	 * false and a sentence where the image is not consistent. */
 	bool (*read)(const struct disk *disk, unsigned variant, uint64_t *words, char *why);
 };
 

@@ -1,7 +1,7 @@
 /*
  * qcow2 images under the simulator: the engine behind the LUN's own membrane, by an image type that
  * stands here because names, locks and chains have no part in it. What a cut leaves is opened from
- * memory. The second reader is plain.c, and check.c says whether the image is consistent.
+ * memory; left_qcow2.c judges it.
  *
  * Clusters are as small as the format has them, so that tables grow within some dozen requests.
  */
@@ -14,14 +14,13 @@
 #include <string.h>
 
 #include "lun/lun_internal.h"
-#include "lun/qcow2/check.h"
 #include "lun/qcow2/create.h"
-#include "lun/qcow2/plain.h"
 #include "lun/qcow2/qcow2.h"
 #include "tests/crash/compressed.h"
+#include "tests/crash/left_qcow2.h"
 #include "tests/crash/model.h"
-#include "tests/crash/oracle.h"
 #include "tests/crash/pattern.h"
+#include "tests/crash/view.h"
 
 #define SECTORS 192u
 #define BYTES ((uint64_t)SECTORS * DISK_SECTOR_BYTES)
@@ -54,32 +53,6 @@ static const char *const names[] = {
 	"small",    "small-backed",    "middle", "middle-backed", "compressed", "compressed-backed",
 	"extended", "extended-backed", NULL,
 };
-
-/* -- Files as the engine and the checks read them -- */
-
-struct view {
-	struct qcow2_file file; /* First. */
-	const struct disk_file *of;
-};
-
-static int view_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
-{
-	const struct view *view = (const void *)file;
-	uint64_t there = offset < file->size_bytes ? file->size_bytes - offset : 0;
-
-	if (there > length)
-		there = length;
-	memcpy(buffer, view->of->base + offset, there);
-	memset((uint8_t *)buffer + there, 0, length - there);
-	return 0;
-}
-
-static void view_init(struct view *view, const struct disk *disk, unsigned file)
-{
-	view->of = &disk->files[file];
-	view->file.read = view_read;
-	view->file.size_bytes = view->of->base_bytes;
-}
 
 /* -- The image type -- */
 
@@ -134,8 +107,8 @@ static int open_chain(struct image *image, char *why, size_t why_size)
 
 	image->top = NULL;
 	image->base = NULL;
-	view_init(&top, image->sim->disk, FILE_TOP);
-	view_init(&base, image->sim->disk, FILE_BASE);
+	view_init(&top, &image->sim->disk->files[FILE_TOP].base);
+	view_init(&base, &image->sim->disk->files[FILE_BASE].base);
 	spec.file = &top.file;
 	spec.fd = FD_TOP;
 	spec.sync_fd = FD_TOP_SYNC;
@@ -351,73 +324,18 @@ static void format(struct disk *disk, unsigned variant, struct random *random, u
 
 /* -- What a cut left -- */
 
-static bool is_consistent(const struct view *top, struct qcow2_check *check, char *why)
-{
-	struct qcow2_check_spec spec = {.file = &top->file, .memory_bytes = 1 << 16};
-
-	if (qcow2_check(&spec, check, why, SUBJECT_WHY_BYTES))
-		return false;
-	if (qcow2_check_verdict(check) != QCOW2_CORRUPT && !check->dirty)
-		return true;
-	(void)snprintf(why, SUBJECT_WHY_BYTES, "corrupt: %s",
-		       check->finding_count ? check->findings[0] : "the header says so");
-	return false;
-}
-
-/* What of the tables is cheap to tell. */
-static uint64_t shape_of(unsigned variant, const struct qcow2_check *check)
-{
-	const uint64_t numbers[] = {variant, check->clusters, check->referenced,
-				    check->guest_clusters, check->leaks};
-	uint64_t shape = 0;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
-		shape = random_mix(shape + numbers[i]);
-	return shape;
-}
-
-/* qemu-img is of our opinion. */
-static bool is_confirmed(const struct disk *disk, unsigned variant, const uint8_t *bytes,
-			 const struct qcow2_check *check, char *why)
-{
-	struct oracle_question question = {
-		.top = &disk->files[FILE_TOP],
-		.base = variants[variant].backed ? &disk->files[FILE_BASE] : NULL,
-		.expected = bytes,
-		.expected_bytes = BYTES,
-	};
-	struct oracle_answer answer;
-	int verdict = (int)qcow2_check_verdict(check);
-
-	oracle_ask(&question, &answer);
-	(void)snprintf(why, SUBJECT_WHY_BYTES, "qemu-img check: %d, ours: %d; qemu-img compare: %d",
-		       answer.check, verdict, answer.compare);
-	return answer.check == verdict && answer.compare == 0;
-}
-
 static bool read_words(const struct disk *disk, unsigned variant, uint64_t *words, char *why)
 {
-	static uint8_t bytes[BYTES];
-	struct view top, base;
-	struct qcow2_plain plain;
-	struct qcow2_check check;
+	struct left_chain chain = {
+		.disk = disk,
+		.top = FILE_TOP,
+		.images = 1,
+		.on_raw = variants[variant].backed,
+		.sectors = SECTORS,
+		.kind = variant,
+	};
 
-	view_init(&top, disk, FILE_TOP);
-	view_init(&base, disk, FILE_BASE);
-	if (!is_consistent(&top, &check, why))
-		return false;
-	if (qcow2_plain_open(&plain, &top.file, variants[variant].backed ? &base.file : NULL, why,
-			     SUBJECT_WHY_BYTES))
-		return false;
-	if (plain.guest.read(&plain.guest, bytes, BYTES, 0)) {
-		(void)snprintf(why, SUBJECT_WHY_BYTES, "it cannot be read");
-		return false;
-	}
-	for (uint32_t i = 0; i < SECTORS; i++)
-		words[i] = pattern_parse(bytes + (size_t)i * DISK_SECTOR_BYTES);
-	if (oracle_wants(shape_of(variant, &check)))
-		return is_confirmed(disk, variant, bytes, &check, why);
-	return true;
+	return left_read(&chain, words, why);
 }
 
 const struct subject subject_qcow2 = {

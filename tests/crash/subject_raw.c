@@ -128,12 +128,11 @@ static void format(struct disk *disk, unsigned variant UNUSED, struct random *ra
 
 static bool read_words(const struct disk *disk, unsigned variant UNUSED, uint64_t *words, char *why)
 {
-	const struct disk_file *file = &disk->files[0];
+	const struct durable *file = &disk->files[0].base;
 
-	for (uint32_t i = 0; i < SECTORS; i++)
-		words[i] = pattern_parse(file->base + (size_t)i * DISK_SECTOR_BYTES);
+	memcpy(words, file->words, SECTORS * sizeof(*words));
 	(void)snprintf(why, SUBJECT_WHY_BYTES, "the size changed");
-	return file->base_bytes == BYTES;
+	return file->size_bytes == BYTES;
 }
 
 const struct subject subject_raw = {

@@ -230,9 +230,9 @@ LOOP_ONLY static void reopen(struct trial *trial)
 	inner->cuts.random = (struct random){random_next(&trial->random)};
 	sim_reset(inner->sim, random_next(&trial->random));
 	for (unsigned i = 0; i < subject->files; i++) {
-		const struct disk_file *file = &trial->scratch->files[i];
+		const struct durable *left = &trial->scratch->files[i].base;
 
-		disk_load(inner->sim->disk, i, file->base, file->base_bytes);
+		disk_load(inner->sim->disk, i, left->bytes, left->size_bytes);
 	}
 	model_init(&inner->model, trial->words, subject->sectors,
 		   trial->model.number_base + MODEL_WRITES_MAX);
@@ -264,6 +264,17 @@ void trial_run(struct trial *trial, const struct trial_identity *identity)
 	if (identity->fault.nth || identity->fault.kinds)
 		trial->sim->fault = identity->fault;
 	run(trial);
+}
+
+void tally_add(struct tally *sum, const struct tally *tally)
+{
+	sum->trials += tally->trials;
+	sum->cuts += tally->cuts;
+	sum->states += tally->states;
+	sum->built += tally->built;
+	sum->reopened += tally->reopened;
+	sum->operations += tally->operations;
+	sum->faulted += tally->faulted;
 }
 
 /* -- Life -- */

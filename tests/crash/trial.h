@@ -47,6 +47,8 @@ struct trial {
 	uint64_t cut_number, state_number;
 };
 
+void tally_add(struct tally *sum, const struct tally *tally);
+
 struct trial *trial_create(const struct subject *subject, struct tally *tally);
 void trial_free(struct trial *trial);
 void trial_run(struct trial *trial, const struct trial_identity *identity);
