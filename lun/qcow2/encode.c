@@ -23,7 +23,7 @@ static const struct feature {
 	{2, 0, "bitmaps"},          {2, 1, "raw external data"},
 };
 
-static void write_extension(struct byte_writer *out, uint32_t type, const void *data, size_t bytes)
+void header_write_extension(struct byte_writer *out, uint32_t type, const void *data, size_t bytes)
 {
 	byte_writer_be32(out, type);
 	byte_writer_be32(out, (uint32_t)bytes);
@@ -81,11 +81,11 @@ static void write_behind(struct byte_writer *out, const struct qcow2_header *h, 
 
 	byte_writer_zero(out, OUR_HEADER_BYTES);
 	if (format_bytes > 0)
-		write_extension(out, (uint32_t)EXTENSION_BACKING_FORMAT, h->backing_format,
-				format_bytes);
+		header_write_extension(out, (uint32_t)EXTENSION_BACKING_FORMAT, h->backing_format,
+				       format_bytes);
 	if (names)
 		write_feature_names(out);
-	write_extension(out, EXTENSION_END, NULL, 0);
+	header_write_extension(out, EXTENSION_END, NULL, 0);
 	byte_writer_bytes(out, h->backing_name, strlen(h->backing_name));
 }
 

@@ -9,12 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-
-/* qcow2, "Header": offsets in bytes. */
-#define AT_REFCOUNT_TABLE_OFFSET 48u
-#define AT_REFCOUNT_TABLE_CLUSTERS 56u
-#define AT_INCOMPATIBLE 72u
-#define AT_AUTOCLEAR 88u
+#include "lun/qcow2/header_bytes.h"
 
 void header_set_refcount_table(struct qcow2 *image)
 {

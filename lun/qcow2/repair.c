@@ -10,8 +10,7 @@
 
 #include "base/bytes.h"
 #include "lun/qcow2/check_internal.h"
-
-#define INCOMPATIBLE_AT 72u
+#include "lun/qcow2/header_bytes.h"
 
 static int write_number(struct check *check, uint64_t value, uint64_t offset)
 {
@@ -169,7 +168,7 @@ static int clear_marks_of_header(struct check *check)
 
 	if (res != 0 || (h->incompatible & marks) == 0)
 		return res;
-	res = write_number(check, h->incompatible & ~marks, INCOMPATIBLE_AT);
+	res = write_number(check, h->incompatible & ~marks, AT_INCOMPATIBLE);
 	return res == 0 ? sync_all(check) : res;
 }
 

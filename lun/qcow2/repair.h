@@ -11,15 +11,7 @@
 #define LUN_QCOW2_REPAIR_H
 
 #include "lun/qcow2/check.h"
-
-struct qcow2_writable {
-	struct qcow2_file file; /* First. */
-	/* All bytes or negative errno. Beyond the end only where the file ends within a refcount
-	 * block, and then up to the block's end. */
-	int (*write)(struct qcow2_writable *writable, const void *bytes, size_t length,
-		     uint64_t offset);
-	int (*sync)(struct qcow2_writable *writable);
-};
+#include "lun/qcow2/writable.h"
 
 struct qcow2_repair {
 	struct qcow2_writable *writable;

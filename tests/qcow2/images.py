@@ -226,6 +226,53 @@ def created(tool):
             same_opinion(tool, name + " and written: check", "ours", 0)
 
 
+# --- closed images that ours changes -----------------------------------------------------------
+
+def shown(name):
+    info = json.loads(run("qemu-img", "info", "--output=json", name).stdout)
+    return (info["virtual-size"], info.get("backing-filename"),
+            info.get("backing-filename-format"))
+
+
+def rebased(tool):
+    """Names come, change and go; extensions that only qemu knows stay."""
+    noise("golden.raw", random.Random(2), 1 << 20)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "golden.qcow2", "1M")
+    for bits, compat in ((16, "1.1"), (16, "0.10"), (12, "1.1")):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o",
+            f"compat={compat},cluster_size={1 << bits}", "top", "1M")
+        if compat == "1.1":
+            run("qemu-img", "bitmap", "--add", "top", "b0")
+        for step, words in enumerate((["golden.raw", "raw"], ["golden.qcow2", "qcow2"], [],
+                                      ["golden.raw", "raw"])):
+            name = f"rebase {compat} {1 << bits} step {step}"
+            status, text = tool.order("rebase", "top", *words)
+            wanted = (1 << 20, *(words or (None, None)))
+            case(name, status and text or shown("top") != wanted and f"{shown('top')}")
+            same_opinion(tool, f"{name}: check", "top", 0)
+            bitmaps = run("qemu-img", "info", "top").stdout.count("name: b0")
+            case(f"{name}: bitmaps", bitmaps != (compat == "1.1") and f"{bitmaps}")
+        compare(tool, f"rebase {compat} {1 << bits}: read", ["top", ("raw", "golden.raw")])
+
+
+def grown(tool):
+    rng = random.Random(SEED + 2)
+    for variant in (Variant(9), Variant(12, "0.10"), Variant(12, refcount_bits=1),
+                    Variant(16, extended=True)):
+        make("top", variant, rng)
+        run("qemu-img", "convert", "-O", "raw", "top", "before.raw")
+        for size in (variant.size() + 512, 70 << 20, 3 << 30):
+            name = f"grow {variant.name} to {size}"
+            status, text = tool.order("grow", "top", size)
+            case(name, status and text or shown("top")[0] != size and f"{shown('top')}")
+            same_opinion(tool, f"{name}: check", "top", 0)
+        theirs = run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "before.raw", "top",
+                     may_fail=True)
+        case(f"grow {variant.name}: content", theirs.returncode and theirs.stdout)
+        run("qemu-io", "-f", "qcow2", "-c", "write -q -P 7 2G 300k", "top")
+        same_opinion(tool, f"grow {variant.name}: written and checked", "top", 0)
+
+
 # --- damage ------------------------------------------------------------------------------------
 
 class Image:
@@ -406,6 +453,8 @@ def main():
             read_and_check(tool, variant, rng)
         random_compressed(tool, rng)
         created(tool)
+        rebased(tool)
+        grown(tool)
         damage(tool)
         dirty(tool)
         snapshots_and_bitmaps(tool)

@@ -4,8 +4,10 @@
  *     check FILE                       "0", "2" or "3" as `qemu-img check` ends, then findings;
  *                                      "1" and why it could not be looked at
  *     repair FILE                      "0" and what was changed; "1" and why not
+ *     rebase FILE [NAME FORMAT]        "0", or "1" and why not
+ *     grow FILE BYTES                  "0", or "1" and why not
  *     compare RAW FILE [BACKING...]    does FILE with its chain read as RAW: "0", or "1" and where
- * not create FILE BYTES BITS std|extended [NAME FORMAT] a new image: "0", or "1" and why not
+ *     create FILE BYTES BITS std|extended [NAME FORMAT] a new image: "0", or "1" and why not
  *
  * BACKING is FORMAT:FILE, the nearest first. Names have no blanks.
  */
@@ -20,7 +22,9 @@
 #include "base/attr.h"
 #include "lun/qcow2/check.h"
 #include "lun/qcow2/create.h"
+#include "lun/qcow2/grow.h"
 #include "lun/qcow2/plain.h"
+#include "lun/qcow2/rebase.h"
 #include "lun/qcow2/repair.h"
 #include "tests/qcow2/disk.h"
 #include "tests/qcow2/engine.h"
@@ -55,46 +59,22 @@ static void order_check(char **words, unsigned count UNUSED)
 		(void)close(disk.fd);
 }
 
-struct disk_writable {
-	struct qcow2_writable writable; /* First. */
-	struct disk_file disk;
-};
-
-static int writable_read(const struct qcow2_file *file, void *buffer, size_t length,
-			 uint64_t offset)
+/* A closed image that an order changes. */
+static int open_writable(const char *name, struct qcow2_descriptor *out)
 {
-	const struct disk_writable *disk = (const void *)file;
+	int fd = open(name, O_RDWR | O_CLOEXEC);
 
-	return disk_read(&disk->disk.file, buffer, length, offset);
-}
-
-static int disk_write(struct qcow2_writable *writable, const void *bytes, size_t length,
-		      uint64_t offset)
-{
-	const struct disk_writable *disk = (const void *)writable;
-
-	return pwrite(disk->disk.fd, bytes, length, (off_t)offset) == (ssize_t)length ? 0 : -EIO;
-}
-
-static int disk_sync(struct qcow2_writable *writable)
-{
-	const struct disk_writable *disk = (const void *)writable;
-
-	return fdatasync(disk->disk.fd) == 0 ? 0 : -errno;
+	out->fd = fd;
+	return fd < 0 ? -errno : qcow2_descriptor_make(fd, out);
 }
 
 static void order_repair(char **words, unsigned count UNUSED)
 {
 	static struct qcow2_repair repair;
-	struct disk_writable disk;
+	struct qcow2_descriptor disk;
 	char why[WHY_BYTES] = "?";
-	int res = disk_open(words[1], O_RDWR, &disk.disk);
+	int res = open_writable(words[1], &disk);
 
-	disk.writable = (struct qcow2_writable){
-		.file = {.read = writable_read, .size_bytes = disk.disk.file.size_bytes},
-		.write = disk_write,
-		.sync = disk_sync,
-	};
 	repair.writable = &disk.writable;
 	if (res == 0)
 		res = qcow2_repair(&repair, why, sizeof(why));
@@ -103,7 +83,38 @@ static void order_repair(char **words, unsigned count UNUSED)
 			       (unsigned long long)repair.refcounts,
 			       (unsigned long long)repair.entries);
 	answer(res != 0, why);
-	(void)close(disk.disk.fd);
+	(void)close(disk.fd);
+}
+
+static void order_rebase(char **words, unsigned count)
+{
+	struct qcow2_descriptor disk;
+	struct qcow2_rebase rebase = {
+		.writable = &disk.writable,
+		.backing_name = count > 3 ? words[2] : NULL,
+		.backing_format = count > 3 ? words[3] : NULL,
+	};
+	char why[WHY_BYTES] = "";
+	int res = open_writable(words[1], &disk);
+
+	if (res == 0)
+		res = qcow2_rebase(&rebase, why, sizeof(why));
+	answer(res != 0, why);
+	(void)close(disk.fd);
+}
+
+static void order_grow(char **words, unsigned count UNUSED)
+{
+	struct qcow2_descriptor disk;
+	struct qcow2_grow grow = {.writable = &disk.writable,
+				  .size_bytes = strtoull(words[2], NULL, 10)};
+	char why[WHY_BYTES] = "";
+	int res = open_writable(words[1], &disk);
+
+	if (res == 0)
+		res = qcow2_grow(&grow, why, sizeof(why));
+	answer(res != 0, why);
+	(void)close(disk.fd);
 }
 
 /* Files of a chain, the top first, and what each shows. */
@@ -241,6 +252,7 @@ int main(void)
 		{"check", 2, order_check},     {"repair", 2, order_repair},
 		{"compare", 3, order_compare}, {"engine", 3, order_engine},
 		{"write", 4, order_write},     {"create", 5, order_create},
+		{"rebase", 2, order_rebase},   {"grow", 3, order_grow},
 	};
 	char line[2048];
 

@@ -1,0 +1,69 @@
+/*
+ * Closed images by descriptor. Any thread; blocks. Read next: rebase.c.
+ */
+#include "lun/qcow2/writable.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fd_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
+{
+	const struct qcow2_descriptor *of = (const void *)file; /* Its first member. */
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t res =
+			pread(of->fd, (char *)buffer + done, length - done, (off_t)(offset + done));
+
+		if (res < 0 && errno != EINTR)
+			return -errno;
+		if (res == 0)
+			break;
+		done += res > 0 ? (size_t)res : 0;
+	}
+	(void)memset((char *)buffer + done, 0, length - done);
+	return 0;
+}
+
+static int fd_write(struct qcow2_writable *writable, const void *bytes, size_t length,
+		    uint64_t offset)
+{
+	const struct qcow2_descriptor *of = (const void *)writable;
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t res = pwrite(of->fd, (const char *)bytes + done, length - done,
+				     (off_t)(offset + done));
+
+		if (res < 0 && errno != EINTR)
+			return -errno;
+		if (res == 0)
+			return -EIO;
+		done += res > 0 ? (size_t)res : 0;
+	}
+	return 0;
+}
+
+static int fd_sync(struct qcow2_writable *writable)
+{
+	const struct qcow2_descriptor *of = (const void *)writable;
+
+	return fdatasync(of->fd) == 0 ? 0 : -errno;
+}
+
+int qcow2_descriptor_make(int fd, struct qcow2_descriptor *out)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	*out = (struct qcow2_descriptor){
+		.writable = {.file = {.read = fd_read, .size_bytes = (uint64_t)st.st_size},
+			     .write = fd_write,
+			     .sync = fd_sync},
+		.fd = fd,
+	};
+	return 0;
+}
