@@ -181,6 +181,8 @@ static void on_done(struct qcow2_request *request, int res)
 
 	loop_role_assume();
 	io->zeroes = request->zeroes;
+	if (io->op == LUN_PULL)
+		((struct lun_pull *)io->iov[0].iov_base)->moved_bytes = request->moved;
 	io->image_word[WORD_RES] = (uint64_t)(int64_t)res;
 	io->image_word[WORD_FAILED] = res < 0 && qcow2_has_failed(image->chain.files[0].image);
 	pool_release(&owner->requests, carried);
@@ -197,8 +199,32 @@ static void on_done(struct qcow2_request *request, int res)
 	}
 }
 
+static struct qcow2 *find_layer(const struct chain *chain, uint64_t inode)
+{
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->files[i].st.st_ino == inode)
+			return chain->files[i].image;
+	return NULL;
+}
+
+/* The image that a PULL is for. Where the chain is not what its sender took it for, with a base
+ * that is not below it, which the engine refuses. */
+LOOP_ONLY static struct qcow2 *find_pulled(const struct chain *chain, const struct lun_io *io,
+					   struct qcow2_request *request)
+{
+	const struct lun_pull *pull = io->iov[0].iov_base;
+	struct qcow2 *top = chain->files[0].image;
+	struct qcow2 *layer = find_layer(chain, pull->layer);
+	struct qcow2 *base = find_layer(chain, pull->base);
+	bool is_known = layer && (base || pull->base == 0);
+
+	request->base = is_known ? base : top;
+	return is_known ? layer : top;
+}
+
 LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
 {
+	struct qcow2 *target = image->chain.files[0].image;
 	struct carried *carried = pool_acquire(&image->owner->requests);
 	struct qcow2_request *request;
 
@@ -219,8 +245,10 @@ LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
 		map_begin(&carried->map, io);
 		request->map = &carried->map;
 	}
+	if (io->op == LUN_PULL)
+		target = find_pulled(&image->chain, io, request);
 	image->rested = false;
-	qcow2_submit(image->chain.files[0].image, request);
+	qcow2_submit(target, request);
 }
 
 static void on_arrived(struct loop_msg *msg)

@@ -122,7 +122,9 @@ static int io_refuse(struct lun_io *io)
 	res = io_refuse_change(io, state);
 	if (res)
 		return res;
-	assert(io->op == LUN_FLUSH || io->offset_bytes + io->length_bytes <= state->size_bytes);
+	/* A layer may be larger than the LUN. */
+	assert(io->op == LUN_FLUSH || io->op == LUN_PULL ||
+	       io->offset_bytes + io->length_bytes <= state->size_bytes);
 	return io->admit ? io->admit(io) : 0;
 }
 
@@ -199,6 +201,7 @@ static void io_assert_sound(const struct lun *lun, const struct lun_io *io)
 	assert((io->op != LUN_READ && io->op != LUN_WRITE) ||
 	       io_vector_bytes(io) == io->length_bytes);
 	assert(io->op != LUN_MAP || (io->iov_count == 1 && map_extents_max(io) > 0));
+	assert(io->op != LUN_PULL || io->iov_count == 1);
 }
 
 static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)
@@ -293,7 +296,7 @@ void lun_io_abandon(struct lun_io *io)
 /* The errors that lun.h promises; whatever else a kernel or library answers is an I/O error. */
 static int io_result(int res)
 {
-	static const int known[] = {-ENOSPC, -EROFS, -ENODEV, -EBUSY, -ECANCELED};
+	static const int known[] = {-ENOSPC, -EROFS, -ENODEV, -EBUSY, -ECANCELED, -ESTALE};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++) {
 		if (res == known[i])

@@ -41,6 +41,7 @@ enum lun_op {
 	/* lun/'s own, see ahead.c: space allocated before it is written, and that given back. */
 	LUN_ALLOCATE = LUN_OP_COUNT,
 	LUN_RELEASE,
+	LUN_PULL, /* For jobs: see struct lun_pull. Waits for the gate only. */
 	LUN_OP_ALL
 };
 
@@ -86,6 +87,19 @@ struct lun_extent {
 struct lun_map {
 	uint32_t count;
 	struct lun_extent extents[];
+};
+
+/*
+ * LUN_PULL, of a qcow2 image: in the range, as far as the layer reaches, what shows in the layer
+ * from those between it and the base becomes its own. Nobody reads anything else than before.
+ * Memory of the caller's that iov[0] names. Layers are named by their files' inodes, so that who
+ * asks after the chain has changed is told (-ESTALE). With LUN_IO_DURABLE, all that was pulled into
+ * the layer so far is durable afterwards.
+ */
+struct lun_pull {
+	uint64_t layer;       /* The top, or the one that the LUN was opened with as writable. */
+	uint64_t base;        /* Below it; 0: all of the chain. */
+	uint64_t moved_bytes; /* The answer: what was copied. */
 };
 
 struct lun_io;
@@ -170,6 +184,7 @@ struct lun_spec {
 	bool page_cache;                /* Page-cache mode instead of direct I/O. */
 	bool write_cache;               /* false: every write is durable. */
 	bool read_only;
+	uint64_t writable_inode;   /* qcow2: the layer below the top that a job writes; 0: none. */
 	const char *fault_control; /* type fault: the control file. */
 	const char *identity;      /* "naa.6..." or NULL. */
 	const char *serial;        /* NULL: derived from the identity. */

@@ -196,9 +196,9 @@ static inline bool lun_op_needs_sound_image(enum lun_op op)
 {
 	return op != LUN_READ && op != LUN_MAP;
 }
-/* What the io touches; empty for a FLUSH, and for a MAP, which looks at no data. I/O on its way to
- * the image is in whole blocks of the image: what is not goes through rmw.c, under an exclusive
- * range of whole blocks. */
+/* What the io touches; empty for a FLUSH, a MAP, which looks at no data, and a PULL, which changes
+ * none. I/O on its way to the image is in whole blocks of the image: what is not goes through
+ * rmw.c, under an exclusive range of whole blocks. */
 struct byte_range lun_io_range(const struct lun_io *io);
 
 /* -- io.c -- */

@@ -70,13 +70,13 @@ static bool is_again(const struct chain *chain, const struct stat *st)
 	return false;
 }
 
-static int open_again(int fd)
+static int open_again(int fd, int access)
 {
 	char path[64];
 	int res;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	res = open(path, O_RDONLY | O_CLOEXEC);
+	res = open(path, access | O_CLOEXEC);
 	return res < 0 ? -errno : res;
 }
 
@@ -99,11 +99,12 @@ static int take_file(const struct opening *opening, struct chain_file *file, int
 		return refuse(opening, -EINVAL, "%s is no regular file", name);
 	if (is_again(opening->chain, &file->st))
 		return refuse(opening, -ELOOP, "%s is its own backing file", name);
+	file->is_written = writes;
 	res = image_lock_qemu(fd, writes);
 	if (res != 0)
 		return refuse(opening, -EBUSY,
 			      "%s is locked, another server, LUN or qemu-img uses it", name);
-	file->sync_fd = open_again(fd);
+	file->sync_fd = open_again(fd, O_RDONLY);
 	if (file->sync_fd < 0)
 		return refuse(opening, file->sync_fd, "%s cannot be opened again: %s", name,
 			      files_error(file->sync_fd));
@@ -142,6 +143,25 @@ static bool is_plain_name(const char *name)
 	return name[0] != '\0' && name[0] != '.' && !strchr(name, '/') && !strchr(name, ':');
 }
 
+/* The layer that a job writes. Two files of one number on two devices are none of one chain: all of
+ * them lie in one folder. */
+static bool is_for_writing(const struct opening *opening, const struct chain_file *file, int fd)
+{
+	struct stat st;
+
+	return opening->spec->writable_inode != 0 && !opening->spec->read_only && !file->is_raw &&
+	       fstat(fd, &st) == 0 && st.st_ino == opening->spec->writable_inode;
+}
+
+/* A descriptor for writing in place of one that only reads. */
+static int make_writable(int fd)
+{
+	int res = open_again(fd, O_RDWR);
+
+	files_close(&fd);
+	return res;
+}
+
 static int find_backing(const struct opening *opening, const struct qcow2_header *header)
 {
 	const char *name = header->backing_name;
@@ -171,7 +191,12 @@ static int find_backing(const struct opening *opening, const struct qcow2_header
 			      files_error(res));
 	file = next_file(opening->chain);
 	file->is_raw = strcmp(header->backing_format, "raw") == 0;
-	return take_file(opening, file, res, shown, false);
+	if (is_for_writing(opening, file, res))
+		res = make_writable(res);
+	if (res < 0)
+		return refuse(opening, res, "its backing file %s cannot be written: %s", shown,
+			      files_error(res));
+	return take_file(opening, file, res, shown, is_for_writing(opening, file, res));
 }
 
 static int find_all(const struct opening *opening)
@@ -204,7 +229,8 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		.file = &file->file,
 		.fd = file->fd,
 		.sync_fd = file->sync_fd,
-		.read_only = index > 0 || opening->spec->read_only,
+		.read_only = !file->is_written,
+		.holds_frees = index > 0,
 		.direct = file->io_align_bytes > 0,
 		.io_align_bytes = file->io_align_bytes,
 		.backing = index + 1 < chain->count ? chain->files[index + 1].image : NULL,
@@ -237,21 +263,28 @@ static void agree_on_units(struct chain *chain)
 			chain->files[i].io_align_bytes = most;
 }
 
+/* Of an image that is written. */
+static int check_clusters(const struct opening *opening)
+{
+	const struct chain *chain = opening->chain;
+
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->files[i].is_written &&
+		    qcow2_header(chain->files[i].image)->cluster_bits < WRITER_CLUSTER_BITS_MIN)
+			return refuse(opening, -ENOTSUP,
+				      "clusters of less than 4 KiB are only read");
+	return 0;
+}
+
 static int open_all(const struct opening *opening, struct loop *loop, struct qcow2_cache *cache)
 {
 	struct chain *chain = opening->chain;
-	const struct qcow2_header *header;
 	int res = 0;
 
 	agree_on_units(chain);
 	for (unsigned i = chain->count; i > 0 && res == 0; i--)
 		res = open_one(opening, i - 1, loop, cache);
-	if (res != 0)
-		return res;
-	header = qcow2_header(chain->files[0].image);
-	if (!opening->spec->read_only && header->cluster_bits < WRITER_CLUSTER_BITS_MIN)
-		return refuse(opening, -ENOTSUP, "clusters of less than 4 KiB are only read");
-	return 0;
+	return res == 0 ? check_clusters(opening) : res;
 }
 
 int chain_open(const struct lun_spec *spec, struct loop *loop, struct qcow2_cache *cache,

@@ -20,6 +20,7 @@ struct chain_file {
 	int sync_fd; /* A description of its own: fdatasync, and reading while it is opened. */
 	uint32_t io_align_bytes; /* Of direct I/O; 0: through the page cache. */
 	bool is_raw;
+	bool is_written;
 	struct qcow2 *image;
 };
 

@@ -368,7 +368,7 @@ struct qcow2 {
 	struct nowait nowait[2]; /* Of fd: reads, writes. */
 	struct workers workers;
 	uint32_t id; /* In the cache: the same in every run. */
-	bool raw, read_only, direct;
+	bool raw, read_only, holds_frees, direct;
 	uint32_t unit_bytes; /* Of the smallest write. */
 	struct qcow2_header header;
 	struct qcow2_geometry geometry;
@@ -464,6 +464,12 @@ struct extent {
 /* Look `range` up in the image and what is below it. QCOW2_WAIT as slice_get. */
 LOOP_ONLY int MUST_CHECK mapping_find(struct qcow2 *image, struct byte_range range,
 				      struct qcow2_request *waiter, struct extent *out);
+/* The same without `base` and what is below that: EXTENT_BELOW where it is theirs to say, and, with
+ * no base, where nobody has anything. ZERO: extent.image says so, or NULL where one that is shorter
+ * ends. */
+LOOP_ONLY int MUST_CHECK mapping_find_above(struct qcow2 *image, const struct qcow2 *base,
+					    struct byte_range range, struct qcow2_request *waiter,
+					    struct extent *out);
 /* The entry of a guest offset, for who may change it. *slice is NULL where there is no L2 table. */
 LOOP_ONLY int MUST_CHECK mapping_entry(struct qcow2 *image, uint64_t offset,
 				       struct qcow2_request *waiter, struct slice **slice,
@@ -529,8 +535,12 @@ LOOP_ONLY void write_fail(struct qcow2_request *request, int res);
 /* As write_plan, for the part of a ZERO that lies in one cluster. */
 LOOP_ONLY void write_plan_piece(struct qcow2_request *request);
 LOOP_ONLY void write_link(struct qcow2_request *request);
+/* Copy what the image shows in `around`, whole subclusters of one cluster that have nothing, to
+ * where it will have that. QCOW2_WAIT where it is under way, too. */
+LOOP_ONLY int MUST_CHECK write_pulled(struct qcow2_request *request, struct byte_range around);
 LOOP_ONLY void zero_plan(struct qcow2_request *request);
 LOOP_ONLY void map_plan(struct qcow2_request *request);
+LOOP_ONLY void pull_plan(struct qcow2_request *request);
 LOOP_ONLY void flush_plan(struct qcow2_request *request);
 /* The round's transfers have ended. */
 LOOP_ONLY void read_round_done(struct qcow2_request *request);

@@ -174,22 +174,34 @@ LOOP_ONLY static int find_in_image(struct qcow2 *image, struct byte_range range,
 	return 0;
 }
 
-int mapping_find(struct qcow2 *image, struct byte_range range, struct qcow2_request *waiter,
-		 struct extent *out)
+int mapping_find_above(struct qcow2 *image, const struct qcow2 *base, struct byte_range range,
+		       struct qcow2_request *waiter, struct extent *out)
 {
 	*out = (struct extent){.kind = EXTENT_BELOW, .length = range.end - range.begin};
-	for (unsigned level = 0; image && level < QCOW2_CHAIN_MAX; level++) {
+	for (unsigned level = 0; image && image != base && level < QCOW2_CHAIN_MAX; level++) {
 		struct byte_range here = {range.begin, range.begin + out->length};
 		int res;
 
-		if (range.begin >= image->size_bytes)
-			break;
+		if (range.begin >= image->size_bytes) {
+			*out = (struct extent){.kind = EXTENT_ZERO, .length = out->length};
+			return 0;
+		}
 		here.end = here.end < image->size_bytes ? here.end : image->size_bytes;
 		res = find_in_image(image, here, waiter, out);
 		if (res != 0 || out->kind != EXTENT_BELOW)
 			return res;
 		image = image->backing;
 	}
+	return 0;
+}
+
+int mapping_find(struct qcow2 *image, struct byte_range range, struct qcow2_request *waiter,
+		 struct extent *out)
+{
+	int res = mapping_find_above(image, NULL, range, waiter, out);
+
+	if (res != 0 || out->kind != EXTENT_BELOW)
+		return res;
 	/* What nobody has. */
 	out->kind = EXTENT_ZERO;
 	out->anchored = false;

@@ -314,6 +314,7 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	image->fd = spec->fd;
 	image->sync_fd = spec->sync_fd;
 	image->read_only = spec->read_only;
+	image->holds_frees = spec->holds_frees;
 	image->direct = spec->direct;
 	image->unit_bytes =
 		spec->io_align_bytes > SECTOR_BYTES ? spec->io_align_bytes : SECTOR_BYTES;

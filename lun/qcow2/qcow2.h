@@ -34,6 +34,9 @@ struct qcow2_spec {
 	int fd;                        /* For the loop's operations. Its caller's. */
 	int sync_fd;                   /* For fdatasync alone: its errors are reported once. */
 	bool read_only;
+	/* It is written below others, which read through it at the same time: what it frees stays
+	 * as it is until it is stopped. */
+	bool holds_frees;
 	bool direct; /* fd takes direct I/O, io_align_bytes aligned. */
 	uint32_t io_align_bytes;
 	/* What shows where the image has nothing, or NULL; its caller's, open for longer than this
@@ -82,9 +85,9 @@ struct qcow2_link {
 
 /*
  * One I/O. The caller's memory until done has run: later, on the loop, never inside qcow2_submit,
- * exactly once. res as of image_io_done. READ, WRITE, FLUSH, UNMAP, ZERO and MAP with the flags of
- * lun_io; offsets and lengths of READ and WRITE are multiples of io_align_bytes, and lie inside the
- * image. Zero-initialise once; it may be submitted again from inside done.
+ * exactly once. res as of image_io_done. READ, WRITE, FLUSH, UNMAP, ZERO, MAP and PULL with the
+ * flags of lun_io; offsets and lengths of READ and WRITE are multiples of io_align_bytes, and lie
+ * inside the image. Zero-initialise once; it may be submitted again from inside done.
  */
 struct qcow2_request {
 	/* Set by the caller before submit. */
@@ -94,9 +97,12 @@ struct qcow2_request {
 	struct iovec *iov; /* READ, WRITE. Not changed; kept until done. */
 	uint32_t iov_count;
 	struct map_builder *map; /* MAP: begun by the caller. */
+	const struct qcow2
+		*base; /* PULL: below the image (-ESTALE); NULL: all that is there is pulled. */
 	qcow2_done_fn *done;
 	/* A result, of LUN_IO_ZEROES_SUFFICE. */
 	bool zeroes;
+	uint64_t moved; /* PULL: bytes that were copied. */
 	/* The engine's from here on. */
 	enum qcow2_stage stage;
 	struct qcow2 *image;

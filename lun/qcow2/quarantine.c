@@ -52,10 +52,23 @@ void hosts_drop(struct qcow2 *image, struct hosts *hosts)
 	request_wake_all(&image->quarantine.waiting, 0);
 }
 
+/* Those above a layer may hold all that there is, until it is stopped: some are leaked then. */
+LOOP_ONLY static void leak_held(struct qcow2 *image)
+{
+	struct hosts *hosts = hosts_first(&image->quarantine.freed);
+
+	if (hosts)
+		hosts_drop(image, hosts);
+}
+
 bool quarantine_has_room(struct qcow2 *image, struct qcow2_request *waiter)
 {
 	if (image->quarantine.used < HOSTS_MAX - HOSTS_KEPT)
 		return true;
+	if (image->holds_frees && !image->stopping) {
+		leak_held(image);
+		return true;
+	}
 	REACHED(quarantine_wait);
 	if (waiter)
 		request_wait(waiter, &image->quarantine.waiting);
@@ -103,6 +116,9 @@ LOOP_ONLY static bool is_unlinked(const struct qcow2 *image, const struct hosts 
 		oldest ? CONTAINER_OF(oldest, struct qcow2_request, in_flight) : NULL;
 
 	if (hosts->group > image->commit.done && !PLANTED(early_reuse))
+		return false;
+	/* Those above it may have found them, and it cannot tell when they have ended. */
+	if (image->holds_frees && !image->stopping)
 		return false;
 	if (!request || request->group > hosts->group || PLANTED(epochs_ignored))
 		return true;

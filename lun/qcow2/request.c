@@ -58,9 +58,10 @@ void request_wake_all(struct list_node *list, int res)
 		request_wake(CONTAINER_OF(list_first(list), struct qcow2_request, link), res);
 }
 
-static void (*const plans[LUN_OP_COUNT])(struct qcow2_request *request) = {
+static void (*const plans[LUN_OP_ALL])(struct qcow2_request *request) = {
 	[LUN_READ] = read_plan,  [LUN_WRITE] = write_plan, [LUN_FLUSH] = flush_plan,
 	[LUN_UNMAP] = zero_plan, [LUN_ZERO] = zero_plan,   [LUN_MAP] = map_plan,
+	[LUN_PULL] = pull_plan,
 };
 
 LOOP_ONLY static void request_step(struct qcow2_request *request)
@@ -171,6 +172,7 @@ void request_begin(struct qcow2 *image, struct qcow2_request *request)
 	request->res = 0;
 	request->waiting = request->needs_flush = request->zeroes = false;
 	request->all_zero = true;
+	request->moved = 0;
 	request->iov_at = 0;
 	request->iov_skip = 0;
 	request->copy = NULL;

@@ -132,9 +132,11 @@ void reserve_give_back(struct qcow2 *image)
 static bool is_coming_back(const struct qcow2 *image)
 {
 	const struct quarantine *quarantine = &image->quarantine;
+	bool is_held = image->holds_frees && !image->stopping;
 
-	return !list_is_empty(&quarantine->freed) || !list_is_empty(&quarantine->unlinked) ||
-	       !list_is_empty(&quarantine->punched) || quarantine->stage != QUARANTINE_IDLE;
+	return (!list_is_empty(&quarantine->freed) && !is_held) ||
+	       !list_is_empty(&quarantine->unlinked) || !list_is_empty(&quarantine->punched) ||
+	       quarantine->stage != QUARANTINE_IDLE;
 }
 
 static void on_hurried(struct qcow2 *image, int res)

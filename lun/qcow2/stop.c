@@ -77,6 +77,9 @@ void qcow2_stop(struct qcow2 *image, void (*done)(void *arg, int res), void *arg
 	image->stopping = true;
 	/* Data may have been written to clusters that were mapped before. */
 	image->stop_synced = image->read_only;
+	/* What was held goes on. */
+	if (image->holds_frees && !image->failed)
+		quarantine_advance(image);
 	image_kick(image);
 	requests_run(image->cache, image->loop);
 }

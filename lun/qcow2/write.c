@@ -25,17 +25,24 @@ struct piece {
 	bool durable_first;
 };
 
+/* The cluster of an offset, as far as the image reaches. */
+static struct byte_range cluster_range(const struct qcow2 *image, uint64_t offset)
+{
+	uint64_t end = offset_of(image, cluster_of(image, offset) + 1);
+
+	return (struct byte_range){offset_of(image, cluster_of(image, offset)),
+				   end < image->size_bytes ? end : image->size_bytes};
+}
+
 LOOP_ONLY static struct piece next_piece(const struct qcow2_request *request)
 {
 	const struct qcow2 *image = request->image;
 	uint64_t begin = request->round_end;
-	uint64_t cluster = cluster_of(image, begin);
-	uint64_t cluster_end = offset_of(image, cluster + 1);
+	uint64_t cluster_end = offset_of(image, cluster_of(image, begin) + 1);
 	uint64_t end = request->offset + request->length;
 	struct piece piece = {
-		.cluster = cluster,
-		.whole = {offset_of(image, cluster),
-			  cluster_end < image->size_bytes ? cluster_end : image->size_bytes},
+		.cluster = cluster_of(image, begin),
+		.whole = cluster_range(image, begin),
 		.range = {begin, cluster_end < end ? cluster_end : end},
 	};
 
@@ -53,6 +60,12 @@ LOOP_ONLY static struct piece next_piece(const struct qcow2_request *request)
 static bool is_in_place(const struct piece *piece)
 {
 	return piece->entry.copied && (piece->subclusters & ~piece->entry.allocated) == 0;
+}
+
+/* Its host cluster holds more than this guest cluster's data: it gets another. */
+static bool is_shared(const struct piece *piece)
+{
+	return piece->entry.compressed || (piece->entry.host_offset != 0 && !piece->entry.copied);
 }
 
 /* -- What has to be copied -- */
@@ -203,8 +216,7 @@ LOOP_ONLY static int add_linked(struct qcow2_request *request, struct piece *pie
 	struct extent target;
 	int res;
 
-	piece->moves =
-		piece->entry.compressed || (piece->entry.host_offset != 0 && !piece->entry.copied);
+	piece->moves = is_shared(piece);
 	if (request->link_count == QCOW2_LINKS || request->transfer_count == QCOW2_TRANSFERS)
 		return QCOW2_WAIT;
 	/* Once more when it is known what is copied: here, so that nothing is looked up in vain. */
@@ -238,6 +250,58 @@ LOOP_ONLY static int add_linked(struct qcow2_request *request, struct piece *pie
 	target.host_offset += piece->range.begin - piece->copy.begin;
 	target.length = piece->range.end - piece->range.begin;
 	return round_add(request, &target) ? 0 : -EIO;
+}
+
+/* What the copy needs, and its place; the round is empty. */
+LOOP_ONLY static int begin_pulled(struct qcow2_request *request, struct piece *piece)
+{
+	struct qcow2 *image = request->image;
+	struct busy *busy = busy_find(image, piece->cluster);
+	struct byte_range nothing = {piece->copy.end, piece->copy.end};
+	struct extent target;
+	int res;
+
+	if (!PLANTED(pull_overwrites) && !may_join(request, piece, busy))
+		return QCOW2_WAIT;
+	if (!copy_is_there(request))
+		return QCOW2_WAIT;
+	res = hold(request, piece, &busy);
+	if (res != 0)
+		return res;
+	target = target_of(image, piece, busy->host_offset);
+	request->links[request->link_count++] =
+		(struct qcow2_link){busy, piece->subclusters, !PLANTED(pull_exposes_early)};
+	if (!mapping_may_write(image, target.host_offset, target.length))
+		return image_corrupt(image, "data would be written over metadata",
+				     target.host_offset);
+	request->moved += target.length;
+	copy_begin(request, piece->copy, nothing, target.host_offset);
+	return QCOW2_WAIT;
+}
+
+int write_pulled(struct qcow2_request *request, struct byte_range around)
+{
+	struct qcow2 *image = request->image;
+	struct piece piece = {
+		.cluster = cluster_of(image, around.begin),
+		.whole = cluster_range(image, around.begin),
+		.subclusters = mapping_subclusters(image, around),
+		.copy = around,
+	};
+	int res = mapping_entry(image, around.begin, request, &piece.slice, &piece.entry);
+
+	if (res != 0)
+		return res;
+	if (!piece.slice && (request->flags & IMAGE_NO_NEW_SPACE) != 0)
+		return -ENOSPC;
+	if (!piece.slice)
+		return mapping_need_table(image, around.begin, request);
+	piece.moves = is_shared(&piece);
+	if (!image->geometry.extended || piece.moves) {
+		piece.copy = piece.whole;
+		piece.subclusters = ALL_SUBCLUSTERS;
+	}
+	return begin_pulled(request, &piece);
 }
 
 /* QCOW2_WAIT: what is in the round is to be written first, or it waits. */

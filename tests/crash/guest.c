@@ -93,7 +93,7 @@ LOOP_ONLY static void submit(struct guest *guest, struct guest_slot *slot, struc
 {
 	static const enum lun_op ops[] = {
 		[MODEL_READ] = LUN_READ, [MODEL_WRITE] = LUN_WRITE, [MODEL_DISCARD] = LUN_UNMAP,
-		[MODEL_ZERO] = LUN_ZERO, [MODEL_FLUSH] = LUN_FLUSH,
+		[MODEL_ZERO] = LUN_ZERO, [MODEL_FLUSH] = LUN_FLUSH, [MODEL_PULL] = LUN_PULL,
 	};
 	struct trial *trial = guest->trial;
 	struct lun_io *io = &slot->io;
@@ -116,7 +116,7 @@ LOOP_ONLY static void submit(struct guest *guest, struct guest_slot *slot, struc
 		io->flags |= LUN_IO_KEEP_HOLES;
 	io->offset_bytes = (uint64_t)step.first * DISK_SECTOR_BYTES;
 	io->length_bytes = (uint64_t)step.count * DISK_SECTOR_BYTES;
-	if (step.op == MODEL_WRITE || step.op == MODEL_READ) {
+	if (step.op == MODEL_WRITE || step.op == MODEL_READ || step.op == MODEL_PULL) {
 		io->iov[0] = (struct iovec){slot->buffer, io->length_bytes};
 		io->iov_count = 1;
 	}

@@ -31,6 +31,7 @@ struct workload {
 struct workload_shape {
 	uint32_t sectors;
 	uint32_t cluster_sectors;
+	bool pulls;
 };
 
 /* How many short ones there are; number is below that. */

@@ -31,6 +31,7 @@ enum model_op {
 	MODEL_DISCARD,
 	MODEL_ZERO,
 	MODEL_FLUSH,
+	MODEL_PULL, /* What is below becomes the image's own: nothing changes. */
 	MODEL_OP_COUNT
 };
 

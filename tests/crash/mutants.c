@@ -44,6 +44,8 @@ static const struct mutant {
 	{"size_not_extended", "qcow2", "O5: the size covers what is referred to", false},
 	{"epochs_ignored", "qcow2", "O7: clusters wait for I/O that began before", false},
 	{"discard_shows_backing", "qcow2", "UNMAP over a backing file is zeroes", false},
+	{"pull_exposes_early", "qcow2", "O1: what was pulled before its entry", false},
+	{"pull_overwrites", "qcow2", "a pull leaves alone what a guest writes", false},
 	{"flush_joins_running", "qcow2", "a flush covers what ended before it began", false},
 	{"change_while_written", "qcow2", "a slice on its way is not changed", false},
 	{"loop_short_transfer_is_whole", "raw", "a short transfer goes on", true},

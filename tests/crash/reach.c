@@ -14,7 +14,7 @@ static const char *const elsewhere[] = {
 	"leaked",     "quarantine_wait", "refcount_table_relocated",
 	"dirty_wait", "slice_wait",      "no_memory_for_copy",
 	"copy_wait",  "inflate_wait",    "corrupt",
-	"autoclear",
+	"autoclear",  "pull_zero",
 };
 
 /* Sections that are empty have no such symbols. */

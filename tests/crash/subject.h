@@ -22,6 +22,7 @@ struct subject {
 	uint64_t room_bytes;
 	uint32_t sectors;         /* Of the guest's disk. */
 	uint32_t cluster_sectors; /* What workloads take for a cluster. */
+	bool pulls;               /* LUN_PULL works. */
 	/* Load the disk with a fresh image; the guest's sectors have these words. */
 	void (*format)(struct disk *disk, unsigned variant, struct random *random, uint64_t *words);
 	/* Open what the disk holds, on its machine. NULL and a sentence. */

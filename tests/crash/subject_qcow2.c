@@ -345,6 +345,7 @@ const struct subject subject_qcow2 = {
 	.room_bytes = ROOM_BYTES,
 	.sectors = SECTORS,
 	.cluster_sectors = 8,
+	.pulls = true,
 	.format = format,
 	.open = open_lun,
 	.stop = stop,

@@ -37,7 +37,7 @@ static void print_requests(const struct model *model)
 {
 	static const char *const names[] = {
 		[MODEL_READ] = "read", [MODEL_WRITE] = "write", [MODEL_DISCARD] = "discard",
-		[MODEL_ZERO] = "zero", [MODEL_FLUSH] = "flush",
+		[MODEL_ZERO] = "zero", [MODEL_FLUSH] = "flush", [MODEL_PULL] = "pull",
 	};
 
 	for (uint32_t i = 1; i < model->request_count; i++) {
@@ -221,7 +221,7 @@ LOOP_ONLY static void run(struct trial *trial)
 LOOP_ONLY static void reopen(struct trial *trial)
 {
 	const struct subject *subject = trial->identity.subject;
-	struct workload_shape shape = {subject->sectors, subject->cluster_sectors};
+	struct workload_shape shape = {subject->sectors, subject->cluster_sectors, subject->pulls};
 	struct trial *inner = trial->inner;
 
 	trial->tally->reopened++;
@@ -243,7 +243,7 @@ LOOP_ONLY static void reopen(struct trial *trial)
 void trial_run(struct trial *trial, const struct trial_identity *identity)
 {
 	const struct subject *subject = identity->subject;
-	struct workload_shape shape = {subject->sectors, subject->cluster_sectors};
+	struct workload_shape shape = {subject->sectors, subject->cluster_sectors, subject->pulls};
 	struct random random = {random_mix(identity->number) ^ identity->variant};
 	unsigned steps;
 

@@ -16,7 +16,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define IMAGE_BYTES (8 * MIB)
 #define SECTOR 512u
-#define CHAIN 3u
+#define CHAIN 4u
 #define WHY_BYTES 256u
 
 /* -- Files -- */

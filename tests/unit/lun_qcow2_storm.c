@@ -1,6 +1,7 @@
 /*
- * The engine under many requests at once that overlap in every way, against a model of what each
- * sector may hold. QCOW2_STORM_OPS: how many requests for each kind of image (100).
+ * The engine under many requests at once, pulls among them, that overlap in every way, against a
+ * model of what each sector may hold. QCOW2_STORM_OPS: how many requests for each kind of image
+ * (100).
  */
 #include "tests/unit/lun_qcow2_bench.h"
 
@@ -134,8 +135,9 @@ static void fill(struct slot *slot, uint32_t sectors)
 
 static enum lun_op storm_op(struct storm *storm)
 {
-	static const enum lun_op ops[] = {LUN_WRITE, LUN_WRITE, LUN_WRITE, LUN_WRITE, LUN_READ,
-					  LUN_READ,  LUN_READ,  LUN_UNMAP, LUN_ZERO,  LUN_FLUSH};
+	static const enum lun_op ops[] = {LUN_WRITE, LUN_WRITE, LUN_WRITE, LUN_WRITE,
+					  LUN_READ,  LUN_READ,  LUN_READ,  LUN_UNMAP,
+					  LUN_ZERO,  LUN_FLUSH, LUN_PULL};
 
 	return ops[storm_random(storm, ARRAY_SIZE(ops))];
 }
