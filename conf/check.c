@@ -267,6 +267,23 @@ static void check_lun_sizes(const struct checker *c, const struct conf_lun *lun)
 	}
 }
 
+static void check_lun_clusters(const struct checker *c, const struct conf_lun *lun)
+{
+	if (lun->cluster_size != 0 && lun->type != CONF_LUN_QCOW2) {
+		conf_errors_add(c->errors, at(c, lun->line),
+				"lun %u has a cluster-size, which belongs to type qcow2; leave it "
+				"out",
+				lun->number);
+	}
+	if (lun->type == CONF_LUN_QCOW2 && lun->size_bytes > CONF_QCOW2_SIZE_MAX) {
+		conf_errors_add(
+			c->errors, at(c, lun->line),
+			"lun %u: a disk of type qcow2 has at most 64T; make it smaller, or of "
+			"type raw",
+			lun->number);
+	}
+}
+
 static void check_lun_cache(const struct checker *c, const struct conf_lun *lun)
 {
 	if (lun->write_cache_by_hosts && !lun->write_cache) {
@@ -290,6 +307,7 @@ static void check_luns(const struct checker *c, const struct conf_target *target
 		}
 		check_lun_parts(c, lun);
 		check_lun_sizes(c, lun);
+		check_lun_clusters(c, lun);
 		check_lun_cache(c, lun);
 	}
 }

@@ -144,6 +144,9 @@ struct conf_pool {
 	int line;
 };
 
+/* Of a disk in a qcow2 image. */
+#define CONF_QCOW2_SIZE_MAX (UINT64_C(64) << 40)
+
 struct conf_lun {
 	uint16_t number;
 	enum conf_lun_type type;
@@ -154,6 +157,7 @@ struct conf_lun {
 	bool read_only;
 	uint32_t block_size;
 	uint32_t physical_block_size;
+	uint32_t cluster_size;    /* CONF_LUN_QCOW2: of an image that is created; 0: 128 KiB. */
 	uint32_t allocation_unit; /* 0: chosen when the image is created. */
 	uint32_t warn_percent;    /* Used of size_bytes, when hosts are told; 0: never. */
 	uint64_t size_bytes;      /* 0: what the image has. */

@@ -358,6 +358,7 @@ static void describe(const struct lun_spec *spec, const struct chain *chain,
 		.zeroes_after_unmap = !spec->read_only,
 		.read_only = spec->read_only,
 		.fixed_size = true,
+		.created = chain->created,
 	};
 }
 

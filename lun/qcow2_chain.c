@@ -19,6 +19,7 @@
 #include "lun/files.h"
 #include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
+#include "lun/qcow2_new.h"
 
 /* Clusters that a writer may have: smaller ones cost more than they hold. */
 #define WRITER_CLUSTER_BITS_MIN 12u
@@ -125,16 +126,29 @@ static struct chain_file *next_file(struct chain *chain)
 	return file;
 }
 
+static int open_top(const struct lun_spec *spec)
+{
+	int access = spec->read_only ? O_RDONLY : O_RDWR;
+	int fd = open(spec->path, access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
 static int find_top(const struct opening *opening)
 {
 	const struct lun_spec *spec = opening->spec;
-	int access = spec->read_only ? O_RDONLY : O_RDWR;
-	int fd = open(spec->path, access | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int res = errno;
+	int fd = open_top(spec);
 
+	if (fd == -ENOENT) {
+		int res = qcow2_new(spec, opening->why, opening->why_bytes);
+
+		if (res != 0)
+			return res;
+		opening->chain->created = true;
+		fd = open_top(spec);
+	}
 	if (fd < 0)
-		return refuse(opening, -res, "cannot open it (%s): %s", files_error(-res),
-			      spec->path);
+		return refuse(opening, fd, "cannot open it (%s): %s", files_error(fd), spec->path);
 	return take_file(opening, next_file(opening->chain), fd, spec->path, !spec->read_only);
 }
 

@@ -27,12 +27,14 @@ struct chain_file {
 struct chain {
 	struct chain_file files[QCOW2_CHAIN_FILES]; /* From above to below. */
 	unsigned count;
+	bool created; /* The uppermost, by chain_open. */
 };
 
 /*
- * Open `spec`'s image and all below it on `loop` with its cache; negative errno and one sentence in
- * `why`. A backing file lies in the folder of its image, and is named by the plain name in the
- * header, with the format beside it: neither is guessed.
+ * Open `spec`'s image, which is made where there is none and its size is known, and all below it on
+ * `loop` with its cache; negative errno and one sentence in `why`. A backing file lies in the
+ * folder of its image, and is named by the plain name in the header, with the format beside it:
+ * neither is guessed.
  */
 int MUST_CHECK chain_open(const struct lun_spec *spec, struct loop *loop, struct qcow2_cache *cache,
 			  struct chain *chain, char *why, size_t why_bytes);

@@ -3,11 +3,7 @@
  * writes them where it likes, and makes them durable. Any thread.
  *
  *     qcow2_layout_make(&spec, &layout, why, sizeof(why));
- *     for (i = 0; i < layout.pieces; i++) {
- *             qcow2_layout_piece(&layout, i, buffer);
- *             pwrite(fd, buffer, layout.piece_bytes, i * layout.piece_bytes);
- *     }
- *     ftruncate(fd, layout.file_bytes);
+ *     qcow2_layout_write(&layout, &writable);              (writable.h)
  *
  * Read next: create.c.
  */

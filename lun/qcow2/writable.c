@@ -4,6 +4,7 @@
 #include "lun/qcow2/writable.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -66,4 +67,19 @@ int qcow2_descriptor_make(int fd, struct qcow2_descriptor *out)
 		.fd = fd,
 	};
 	return 0;
+}
+
+int qcow2_layout_write(const struct qcow2_layout *layout, struct qcow2_writable *writable)
+{
+	uint8_t *piece = malloc(layout->piece_bytes);
+	int res = piece != NULL ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; res == 0 && i < layout->pieces; i++) {
+		qcow2_layout_piece(layout, i, piece);
+		res = writable->write(writable, piece, layout->piece_bytes,
+				      (uint64_t)i * layout->piece_bytes);
+	}
+	free(piece);
+	/* The rest is a hole, up to its last byte. */
+	return res == 0 ? writable->write(writable, "", 1, layout->file_bytes - 1) : res;
 }

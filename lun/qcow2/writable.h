@@ -7,6 +7,7 @@
 #ifndef LUN_QCOW2_WRITABLE_H
 #define LUN_QCOW2_WRITABLE_H
 
+#include "lun/qcow2/create.h"
 #include "lun/qcow2/qcow2.h"
 
 struct qcow2_writable {
@@ -25,5 +26,8 @@ struct qcow2_descriptor {
 
 /* Negative errno where the file cannot be looked at. */
 int MUST_CHECK qcow2_descriptor_make(int fd, struct qcow2_descriptor *out);
+/* The bytes of a new image into an empty file; not made durable. */
+int MUST_CHECK qcow2_layout_write(const struct qcow2_layout *layout,
+				  struct qcow2_writable *writable);
 
 #endif

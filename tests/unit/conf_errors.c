@@ -308,6 +308,12 @@ static const struct error_case cases[] = {
 	 "f:3: lun 0: size is not a multiple of block-size; round it to one"},
 	{"physical below logical", LUN("block-size = 4K\nphysical-block-size = 512"),
 	 "f:3: lun 0: physical-block-size is below block-size; make them equal"},
+	{"clusters of a raw image", LUN("cluster-size = 64K"),
+	 "f:3: lun 0 has a cluster-size, which belongs to type qcow2; leave it out"},
+	{"clusters that are none", LUN("type = qcow2\ncluster-size = 12K"),
+	 "f:6: cluster-size \"12K\": not a power of two; 4K, 8K, 16K and so on are right"},
+	{"more than qcow2 has", LUN("type = qcow2\nsize = 65T"),
+	 "f:3: lun 0: a disk of type qcow2 has at most 64T; make it smaller, or of type raw"},
 	{"no cache for hosts", LUN("write-cache = off\nwrite-cache-by-hosts = yes"),
 	 "f:3: lun 0: write-cache is off, so hosts cannot turn it on; leave write-cache-by-hosts "
 	 "out"},
