@@ -117,6 +117,11 @@ $(O)/tests/unit/%.o: CFLAGS += $(if $(filter san,$(V)),-O0)
 $(O)/initiator-tests/%: $(O)/initiator-tests/%.o
 	$(CC) $(LDFLAGS) $^ -liscsi -o $@
 
+# Verified load, which knows what each block of an image may hold, is one program.
+IMAGE_LOAD := $(O)/initiator-tests/images/load
+$(IMAGE_LOAD): $(patsubst %.c,$(O)/%.o,$(wildcard initiator-tests/images/*.c))
+	$(CC) $(LDFLAGS) $^ -liscsi -o $@
+
 # Loaded into the conformance suite, which is not ours.
 CONFORMANCE_PRELOAD := $(O)/initiator-tests/conformance_preload
 $(CONFORMANCE_PRELOAD).o: CFLAGS += -fPIC
@@ -138,7 +143,7 @@ unit-programs: $(call programs_in,tests/unit) $(QCOW2_TOOL)
 stress-programs: $(call programs_in,tests/stress)
 fuzz-programs: $(call programs_in,tests/fuzz)
 initiator-programs: $(filter-out $(CONFORMANCE_PRELOAD),$(call programs_in,initiator-tests)) \
-	$(CONFORMANCE_PRELOAD).so $(ECHO)
+	$(CONFORMANCE_PRELOAD).so $(ECHO) $(IMAGE_LOAD)
 
 .PHONY: packages-build packages-check packages-bench run bench
 packages-build packages-check packages-bench:
@@ -155,6 +160,11 @@ bench: packages-bench ## measure against tgt and the limits, judge: ten minutes,
 .PHONY: scale
 scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes, see initiator-tests/README.md
 	@B=$(B) initiator-tests/scale.sh long
+
+.PHONY: soak
+soak: packages-check ## qcow2 at length: 500 kills under load, 20 clones: see initiator-tests/images
+	@KILLS=500 KILLS_MIB=8 B=$(B) SECONDS_MAX=7200 tests/run initiator-tests/kills.sh
+	@CLONES_MIB=64 CLONES_OPERATIONS=1000000 B=$(B) SECONDS_MAX=7200 tests/run initiator-tests/clones.sh
 
 SUITES := style build hosts-short lint unit crash tsan fuzz initiators
 .PHONY: check $(SUITES:%=check-%) fuzz

@@ -5,6 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "base/clock.h"
 
 /* qemu's block/file-posix.c: a byte for each permission used, and for each not shared. */
 #define LOCK_USED 100
@@ -20,6 +24,11 @@ enum {
 	PERMISSION_RESIZE,
 	PERMISSIONS
 };
+
+/* From the first lock that a process asks for. Whoever was killed before that has lost it by then.
+ */
+#define PATIENCE_NS (2 * CLOCK_NS_PER_S)
+#define PAUSE_NS 10000000
 
 #define BIT(n) (1u << (n))
 #define WRITER_USES (BIT(PERMISSION_READ) | BIT(PERMISSION_WRITE) | BIT(PERMISSION_RESIZE))
@@ -58,4 +67,19 @@ int image_lock_qemu(int fd, bool writes)
 int image_lock_raw(int fd, bool writes)
 {
 	return lock_byte(fd, F_OFD_SETLK, writes ? F_WRLCK : F_RDLCK, LOCK_RAW);
+}
+
+int image_lock_patiently(image_lock_fn *lock, int fd, bool writes)
+{
+	static atomic_uint_fast64_t ends_ns;
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	uint_fast64_t none = 0;
+	int res = lock(fd, writes);
+
+	(void)atomic_compare_exchange_strong(&ends_ns, &none, clock_now_ns() + PATIENCE_NS);
+	while (res == -EBUSY && clock_now_ns() < atomic_load(&ends_ns)) {
+		(void)nanosleep(&pause, NULL);
+		res = lock(fd, writes);
+	}
+	return res;
 }

@@ -101,7 +101,7 @@ static int take_file(const struct opening *opening, struct chain_file *file, int
 	if (is_again(opening->chain, &file->st))
 		return refuse(opening, -ELOOP, "%s is its own backing file", name);
 	file->is_written = writes;
-	res = image_lock_qemu(fd, writes);
+	res = image_lock_patiently(image_lock_qemu, fd, writes);
 	if (res != 0)
 		return refuse(opening, -EBUSY,
 			      "%s is locked, another server, LUN or qemu-img uses it", name);

@@ -208,7 +208,7 @@ static int raw_open_sync(struct raw_opening *o)
  * of a server that was killed. */
 static int raw_lock(struct raw_opening *o)
 {
-	int res = image_lock_raw(o->image->fd, !o->spec->read_only);
+	int res = image_lock_patiently(image_lock_raw, o->image->fd, !o->spec->read_only);
 
 	if (res == -EBUSY)
 		return raw_refuse(o, res, "it is locked, another server or LUN uses it: %s",

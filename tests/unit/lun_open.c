@@ -223,6 +223,31 @@ Test(open, one_writer_or_many_readers)
 	rig_free(&s.rig);
 }
 
+/* A server that was killed keeps it until its last I/O has ended, and its successor is there
+ * sooner. */
+Test(open, a_lock_that_is_given_up_a_moment_later)
+{
+	struct scene s;
+	int ready[2];
+	char byte;
+	pid_t child;
+
+	scene_init(&s);
+	cr_assert_eq(pipe(ready), 0);
+	child = fork();
+	if (!child) {
+		struct lun *lun = scene_open(&s);
+
+		(void)!write(ready[1], lun_state(lun)->online ? "y" : "n", 1);
+		(void)usleep(300000);
+		_exit(0);
+	}
+	cr_assert(child > 0 && read(ready[0], &byte, 1) == 1 && byte == 'y');
+	expect_online(&s, SIZE_BYTES);
+	waitpid(child, NULL, 0);
+	rig_free(&s.rig);
+}
+
 /* Another process holds it, and the lock goes with its last description, however it ends. */
 Test(open, a_lock_of_another_process)
 {
