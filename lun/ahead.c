@@ -79,7 +79,8 @@ struct lun_ahead {
 	enum ahead_stage stage;
 	struct stream *subject; /* Of the job under way. */
 	uint64_t paused_until_ns;
-	bool pool_is_low; /* All that is not needed is to be given back. */
+	bool pool_is_low;  /* All that is not needed is to be given back. */
+	unsigned openings; /* Of the LUN's image, when this was last looked at. */
 	struct loop_timer timer;
 	struct lun_io io;
 	struct lun_exclusive exclusive;
@@ -108,6 +109,15 @@ static bool ahead_may_run(const struct lun_ahead *ahead)
 
 	return state->online && !state->read_only && !state->gate_closed && !lun_is_overrun(lun) &&
 	       !atomic_load_explicit(&lun->failed, memory_order_acquire);
+}
+
+/* The gate is open: what belonged to an image that was closed meanwhile has been given back. */
+static void ahead_renew(struct lun_ahead *ahead)
+{
+	if (ahead->openings == ahead->lane->lun->openings)
+		return;
+	ahead->openings = ahead->lane->lun->openings;
+	memset(ahead->streams, 0, sizeof(ahead->streams));
 }
 
 static void ahead_on_timer(struct loop_timer *timer);
@@ -314,6 +324,7 @@ void ahead_look_for_work(struct lun_ahead *ahead)
 {
 	if (ahead->stage != AHEAD_IDLE || !ahead_may_run(ahead))
 		return;
+	ahead_renew(ahead);
 	for (unsigned i = 0; i < STREAMS; i++) {
 		struct stream *stream = &ahead->streams[i];
 		uint64_t end = surplus_end(ahead, stream);
@@ -479,6 +490,7 @@ void ahead_note_write(struct lun_lane *lane, const struct lun_io *io)
 	struct stream *stream;
 
 	ahead->lane = lane;
+	ahead_renew(ahead);
 	stream = ahead_find(ahead, io->offset_bytes);
 	if (!stream)
 		return;
@@ -548,14 +560,20 @@ static void stream_give_back(struct lun *lun, const struct stream *stream)
 	}
 }
 
-void ahead_close(struct lun *lun)
+/* The lanes' own records stay as they are, for their loops (ahead_renew). */
+void ahead_release(struct lun *lun)
 {
-	if (!lun->aheads)
-		return;
-	for (unsigned i = 0; i < lun->group->count; i++) {
+	lun->openings++;
+	for (unsigned i = 0; lun->aheads && i < lun->group->count; i++) {
 		assert(lun->aheads[i].stage == AHEAD_IDLE);
 		for (unsigned j = 0; j < STREAMS; j++)
 			stream_give_back(lun, &lun->aheads[i].streams[j]);
 	}
-	(void)munmap(lun->aheads, ahead_bytes(lun));
+}
+
+void ahead_close(struct lun *lun)
+{
+	ahead_release(lun);
+	if (lun->aheads)
+		(void)munmap(lun->aheads, ahead_bytes(lun));
 }

@@ -93,6 +93,8 @@ static void drain_on_rested(struct loop_msg *msg)
 	struct lun *lun = CONTAINER_OF(drain, struct lun, drain);
 
 	loop_role_assume();
+	if (drain->rest.res < 0)
+		lun_note_failure(lun, drain->control, drain->rest.res);
 	if (drain_stage(lun) == DRAIN_LATE) {
 		drain_set_stage(lun, DRAIN_IDLE);
 	} else {
@@ -112,6 +114,7 @@ LOOP_ONLY static void drain_rest(struct lun *lun)
 	loop_timer_start(drain->control, &drain->timer, drain->deadline_ms, drain_on_expired);
 	drain->rest.loop = drain->control;
 	drain->rest.fn = drain_on_rested;
+	drain->rest.res = 0;
 	lun->ops->rest(lun->image, &drain->rest);
 }
 

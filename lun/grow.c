@@ -58,16 +58,13 @@ static int measure_image(const struct lun *lun, int fd, uint64_t wanted, uint64_
 	return res;
 }
 
-int lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char why[LUN_WHY_MAX])
+static int measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char *why)
 {
-	int fd = lun->image ? lun->ops->fd(lun->image) : -1;
+	int fd = lun->ops->fd(lun->image);
 	struct lun_state now;
 	int res = 0;
 
 	lun_state_copy(lun, &now);
-	*out = now.size_bytes;
-	if (!now.online || !lun->image)
-		return 0;
 	if (configured_bytes % lun->io_align_bytes != 0)
 		return lun_refuse(why, -EINVAL, "its size is not a multiple of %u, the block size",
 				  lun->io_align_bytes);
@@ -81,6 +78,22 @@ int lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char 
 		*out = configured_bytes;
 	if (res == 0 && *out < now.size_bytes)
 		res = lun_refuse(why, -EINVAL, "its image has become shorter than the LUN is");
+	return res;
+}
+
+int lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char why[LUN_WHY_MAX])
+{
+	struct lun_state now;
+	int res;
+
+	lun_state_copy(lun, &now);
+	*out = now.size_bytes;
+	if (!now.online)
+		return 0;
+	if (!lun_image_hold(lun))
+		return lun_refuse(why, -EBUSY, "its image is being changed; try again");
+	res = measure(lun, configured_bytes, out, why);
+	lun_image_release(lun);
 	return res;
 }
 

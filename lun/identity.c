@@ -167,6 +167,33 @@ int identity_settle(struct lun *lun, const struct lun_spec *spec, char *why)
 	return res;
 }
 
+static bool is_record_of(const struct lun *lun, const struct lun_spec *spec,
+			 const struct lun_record *record)
+{
+	/* A configured identity is in force whatever the image says. */
+	return (spec->identity || !memcmp(record->naa, lun->identity.naa, LUN_NAA_BYTES)) &&
+	       record->logical_block_bytes == lun->limits.logical_block_bytes &&
+	       record->allocation_unit_bytes == lun->limits.allocation_unit_bytes;
+}
+
+int identity_confirm(struct lun *lun, const struct lun_spec *spec, char *why)
+{
+	struct identity_place place = place_of(lun, spec);
+	struct lun_record record;
+	int res = identity_load(&place, &record, why);
+
+	if (res == 0)
+		return is_record_of(lun, spec, &record)
+			       ? 0
+			       : lun_refuse(why, -EINVAL, "it has the identity of another LUN");
+	if (res != -ENOENT)
+		return res;
+	memcpy(record.naa, lun->identity.naa, LUN_NAA_BYTES);
+	record.logical_block_bytes = lun->limits.logical_block_bytes;
+	record.allocation_unit_bytes = lun->limits.allocation_unit_bytes;
+	return identity_save(&place, &record, why);
+}
+
 void identity_peek(struct lun *lun, const struct lun_spec *spec)
 {
 	struct identity_place place = place_of(lun, spec);

@@ -32,6 +32,7 @@ struct image_rest {
 	struct loop_msg msg;
 	struct loop *loop;
 	loop_msg_fn *fn;
+	int res; /* The result: negative errno, what was written last may not be durable. */
 };
 
 struct image_ops {

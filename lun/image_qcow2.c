@@ -296,8 +296,10 @@ static void stop_next(void *arg, int res)
 	struct image *image = arg;
 
 	loop_role_assume();
-	if (res < 0)
+	if (res < 0) {
 		log_error("qcow2", "an image could not be brought to rest: errno %d", -res);
+		image->rest->res = res;
+	}
 	image->stopped++;
 	stop_from(image);
 }

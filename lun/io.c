@@ -307,10 +307,8 @@ static int io_result(int res)
 	return res < 0 ? -EIO : 0;
 }
 
-void image_failed(struct lun_io *io, int res)
+void lun_note_failure(struct lun *lun, struct loop *origin, int res)
 {
-	struct lun *lun = io->lun;
-
 	if (PLANTED(lun_forgets_failed_flush))
 		return;
 	if (atomic_exchange_explicit(&lun->failed, true, memory_order_acq_rel))
@@ -321,8 +319,13 @@ void image_failed(struct lun_io *io, int res)
 		  lun->name, -res);
 	pthread_mutex_lock(&lun->mutex);
 	lun->states.wanted.read_only = true;
-	states_publish_locked(lun, io->loop);
+	states_publish_locked(lun, origin);
 	pthread_mutex_unlock(&lun->mutex);
+}
+
+void image_failed(struct lun_io *io, int res)
+{
+	lun_note_failure(io->lun, io->loop, res);
 }
 
 /* Nothing is acknowledged against a generation that failed meanwhile. */

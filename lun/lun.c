@@ -65,6 +65,21 @@ struct byte_range lun_io_range(const struct lun_io *io)
 	};
 }
 
+bool lun_image_hold(struct lun *lun)
+{
+	if (pthread_rwlock_tryrdlock(&lun->image_lock) != 0)
+		return false;
+	if (lun->image)
+		return true;
+	(void)pthread_rwlock_unlock(&lun->image_lock);
+	return false;
+}
+
+void lun_image_release(struct lun *lun)
+{
+	(void)pthread_rwlock_unlock(&lun->image_lock);
+}
+
 /* -- Open -- */
 
 int lun_refuse(char *why, int res, const char *format, ...)
@@ -88,7 +103,8 @@ static int lun_create(const struct lun_spec *spec, const struct loop_group *grou
 	memset(lun, 0, sizeof(*lun));
 	lun->name = strdup(spec->name);
 	lun->lanes = aligned_alloc(_Alignof(struct lun_lane), lanes_bytes);
-	if (!lun->name || !lun->lanes || ranges_init(lun)) {
+	if (!lun->name || !lun->lanes || lun_spec_copy(spec, &lun->spec) || ranges_init(lun)) {
+		lun_spec_clear(&lun->spec);
 		free(lun->lanes);
 		free(lun->name);
 		free(lun);
@@ -101,6 +117,7 @@ static int lun_create(const struct lun_spec *spec, const struct loop_group *grou
 	}
 	lun->group = group;
 	pthread_mutex_init(&lun->mutex, NULL);
+	pthread_rwlock_init(&lun->image_lock, NULL);
 	*out = lun;
 	return 0;
 }
@@ -112,7 +129,9 @@ static void lun_free(struct lun *lun)
 		lun->ops->close(lun->image);
 	rmw_destroy(lun);
 	ranges_destroy(lun);
+	pthread_rwlock_destroy(&lun->image_lock);
 	pthread_mutex_destroy(&lun->mutex);
+	lun_spec_clear(&lun->spec);
 	free(lun->lanes);
 	free(lun->name);
 	free(lun);

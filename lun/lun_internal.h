@@ -172,8 +172,13 @@ struct lun {
 	struct lun_ahead *aheads; /* All lanes'; NULL: no look-ahead. Mapped, touched when used. */
 	uint32_t look_ahead_bytes;
 	uint32_t ahead_rest_ms;
-	struct lun_pool *pool;       /* NULL: none. Set before the loops run. */
-	_Atomic uint64_t used_bytes; /* As of the last look. */
+	struct lun_spec spec; /* Its own copy, to open the image again by (switch.c). */
+	/* Of helper threads: the switch's has it for writing while the image may be closed. */
+	pthread_rwlock_t image_lock;
+	struct lun_switch *switching; /* Control loop: it has drained the LUN. */
+	unsigned openings;            /* Of the image; changed behind a closed gate only. */
+	struct lun_pool *pool;        /* NULL: none. Set before the loops run. */
+	_Atomic uint64_t used_bytes;  /* As of the last look. */
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;
@@ -187,6 +192,10 @@ int MUST_CHECK lun_open_type(const struct lun_spec *spec, const struct loop_grou
 /* Write the sentence for the operator to `why` (LUN_WHY_BYTES) and answer `res`. */
 int lun_refuse(char *why, int res, const char *format, ...) PRINTF_LIKE(3, 4);
 struct lun_lane *lun_lane(const struct lun *lun, const struct loop *loop);
+/* Hold the image open, for who looks at it beside the loops. False: there is none, or it is being
+ * changed and closed meanwhile. Never waits. */
+bool MUST_CHECK lun_image_hold(struct lun *lun);
+void lun_image_release(struct lun *lun);
 static inline bool lun_op_writes(enum lun_op op)
 {
 	return op == LUN_WRITE || op == LUN_UNMAP || op == LUN_ZERO;
@@ -213,6 +222,9 @@ void io_leave_exclusive(struct lun_io *io);
 /* Something was published or given back: look again at all that waits on this lane. */
 LOOP_ONLY void lane_rescan(struct lun_lane *lane);
 void lane_init(struct lun_lane *lane, struct lun *lun, struct loop *loop);
+/* Its image has failed to make writes durable: no write and no flush is acknowledged from here on.
+ * Any thread; `origin` is a loop that runs. */
+void lun_note_failure(struct lun *lun, struct loop *origin, int res);
 
 /* -- range.c -- */
 
@@ -245,6 +257,12 @@ void exclusive_start_queued_locked(struct lun *lun, struct loop *origin);
 LOOP_ONLY void exclusive_pay_acks(struct lun_lane *lane);
 LOOP_ONLY void exclusive_try_grants(struct lun_lane *lane);
 
+/* -- spec.c -- */
+
+/* A copy that owns its strings. -ENOMEM: nothing is in it. */
+int MUST_CHECK lun_spec_copy(const struct lun_spec *from, struct lun_spec *to);
+void lun_spec_clear(struct lun_spec *spec);
+
 /* -- state.c -- */
 
 void states_init(struct lun *lun, const struct lun_state *first);
@@ -271,6 +289,9 @@ struct lun_record {
  * the LUN in force. On failure negative errno and a sentence in `why`. Control thread, blocks.
  */
 int MUST_CHECK identity_settle(struct lun *lun, const struct lun_spec *spec, char *why);
+/* The image was opened anew: it has the record of the LUN, or gets it; that of another is refused.
+ * Blocks. */
+int MUST_CHECK identity_confirm(struct lun *lun, const struct lun_spec *spec, char *why);
 /* As far as it can be found without opening the image, for a LUN that is offline. */
 void identity_peek(struct lun *lun, const struct lun_spec *spec);
 
@@ -306,7 +327,9 @@ LOOP_ONLY void space_note_end(const struct lun_io *io, int res);
 
 /* Where the image can and the configuration wants it. -ENOMEM. */
 int MUST_CHECK ahead_init(struct lun *lun, uint32_t look_ahead_bytes);
-/* Give back what is left, blocking; no I/O is under way. Control thread. */
+/* Give back what is left, blocking; no I/O is under way, and the image will be another. */
+void ahead_release(struct lun *lun);
+/* The same, and no more of it. Control thread. */
 void ahead_close(struct lun *lun);
 /* A write goes to the image of a lane that has look-ahead. */
 LOOP_ONLY void ahead_note_write(struct lun_lane *lane, const struct lun_io *io);

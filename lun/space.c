@@ -68,14 +68,20 @@ static void pool_note(struct lun_pool *pool)
 
 /* -- LUNs -- */
 
-static bool image_stat(const struct lun *lun, struct stat *st)
+static bool image_stat(struct lun *lun, struct stat *st)
 {
-	int fd = lun->image ? lun->ops->fd(lun->image) : -1;
+	bool is_file;
+	int fd;
 
-	return fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode);
+	if (!lun_image_hold(lun))
+		return false;
+	fd = lun->ops->fd(lun->image);
+	is_file = fd >= 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode);
+	lun_image_release(lun);
+	return is_file;
 }
 
-bool lun_device(const struct lun *lun, uint64_t *device)
+bool lun_device(struct lun *lun, uint64_t *device)
 {
 	struct stat st;
 

@@ -68,7 +68,7 @@ static inline bool lun_pool_is_guarded(const struct lun_pool *pool)
 
 /* The file system of the LUN's image, as st_dev says. False: it is offline, or no file. Before the
  * loops run. */
-bool MUST_CHECK lun_device(const struct lun *lun, uint64_t *device);
+bool MUST_CHECK lun_device(struct lun *lun, uint64_t *device);
 /* The pool of the LUN, or NULL. Before the loops run. */
 void lun_set_pool(struct lun *lun, struct lun_pool *pool);
 const struct lun_pool *lun_pool(const struct lun *lun);

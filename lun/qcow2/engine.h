@@ -110,9 +110,12 @@ LOOP_ONLY int MUST_CHECK slice_modify(struct slice **slice, struct qcow2_request
 LOOP_ONLY void slice_settle(struct slice *slice);
 /* Those of a list are thrown away, whatever has changed of them. */
 LOOP_ONLY void slices_drop(struct qcow2_cache *cache, struct list_node *list);
-/* The image, and what is below it, use the cache from now on; and not any more. */
+/* The image, and what is below it, use the cache from now on; and not any more. On the loop, or
+ * when it does not run. */
 LOOP_ONLY void cache_enter(struct qcow2 *image);
 void cache_leave(struct qcow2 *image);
+/* Nothing of it is there: it may be freed beside the loop that runs. */
+bool cache_is_left(const struct qcow2 *image);
 
 /* -- metadata.c: which clusters are metadata -- */
 
@@ -367,7 +370,8 @@ struct qcow2 {
 	int fd, sync_fd;
 	struct nowait nowait[2]; /* Of fd: reads, writes. */
 	struct workers workers;
-	uint32_t id; /* In the cache: the same in every run. */
+	uint32_t id;     /* In the cache: the same in every run; 0 until it is first there. */
+	uint32_t slices; /* Of the cache that are its own. */
 	bool raw, read_only, holds_frees, direct;
 	uint32_t unit_bytes; /* Of the smallest write. */
 	struct qcow2_header header;

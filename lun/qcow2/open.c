@@ -429,9 +429,11 @@ void qcow2_close(struct qcow2 *image)
 	assert(image->active == 0);
 	if (image->backing && image->backing->above == image)
 		image->backing->above = NULL;
-	if (list_is_linked(&image->link))
+	/* Beside a loop that runs, qcow2_stop has done that, on it. */
+	if (!cache_is_left(image)) {
 		cache_leave(image);
-	list_remove(&image->kick_link);
+		list_remove(&image->kick_link);
+	}
 	metadata_clear(&image->metadata);
 	free(image->header_bytes);
 	free(image->l1_bytes);

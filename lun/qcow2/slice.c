@@ -119,6 +119,7 @@ static void slice_free(struct slice *slice)
 
 	slice_unhash(slice);
 	list_remove(&slice->link);
+	slice->image->slices--;
 	slice->state = SLICE_FREE;
 	pool_release(&cache->pool, slice->bytes);
 }
@@ -142,6 +143,7 @@ static struct slice *slice_take(struct qcow2 *image, uint64_t file_offset, uint3
 		.image = image, .file_offset = file_offset, .bytes = bytes, .l1_index = l1_index};
 	list_init(&slice->link);
 	list_init(&slice->waiting);
+	image->slices++;
 	return slice;
 }
 
@@ -179,7 +181,9 @@ void cache_enter(struct qcow2 *image)
 	struct qcow2_cache *cache = image->cache;
 
 	for (; image && !list_is_linked(&image->link); image = image->backing) {
-		image->id = cache->next_image++;
+		/* Where what is above left and came back, slices may be hashed by it. */
+		if (image->id == 0)
+			image->id = ++cache->next_image;
 		list_append(&cache->images, &image->link);
 	}
 }
@@ -197,7 +201,7 @@ static void slice_forget(struct qcow2 *image)
 {
 	struct qcow2_cache *cache = image->cache;
 
-	for (uint32_t i = 0; i < pool_count(&cache->pool); i++) {
+	for (uint32_t i = 0; image->slices > 0 && i < pool_count(&cache->pool); i++) {
 		struct slice *slice = &cache->slices[i];
 
 		if (slice->image == image && slice->state != SLICE_FREE)
@@ -210,6 +214,12 @@ void cache_leave(struct qcow2 *image)
 	slice_forget(image);
 	inflates_forget(image);
 	list_remove(&image->link);
+}
+
+bool cache_is_left(const struct qcow2 *image)
+{
+	return image->slices == 0 && !list_is_linked(&image->link) &&
+	       !list_is_linked(&image->kick_link);
 }
 
 /* -- Loading -- */

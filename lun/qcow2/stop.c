@@ -16,8 +16,9 @@ static void on_stopped(struct loop_msg *msg)
 LOOP_ONLY static void stopped(struct qcow2 *image)
 {
 	image->stopping = false;
-	if (list_is_linked(&image->link))
-		cache_leave(image);
+	/* Also of one that is not on the cache's list: a stop that came late (drain.c) may have
+	 * taken it off while what is above still read. */
+	cache_leave(image);
 	loop_timer_stop(image->loop, &image->commit.timer);
 	loop_post(image->loop, &image->stop_msg, on_stopped);
 }

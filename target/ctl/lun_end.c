@@ -7,15 +7,29 @@
 
 #include "base/clock.h"
 
-/* How long a flush waits that was refused because of too many orphans. */
-#define FLUSH_AGAIN_MS 20u
+/* How long a flush waits that was refused because of too many orphans, a drain because of another.
+ */
+#define AGAIN_MS 20u
 /* However late it is, a disk that is well gets so much time. */
 #define DRAIN_MS_MIN 100u
+
+static LOOP_ONLY void drain(struct lun_end *end);
+
+static LOOP_ONLY void on_drain_again(struct loop_timer *timer)
+{
+	drain(CONTAINER_OF(timer, struct lun_end, drain_again));
+}
 
 static LOOP_ONLY void on_drained(struct lun *lun UNUSED, int res, void *arg)
 {
 	struct lun_end *end = arg;
 
+	/* Its image is being changed (lun/switch.h), or has not come to rest since another drain
+	 * expired. The flush has waited behind the same gate, if there was one. */
+	if (res == -EBUSY && loop_now_ns(end->control) < end->deadline_ns) {
+		loop_timer_start(end->control, &end->drain_again, AGAIN_MS, on_drain_again);
+		return;
+	}
 	end->drain_res = res;
 	end->stage = LUN_END_IDLE;
 	end->done(end);
@@ -29,12 +43,17 @@ static LOOP_ONLY uint64_t left_ms(const struct lun_end *end)
 	return ms > DRAIN_MS_MIN ? ms : DRAIN_MS_MIN;
 }
 
+static void drain(struct lun_end *end)
+{
+	lun_drain(end->lun, end->control, left_ms(end), on_drained, end);
+}
+
 static LOOP_ONLY void on_flushed(struct loop_msg *msg)
 {
 	struct lun_end *end = CONTAINER_OF(msg, struct lun_end, msg);
 
 	end->stage = LUN_END_DRAINING;
-	lun_drain(end->lun, end->control, left_ms(end), on_drained, end);
+	drain(end);
 }
 
 static LOOP_ONLY void flush(struct lun_end *end);
@@ -53,7 +72,7 @@ static void on_flush_done(struct lun_io *io, int res)
 	 * orphans holds. A disk that is well ends them soon; the deadline is for one that is not.
 	 */
 	if (res == -EBUSY) {
-		loop_timer_start(end->loop, &end->again, FLUSH_AGAIN_MS, on_again);
+		loop_timer_start(end->loop, &end->again, AGAIN_MS, on_again);
 		return;
 	}
 	end->flush_res = res;

@@ -31,6 +31,7 @@ struct lun_end {
 	struct loop_msg msg;
 	struct lun_io io;
 	struct loop_timer again; /* The data loop's. */
+	struct loop_timer drain_again;
 };
 
 /* `done` runs later. A flush that the disk does not end has no deadline. */
