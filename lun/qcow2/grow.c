@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/attr.h"
+#include "base/reach.h"
 #include "lun/qcow2/header_bytes.h"
 #include "lun/qcow2/plain.h"
 
@@ -74,6 +75,12 @@ static int write_at(struct growth *growth, const void *bytes, size_t length, uin
 static int sync_all(struct growth *growth)
 {
 	return growth->writable->sync(growth->writable);
+}
+
+/* Rule O6: what the first sector will lead to. */
+static int sync_run(struct growth *growth)
+{
+	return PLANTED(grow_switches_early) ? 0 : sync_all(growth);
 }
 
 /* -- Before anything is changed -- */
@@ -354,8 +361,8 @@ static int count_run(struct growth *growth)
 static int make_run(struct growth *growth)
 {
 	static int (*const steps[])(struct growth * growth) = {
-		write_l1, write_blocks,        sync_all, count_run,
-		sync_all, write_block_entries, sync_all,
+		write_l1, write_blocks,        sync_run, count_run,
+		sync_run, write_block_entries, sync_run,
 	};
 	struct qcow2_header *h = &growth->after;
 	uint64_t at = growth->run_first + growth->l1_clusters + growth->blocks;
@@ -366,6 +373,8 @@ static int make_run(struct growth *growth)
 		h->refcount_table_offset = at << h->cluster_bits;
 		h->refcount_table_clusters = (uint32_t)growth->table_clusters;
 	}
+	if (growth->blocks > 0)
+		REACHED(grow_refcount_block);
 	for (size_t i = 0; res == 0 && i < ARRAY_SIZE(steps); i++)
 		res = steps[i](growth);
 	return res;
@@ -460,6 +469,8 @@ static int change(struct growth *growth)
 {
 	int res = run_clusters(growth) > 0 ? make_run(growth) : lengthen_l1(growth);
 
+	if (PLANTED(grow_frees_early))
+		free_old(growth);
 	if (res == 0)
 		res = switch_over(growth);
 	if (res != 0)

@@ -110,12 +110,16 @@ static bool lay_piece(const struct qcow2_plain *plain, const struct durable *fil
 static bool lay_image(const struct view *view, uint32_t sectors, uint64_t *words, char *why)
 {
 	struct qcow2_plain plain;
+	uint64_t end;
 
 	if (qcow2_plain_open(&plain, &view->file, NULL, why, SUBJECT_WHY_BYTES))
 		return false;
 	(void)snprintf(why, SUBJECT_WHY_BYTES, "it cannot be read");
-	for (uint64_t at = 0; at < sectors;) {
-		size_t length = (size_t)(sectors - at) * DISK_SECTOR_BYTES;
+	end = plain.header.size_bytes / DISK_SECTOR_BYTES;
+	if (end > sectors)
+		end = sectors;
+	for (uint64_t at = 0; at < end;) {
+		size_t length = (size_t)(end - at) * DISK_SECTOR_BYTES;
 		struct qcow2_piece piece;
 
 		if (qcow2_plain_find(&plain, at * DISK_SECTOR_BYTES, &length, &piece) ||
@@ -123,7 +127,8 @@ static bool lay_image(const struct view *view, uint32_t sectors, uint64_t *words
 			return false;
 		at += length / DISK_SECTOR_BYTES;
 	}
-	return plain.header.size_bytes == (uint64_t)sectors * DISK_SECTOR_BYTES;
+	memset(words + end, 0, (sectors - end) * sizeof(*words));
+	return true;
 }
 
 static void lay_raw(const struct durable *file, uint32_t sectors, uint64_t *words)
@@ -171,7 +176,7 @@ static bool is_confirmed(const struct left_chain *chain, const uint64_t *words,
 {
 	static uint8_t bytes[MODEL_SECTORS_MAX * DISK_SECTOR_BYTES];
 	struct oracle_question question = {
-		.files = &chain->disk->files[chain->top],
+		.files = chain->disk->files,
 		.file_count = chain->images + chain->on_raw,
 		.expected = bytes,
 		.expected_bytes = (uint64_t)chain->sectors * DISK_SECTOR_BYTES,
@@ -192,9 +197,17 @@ static bool is_confirmed(const struct left_chain *chain, const uint64_t *words,
 
 /* -- The whole -- */
 
+bool left_header(const struct disk *disk, unsigned file, struct qcow2_header *out, char *why)
+{
+	struct view view;
+
+	view_init(&view, &disk->files[file].base);
+	return qcow2_header_read(&view.file, out, why, SUBJECT_WHY_BYTES) == 0;
+}
+
 bool left_read(const struct left_chain *chain, uint64_t *words, char *why)
 {
-	const struct disk_file *files = &chain->disk->files[chain->top];
+	const struct disk_file *files = chain->disk->files;
 	struct qcow2_check check = {0};
 	unsigned i = chain->images;
 

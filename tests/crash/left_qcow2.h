@@ -12,16 +12,19 @@
 #include "tests/crash/disk.h"
 
 struct left_chain {
-	const struct disk *disk; /* Summed up by disk_hash. */
-	unsigned top;            /* Its files, from the top of the chain on, one after the other. */
+	const struct disk *disk; /* Summed up by disk_hash. Its files from the top on. */
 	unsigned images;         /* So many of them are qcow2, */
 	bool on_raw;             /* and is a raw one below them? */
-	uint32_t sectors;
+	uint32_t sectors;        /* Those that are looked at. */
 	uint64_t kind; /* Of image: a number for those that look alike from the beginning. */
 };
 
-/* The words of all sectors. False and a sentence in why[SUBJECT_WHY_BYTES]: an image is not
- * consistent, or qemu-img thinks otherwise. */
+struct qcow2_header;
+/* Of one image. False and a sentence. */
+bool MUST_CHECK left_header(const struct disk *disk, unsigned file, struct qcow2_header *out,
+			    char *why);
+/* The words of the sectors, zeroes behind the end of the disk. False and a sentence in
+ * why[SUBJECT_WHY_BYTES]: an image is not consistent, or qemu-img thinks otherwise. */
 bool MUST_CHECK left_read(const struct left_chain *chain, uint64_t *words, char *why);
 
 #endif

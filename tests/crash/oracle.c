@@ -23,10 +23,14 @@ extern char **environ;
 static uint64_t permitted, asked;
 static struct seen shapes;
 static char folder[192];
-/* Those of the chain, which name each other, and what is expected. */
-static const char *const file_names[] = {"top.qcow2", "base", "expected"};
+/* Those of a chain by the names that images have for them (variant_qcow2.c), what is expected, and
+ * one under another name. */
+static const char *const file_names[] = {"top.qcow2", "below", "base", "expected",
+					 "another-and-longer-name-of-the-file-below"};
 static char paths[ARRAY_SIZE(file_names)][256];
-#define EXPECTED (ARRAY_SIZE(file_names) - 1)
+#define FILES_MAX 3u
+#define EXPECTED 3u
+#define LINK 4u
 
 static void NORETURN give_up(const char *what)
 {
@@ -47,6 +51,8 @@ static void make_folder(void)
 		give_up(folder);
 	for (unsigned i = 0; i < ARRAY_SIZE(paths); i++)
 		(void)snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, file_names[i]);
+	if (symlink(file_names[1], paths[LINK]))
+		give_up(paths[LINK]);
 }
 
 void oracle_clear(void)
@@ -117,7 +123,7 @@ void oracle_ask(const struct oracle_question *question, struct oracle_answer *an
 				  raw,      paths[0], paths[EXPECTED], NULL};
 
 	make_folder();
-	assert(question->file_count <= EXPECTED);
+	assert(question->file_count <= FILES_MAX);
 	for (unsigned i = 0; i < question->file_count; i++)
 		write_file(paths[i], question->files[i].base.bytes,
 			   question->files[i].base.size_bytes);

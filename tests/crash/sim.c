@@ -94,6 +94,11 @@ void sim_bind(struct sim *sim, int fd, unsigned file)
 	sim->fds[sim->fd_count++].file = file;
 }
 
+void sim_unbind(struct sim *sim)
+{
+	sim->fd_count = 0;
+}
+
 /* From within a loop_call: issued and ended at once. */
 int __wrap_ftruncate(int fd, off_t length)
 {
@@ -128,21 +133,28 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 /* -- Faults -- */
 
 /* What this call answers instead: 0, negative errno or SIM_SHORT. A signal is not for ever. */
-static int take_fault(struct sim *sim, const struct loop_op *op)
+static int take_fault(struct sim *sim, enum loop_op_kind kind, bool nowait)
 {
 	const struct sim_fault *fault = &sim->fault;
 	bool persistent = fault->persistent && fault->error != -EINTR;
 
 	sim->operations++;
-	if (!(fault->kinds & 1u << op->kind))
+	if (!(fault->kinds & 1u << kind))
 		return 0;
-	if (fault->error == -EAGAIN && !(op->flags & LOOP_NOWAIT))
+	if (fault->error == -EAGAIN && !nowait)
 		return 0;
 	sim->calls++;
 	if (!fault->nth || sim->calls < fault->nth || (sim->calls > fault->nth && !persistent))
 		return 0;
 	sim->faults++;
 	return fault->error;
+}
+
+int sim_take_fault(struct sim *sim, enum loop_op_kind kind)
+{
+	if (sim->fault.error == SIM_SHORT || sim->fault.error == -EINTR)
+		return 0;
+	return take_fault(sim, kind, false);
 }
 
 /* Without waiting, some things are refused: never so on a file that cannot tell. */
@@ -250,7 +262,7 @@ static bool submit(struct loop *loop, struct loop_op *op)
 		scale *= random_one_in(&sim->random, 4) ? 200 : 10;
 	sim->flight_count++;
 	*flight = (struct sim_flight){.op = op};
-	flight->error = take_fault(sim, op);
+	flight->error = take_fault(sim, op->kind, op->flags & LOOP_NOWAIT);
 	if (!flight->error)
 		flight->error = refuse_nowait(sim, op);
 	flight->due_ns = sim->now_ns + (1 + random_below(&sim->random, scale)) * CLOCK_NS_PER_US;
@@ -460,7 +472,7 @@ void sim_reset(struct sim *sim, uint64_t seed)
 {
 	assert(!sim->flight_count && !sim->loop->in_flight);
 	sim->random = (struct random){seed};
-	sim->fd_count = 0;
+	sim_unbind(sim);
 	sim->fault = (struct sim_fault){.kinds = UINT32_MAX};
 	sim->calls = 0;
 	sim->faults = 0;

@@ -73,6 +73,10 @@ void sim_reset(struct sim *sim, uint64_t seed);
 struct sim *sim_enter(struct sim *sim);
 /* This descriptor is that file. */
 void sim_bind(struct sim *sim, int fd, unsigned file);
+/* All are closed. */
+void sim_unbind(struct sim *sim);
+/* For code that does not use the loop: what its next call answers instead, 0 or negative errno. */
+int sim_take_fault(struct sim *sim, enum loop_op_kind kind);
 LOOP_ONLY void sim_turn(struct sim *sim);
 /* The clock that everybody else has. */
 uint64_t sim_real_ns(void);

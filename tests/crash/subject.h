@@ -9,6 +9,7 @@
 #define TESTS_CRASH_SUBJECT_H
 
 #include "lun/lun.h"
+#include "tests/crash/changes.h"
 #include "tests/crash/sim.h"
 
 #define SUBJECT_WHY_BYTES 256u
@@ -31,9 +32,17 @@ struct subject {
 	 * answered is durable. */
 	int (*stop)(struct sim *sim, struct lun *lun);
 	void (*close)(struct lun *lun);
-	/* The guest's sectors from what the disk holds durably, which disk_hash has summed up;
-	 * false and a sentence where the image is not consistent. */
-	bool (*read)(const struct disk *disk, unsigned variant, uint64_t *words, char *why);
+	/* Change it while it is closed, in a way that chance chooses, or go on where that was cut
+	 * short; NULL: there is nothing of the kind. Negative errno and a sentence. */
+	int (*change)(struct sim *sim, unsigned variant, struct changes *changes,
+		      struct random *random, char *why);
+	/* Changes that show in what the disk holds durably. */
+	unsigned (*shown)(const struct disk *disk, unsigned variant);
+	/* The guest's sectors from what the disk holds durably, which disk_hash has summed up, with
+	 * zeroes behind their end; false and a sentence where the image is not consistent, or
+	 * other than its changes permit. */
+	bool (*read)(const struct disk *disk, unsigned variant, const struct changes *changes,
+		     uint64_t *words, char *why);
 };
 
 extern const struct subject subject_raw, subject_qcow2;

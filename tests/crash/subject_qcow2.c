@@ -1,58 +1,31 @@
 /*
  * qcow2 images under the simulator: the engine behind the LUN's own membrane, by an image type that
- * stands here because names, locks and chains have no part in it. What a cut leaves is opened from
- * memory; left_qcow2.c judges it.
- *
- * Clusters are as small as the format has them, so that tables grow within some dozen requests.
+ * stands here because names, locks and chains have no part in it. What a cut leaves is opened as it
+ * lies on the disk; left_qcow2.c judges it. Closed images are changed by the code that does so for
+ * users.
  */
 #include "tests/crash/subject.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lun/lun_internal.h"
-#include "lun/qcow2/create.h"
+#include "lun/qcow2/grow.h"
 #include "lun/qcow2/qcow2.h"
-#include "tests/crash/compressed.h"
+#include "lun/qcow2/rebase.h"
+#include "lun/qcow2/repair.h"
 #include "tests/crash/left_qcow2.h"
-#include "tests/crash/model.h"
-#include "tests/crash/pattern.h"
-#include "tests/crash/view.h"
+#include "tests/crash/sim_file.h"
+#include "tests/crash/variant_qcow2.h"
 
-#define SECTORS 192u
-#define BYTES ((uint64_t)SECTORS * DISK_SECTOR_BYTES)
-#define ROOM_BYTES (UINT64_C(4) << 20)
 /* Slices of the cache: so few that they are evicted. */
 #define CACHE_BYTES (UINT64_C(64) << 10)
 #define REQUESTS 32u
-/* Descriptors that no kernel has; one for the fdatasyncs of the image. */
-#define FD_TOP 1000001
-#define FD_TOP_SYNC 1000002
-#define FD_BASE 1000003
-
-enum {
-	FILE_TOP,
-	FILE_BASE,
-	FILES
-};
-
-static const struct variant {
-	uint32_t cluster_bits;
-	bool extended;
-	bool backed;     /* By a raw file that has data. */
-	bool compressed; /* Every second cluster. */
-} variants[] = {
-	{9, false, false, false}, {9, false, true, false},  {12, false, false, false},
-	{12, false, true, false}, {12, false, false, true}, {12, false, true, true},
-	{14, true, false, false}, {14, true, true, false},
-};
-static const char *const names[] = {
-	"small",    "small-backed",    "middle", "middle-backed", "compressed", "compressed-backed",
-	"extended", "extended-backed", NULL,
-};
+/* Descriptors that no kernel has: of file i this one and i more; one for fdatasyncs of the top. */
+#define FD_FIRST 1000001
+#define FD_SYNC 1000101
 
 /* -- The image type -- */
 
@@ -64,7 +37,8 @@ struct request {
 struct image {
 	struct sim *sim;
 	struct qcow2_cache *cache;
-	struct qcow2 *top, *base;
+	unsigned count; /* Of the chain: [0] is the top, the last one may be raw. */
+	struct qcow2 *chain[VARIANT_FILES];
 	struct request *requests;
 	bool stopped;
 	int stop_res;
@@ -92,38 +66,44 @@ static struct image *image_of_level(unsigned level)
 	return image;
 }
 
-static int open_chain(struct image *image, char *why, size_t why_size)
+static void close_chain(struct image *image, unsigned first)
 {
-	struct view top, base;
+	for (unsigned i = first; i < image->count; i++)
+		qcow2_close(image->chain[i]);
+}
+
+static int open_file(struct image *image, unsigned i, char *why, size_t why_size)
+{
+	struct sim_file file;
 	struct qcow2_spec spec = {
-		.name = "top",
+		.name = i ? "below" : "top",
 		.loop = image->sim->loop,
 		.cache = image->cache,
+		.file = &file.writable.file,
+		.fd = FD_FIRST + (int)i,
+		.sync_fd = i ? FD_FIRST + (int)i : FD_SYNC,
+		.read_only = i > 0,
 		.direct = true,
 		.io_align_bytes = DISK_SECTOR_BYTES,
+		.backing = i + 1 < image->count ? image->chain[i + 1] : NULL,
 	};
-	struct qcow2_spec below = spec;
+
+	sim_file_open(&file, image->sim, i);
+	if (i == opening.variant->images)
+		return qcow2_open_raw(&spec, &image->chain[i]);
+	return qcow2_open(&spec, &image->chain[i], why, why_size);
+}
+
+static int open_chain(struct image *image, char *why, size_t why_size)
+{
+	unsigned i = opening.variant->images + opening.variant->on_raw;
 	int res = 0;
 
-	image->top = NULL;
-	image->base = NULL;
-	view_init(&top, &image->sim->disk->files[FILE_TOP].base);
-	view_init(&base, &image->sim->disk->files[FILE_BASE].base);
-	spec.file = &top.file;
-	spec.fd = FD_TOP;
-	spec.sync_fd = FD_TOP_SYNC;
-	below.name = "base";
-	below.file = &base.file;
-	below.fd = FD_BASE;
-	below.sync_fd = FD_BASE;
-	below.read_only = true;
-	if (opening.variant->backed)
-		res = qcow2_open_raw(&below, &image->base);
-	spec.backing = image->base;
-	if (!res)
-		res = qcow2_open(&spec, &image->top, why, why_size);
-	if (res && image->base)
-		qcow2_close(image->base);
+	image->count = i;
+	while (res == 0 && i > 0)
+		res = open_file(image, --i, why, why_size);
+	if (res)
+		close_chain(image, i + 1);
 	return res;
 }
 
@@ -138,11 +118,11 @@ static int open_image(const struct lun_spec *spec UNUSED, struct image **out,
 	res = open_chain(image, why, why_size);
 	if (res)
 		return res;
-	sim_bind(opening.sim, FD_TOP, FILE_TOP);
-	sim_bind(opening.sim, FD_TOP_SYNC, FILE_TOP);
-	sim_bind(opening.sim, FD_BASE, FILE_BASE);
+	for (unsigned i = 0; i < image->count; i++)
+		sim_bind(opening.sim, FD_FIRST + (int)i, i);
+	sim_bind(opening.sim, FD_SYNC, 0);
 	*info = (struct image_info){
-		.size_bytes = qcow2_header(image->top)->size_bytes,
+		.size_bytes = qcow2_header(image->chain[0])->size_bytes,
 		.io_align_bytes = DISK_SECTOR_BYTES,
 		.allocation_unit_bytes = 4096,
 		.thin = true,
@@ -155,9 +135,7 @@ static int open_image(const struct lun_spec *spec UNUSED, struct image **out,
 
 static void close_image(struct image *image)
 {
-	qcow2_close(image->top);
-	if (image->base)
-		qcow2_close(image->base);
+	close_chain(image, 0);
 }
 
 static void on_done(struct qcow2_request *of, int res)
@@ -192,7 +170,7 @@ static void submit(struct image *image, struct lun_io *io)
 	request->of.iov = io->iov;
 	request->of.iov_count = io->iov_count;
 	request->of.done = on_done;
-	qcow2_submit(image->top, &request->of);
+	qcow2_submit(image->chain[0], &request->of);
 }
 
 static int no_fd(const struct image *image UNUSED)
@@ -222,13 +200,14 @@ static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level, c
 	struct lun *lun;
 
 	opening.sim = sim;
-	opening.variant = &variants[variant];
+	opening.variant = &variants_qcow2[variant];
 	opening.level = level;
 	if (lun_open_type(&spec, &sim->group, &ops, &lun))
 		abort();
 	if (lun_state(lun)->online)
 		return lun;
 	(void)snprintf(why, SUBJECT_WHY_BYTES, "%s", lun_state(lun)->offline_reason);
+	lun_close(lun);
 	return NULL;
 }
 
@@ -245,110 +224,162 @@ static int stop(struct sim *sim, struct lun *lun)
 	struct image *image = lun->image;
 
 	loop_role_assume();
-	qcow2_stop(image->top, on_stopped, image);
+	qcow2_stop(image->chain[0], on_stopped, image);
 	sim->idle = false;
 	while (!image->stopped && !sim->idle)
 		sim_turn(sim);
 	return image->stopped ? image->stop_res : -ETIME;
 }
 
-/* -- Content -- */
+/* -- Changes of the closed image -- */
 
-/* Every second cluster, whatever lies below it. */
-static uint64_t add_compressed(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t *words)
+static int grow(struct sim *sim, const struct variant *variant, char *why)
 {
-	static uint8_t guest[BYTES];
-	uint32_t cluster = layout->piece_bytes / DISK_SECTOR_BYTES;
-
-	for (uint32_t i = 0; i < SECTORS; i++) {
-		if (i / cluster % 2 == 0)
-			words[i] = pattern_word(MODEL_WRITES_MAX - 2, i);
-		pattern_fill(guest + (size_t)i * DISK_SECTOR_BYTES, words[i]);
-	}
-	return compressed_add(layout, bytes, ROOM_BYTES, guest);
-}
-
-static void write_top(struct disk *disk, const struct variant *variant,
-		      const struct qcow2_layout *layout, uint64_t *words)
-{
-	uint8_t *bytes = calloc(1, ROOM_BYTES);
-	uint64_t length = layout->file_bytes;
-
-	assert(bytes && layout->pieces * (uint64_t)layout->piece_bytes <= length);
-	for (uint32_t i = 0; i < layout->pieces; i++)
-		qcow2_layout_piece(layout, i, bytes + (size_t)i * layout->piece_bytes);
-	if (variant->compressed)
-		length = add_compressed(layout, bytes, words);
-	disk_load(disk, FILE_TOP, bytes, length);
-	free(bytes);
-}
-
-/* A backing file of which half has data, and which ends before the image does. */
-static void write_base(struct disk *disk, struct random *random, uint64_t *words)
-{
-	static uint8_t bytes[BYTES];
-	uint32_t end = SECTORS - random_below(random, SECTORS / 3);
-	uint64_t word = 0;
-
-	for (uint32_t i = 0; i < SECTORS; i++) {
-		if (i % 4 == 0)
-			word = random_one_in(random, 2) ? pattern_word(MODEL_WRITES_MAX - 1, 0) : 0;
-		words[i] = word && i < end ? word | i : 0;
-		pattern_fill(bytes + (size_t)i * DISK_SECTOR_BYTES, words[i]);
-	}
-	disk_load(disk, FILE_BASE, bytes, (uint64_t)end * DISK_SECTOR_BYTES);
-}
-
-static void format(struct disk *disk, unsigned variant, struct random *random, uint64_t *words)
-{
-	const struct variant *v = &variants[variant];
-	struct qcow2_create create = {
-		.size_bytes = BYTES,
-		.cluster_bits = v->cluster_bits,
-		.extended = v->extended,
-		.backing_name = v->backed ? "base" : NULL,
-		.backing_format = v->backed ? "raw" : NULL,
+	struct sim_file top;
+	struct qcow2_grow change = {
+		.writable = &top.writable,
+		.size_bytes = variant->grown_bytes,
 	};
-	struct qcow2_layout layout;
-	char why[SUBJECT_WHY_BYTES];
 
-	if (qcow2_layout_make(&create, &layout, why, sizeof(why))) {
-		printf("cannot format: %s\n", why);
-		abort();
+	if (variant->images > 1)
+		change.backing_bytes = (uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES;
+	else if (variant->on_raw)
+		change.backing_bytes = sim->disk->files[1].now_bytes;
+	sim_file_open(&top, sim, 0);
+	return qcow2_grow(&change, why, SUBJECT_WHY_BYTES);
+}
+
+static int rebase(struct sim *sim, const struct variant *variant, char *why)
+{
+	struct sim_file top;
+	struct qcow2_rebase change = {
+		.writable = &top.writable,
+		.backing_name = variant_backing_name(variant, true),
+		.backing_format = variant->images > 1 ? "qcow2" : "raw",
+	};
+
+	sim_file_open(&top, sim, 0);
+	return qcow2_rebase(&change, why, SUBJECT_WHY_BYTES);
+}
+
+static int repair(struct sim *sim, const struct variant *variant UNUSED, char *why)
+{
+	struct sim_file top;
+	struct qcow2_check check;
+	struct qcow2_check_spec spec = {.file = &top.writable.file};
+	struct qcow2_repair change = {.writable = &top.writable};
+	int res;
+
+	sim_file_open(&top, sim, 0);
+	res = qcow2_repair(&change, why, SUBJECT_WHY_BYTES);
+	if (res == 0)
+		res = qcow2_check(&spec, &check, why, SUBJECT_WHY_BYTES);
+	if (res == 0 && qcow2_check_verdict(&check) != QCOW2_CLEAN) {
+		(void)snprintf(why, SUBJECT_WHY_BYTES, "not repaired: %s", check.findings[0]);
+		res = -EUCLEAN;
 	}
-	memset(words, 0, SECTORS * sizeof(*words));
-	if (v->backed)
-		write_base(disk, random, words);
-	write_top(disk, v, &layout, words);
+	return res;
+}
+
+static const struct change {
+	unsigned bit;
+	int (*make)(struct sim *sim, const struct variant *variant, char *why);
+} changes_of_files[] = {{CHANGE_GROW, grow}, {CHANGE_REBASE, rebase}, {CHANGE_REPAIR, repair}};
+
+/* Names are changed in clusters of 4 KiB and more. */
+static bool has_change(const struct variant *variant, unsigned bit)
+{
+	return bit != CHANGE_REBASE ||
+	       (variant->cluster_bits >= 12 && variant_backing_name(variant, true));
+}
+
+static int change(struct sim *sim, unsigned number, struct changes *changes, struct random *random,
+		  char *why)
+{
+	const struct variant *variant = &variants_qcow2[number];
+	const struct change *change =
+		&changes_of_files[random_below(random, ARRAY_SIZE(changes_of_files))];
+	int res;
+
+	if (!has_change(variant, change->bit))
+		return 0;
+	changes->begun |= change->bit;
+	res = change->make(sim, variant, why);
+	if (res == 0)
+		changes->done |= change->bit;
+	return res;
 }
 
 /* -- What a cut left -- */
 
-static bool read_words(const struct disk *disk, unsigned variant, uint64_t *words, char *why)
+static unsigned shown_in(const struct variant *variant, const struct qcow2_header *header)
 {
+	const char *name = variant_backing_name(variant, true);
+	unsigned shown = 0;
+
+	if (header->size_bytes == variant->grown_bytes)
+		shown |= CHANGE_GROW;
+	if (name && !strcmp(header->backing_name, name))
+		shown |= CHANGE_REBASE;
+	return shown;
+}
+
+static unsigned shown(const struct disk *disk, unsigned variant)
+{
+	struct qcow2_header header;
+	char why[SUBJECT_WHY_BYTES];
+
+	return left_header(disk, 0, &header, why) ? shown_in(&variants_qcow2[variant], &header) : 0;
+}
+
+/* Each change is there whole, or not at all. */
+static bool is_permitted(const struct variant *variant, const struct qcow2_header *header,
+			 const struct changes *changes, char *why)
+{
+	unsigned bits = shown_in(variant, header);
+	const char *name = variant_backing_name(variant, bits & CHANGE_REBASE);
+	uint64_t size_bytes = bits & CHANGE_GROW
+				      ? variant->grown_bytes
+				      : (uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES;
+
+	(void)snprintf(why, SUBJECT_WHY_BYTES, "its size is %llu, its backing file '%.60s' (%s)",
+		       (unsigned long long)header->size_bytes, header->backing_name,
+		       header->backing_format);
+	return header->size_bytes == size_bytes &&
+	       !strcmp(header->backing_name, name ? name : "") && !(bits & ~changes->begun) &&
+	       !(changes->done & ~bits & (CHANGE_GROW | CHANGE_REBASE));
+}
+
+static bool read_words(const struct disk *disk, unsigned number, const struct changes *changes,
+		       uint64_t *words, char *why)
+{
+	const struct variant *variant = &variants_qcow2[number];
+	struct qcow2_header header;
 	struct left_chain chain = {
 		.disk = disk,
-		.top = FILE_TOP,
-		.images = 1,
-		.on_raw = variants[variant].backed,
-		.sectors = SECTORS,
-		.kind = variant,
+		.images = variant->images,
+		.on_raw = variant->on_raw,
+		.sectors = VARIANT_SECTORS,
+		.kind = number,
 	};
 
-	return left_read(&chain, words, why);
+	return left_header(disk, 0, &header, why) && is_permitted(variant, &header, changes, why) &&
+	       left_read(&chain, words, why);
 }
 
 const struct subject subject_qcow2 = {
 	.name = "qcow2",
-	.variants = names,
-	.files = FILES,
-	.room_bytes = ROOM_BYTES,
-	.sectors = SECTORS,
+	.variants = variant_names_qcow2,
+	.files = VARIANT_FILES,
+	.room_bytes = VARIANT_ROOM_BYTES,
+	.sectors = VARIANT_SECTORS,
 	.cluster_sectors = 8,
 	.pulls = true,
-	.format = format,
+	.format = variant_format,
 	.open = open_lun,
 	.stop = stop,
 	.close = lun_close,
+	.change = change,
+	.shown = shown,
 	.read = read_words,
 };

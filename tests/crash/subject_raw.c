@@ -126,7 +126,8 @@ static void format(struct disk *disk, unsigned variant UNUSED, struct random *ra
 	disk_load(disk, 0, bytes, BYTES);
 }
 
-static bool read_words(const struct disk *disk, unsigned variant UNUSED, uint64_t *words, char *why)
+static bool read_words(const struct disk *disk, unsigned variant UNUSED,
+		       const struct changes *changes UNUSED, uint64_t *words, char *why)
 {
 	const struct durable *file = &disk->files[0].base;
 

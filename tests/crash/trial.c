@@ -124,7 +124,8 @@ static void judge(struct trial *trial)
 	const struct subject *subject = trial->identity.subject;
 	char why[SUBJECT_WHY_BYTES];
 
-	if (!subject->read(trial->scratch, trial->identity.variant, trial->words, why))
+	if (!subject->read(trial->scratch, trial->identity.variant, &trial->changes, trial->words,
+			   why))
 		trial_fail(trial, "%s", why);
 	for (uint32_t i = 0; i < subject->sectors; i++) {
 		if (model_allows(&trial->model, i, trial->words[i]))
@@ -191,11 +192,71 @@ LOOP_ONLY static void stop(struct trial *trial)
 	on_rest(trial->sim);
 }
 
-LOOP_ONLY static void run(struct trial *trial)
+/* As much of its disk as workloads know. */
+static struct workload_shape shape_of(const struct trial *trial)
 {
 	const struct subject *subject = trial->identity.subject;
-	struct sim *outer = sim_enter(trial->sim);
+	uint64_t sectors = lun_state(trial->guest.lun)->size_bytes / DISK_SECTOR_BYTES;
+
+	if (sectors > subject->sectors)
+		sectors = subject->sectors;
+	return (struct workload_shape){(uint32_t)sectors, subject->cluster_sectors, subject->pulls};
+}
+
+static void plan(struct trial *trial)
+{
+	const struct trial_identity *identity = &trial->identity;
+	struct workload_shape shape = shape_of(trial);
+	struct workload *workload = &trial->guest.workload;
+	struct random *random = &trial->random;
+	bool is_long = random_one_in(random, 3) && !identity->is_brief;
+
+	if (trial->level)
+		workload_reopened(workload, &shape, random, STEPS_REOPENED);
+	else if (identity->is_short)
+		workload_short(workload, &shape, identity->number);
+	else
+		workload_random(workload, &shape, random,
+				1 + random_below(random, is_long ? STEPS_LONG : STEPS_SHORT));
+}
+
+/* It is opened, used and closed. False: where something failed before, it cannot be opened. */
+LOOP_ONLY static bool use(struct trial *trial)
+{
+	const struct subject *subject = trial->identity.subject;
 	char why[SUBJECT_WHY_BYTES] = "";
+
+	trial->guest.lun = subject->open(trial->sim, trial->identity.variant, trial->level, why);
+	if (!trial->guest.lun && !trial->sim->faults)
+		trial_fail(trial, "it cannot be opened: %s", why);
+	if (!trial->guest.lun)
+		return false;
+	plan(trial);
+	guest_run(&trial->guest);
+	stop(trial);
+	subject->close(trial->guest.lun);
+	sim_unbind(trial->sim);
+	return true;
+}
+
+/* Changed while it is closed, without the loop. */
+static void change(struct trial *trial)
+{
+	const struct subject *subject = trial->identity.subject;
+	char why[SUBJECT_WHY_BYTES] = "";
+	int res = 0;
+
+	if (subject->change)
+		res = subject->change(trial->sim, trial->identity.variant, &trial->changes,
+				      &trial->random, why);
+	if (res && !trial->sim->faults)
+		trial_fail(trial, "its change: %s", why);
+}
+
+LOOP_ONLY static void run(struct trial *trial)
+{
+	struct sim *outer = sim_enter(trial->sim);
+	bool open = true;
 
 	seen_clear(&trial->seen);
 	trial->cuts.epoch = 1;
@@ -203,13 +264,15 @@ LOOP_ONLY static void run(struct trial *trial)
 	trial->looked_version = UINT64_MAX;
 	trial->cut_number = 0;
 	trial->state_number = 0;
-	trial->guest.lun = subject->open(trial->sim, trial->identity.variant, trial->level, why);
-	if (!trial->guest.lun)
-		trial_fail(trial, "it cannot be opened: %s", why);
 	trial->sim->at_rest = on_rest;
-	guest_run(&trial->guest);
-	stop(trial);
-	subject->close(trial->guest.lun);
+	if (trial->change_first)
+		change(trial);
+	open = !trial->sim->faults && use(trial);
+	/* After a failed fdatasync nobody knows what a reader finds that is not durable. */
+	if (trial->change_later && open && !trial->sim->faults)
+		change(trial);
+	if (trial->change_later && open && !trial->sim->faults)
+		(void)use(trial);
 	trial->sim->at_rest = NULL;
 	trial->tally->trials++;
 	trial->tally->operations += trial->sim->operations;
@@ -221,7 +284,6 @@ LOOP_ONLY static void run(struct trial *trial)
 LOOP_ONLY static void reopen(struct trial *trial)
 {
 	const struct subject *subject = trial->identity.subject;
-	struct workload_shape shape = {subject->sectors, subject->cluster_sectors, subject->pulls};
 	struct trial *inner = trial->inner;
 
 	trial->tally->reopened++;
@@ -236,16 +298,18 @@ LOOP_ONLY static void reopen(struct trial *trial)
 	}
 	model_init(&inner->model, trial->words, subject->sectors,
 		   trial->model.number_base + MODEL_WRITES_MAX);
-	workload_reopened(&inner->guest.workload, &shape, &inner->random, STEPS_REOPENED);
+	inner->changes = (struct changes){0};
+	if (subject->shown)
+		inner->changes.done = subject->shown(trial->scratch, trial->identity.variant);
+	inner->changes.begun = inner->changes.done;
+	inner->change_first = random_one_in(&inner->random, 4);
 	run(inner);
 }
 
 void trial_run(struct trial *trial, const struct trial_identity *identity)
 {
 	const struct subject *subject = identity->subject;
-	struct workload_shape shape = {subject->sectors, subject->cluster_sectors, subject->pulls};
 	struct random random = {random_mix(identity->number) ^ identity->variant};
-	unsigned steps;
 
 	loop_role_assume();
 	trial->identity = *identity;
@@ -254,13 +318,9 @@ void trial_run(struct trial *trial, const struct trial_identity *identity)
 	sim_reset(trial->sim, random_next(&random));
 	subject->format(trial->sim->disk, identity->variant, &random, trial->words);
 	model_init(&trial->model, trial->words, subject->sectors, 0);
-	if (identity->is_short) {
-		workload_short(&trial->guest.workload, &shape, identity->number);
-	} else {
-		steps = random_one_in(&random, 3) && !identity->is_brief ? STEPS_LONG : STEPS_SHORT;
-		workload_random(&trial->guest.workload, &shape, &random,
-				1 + random_below(&random, steps));
-	}
+	trial->changes = (struct changes){0};
+	trial->change_first = !identity->is_short && random_one_in(&random, 8);
+	trial->change_later = !identity->is_short && random_one_in(&random, 3);
 	if (identity->fault.nth || identity->fault.kinds)
 		trial->sim->fault = identity->fault;
 	run(trial);

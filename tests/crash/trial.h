@@ -41,6 +41,8 @@ struct trial {
 	unsigned reopen_one_in;
 	uint64_t looked_version, looked_tight, looked_issued;
 	uint64_t words[MODEL_SECTORS_MAX];
+	struct changes changes; /* Of the closed image. */
+	bool change_first, change_later;
 	struct tally *tally;
 	struct trial *inner; /* The machine for what a cut left; NULL at the last level. */
 	struct trial *outer;

@@ -1,7 +1,7 @@
 /*
- * Compressed clusters for an image to begin with. See compressed.h.
+ * What an image has to begin with. See content.h.
  */
-#include "tests/crash/compressed.h"
+#include "tests/crash/content.h"
 
 #include <assert.h>
 #include <isa-l/igzip_lib.h>
@@ -44,31 +44,69 @@ static uint64_t deflate(struct packing *packing, const uint8_t *guest)
 	return stream.total_out;
 }
 
-static void add_cluster(struct packing *packing, uint32_t index, const uint8_t *guest)
+static uint64_t round_up(uint64_t value, uint64_t unit)
+{
+	return (value + unit - 1) / unit * unit;
+}
+
+static void put_entry(struct packing *packing, uint32_t index, uint64_t entry)
+{
+	put_be64(packing->bytes + packing->l2_offset + (size_t)index * 8, entry);
+}
+
+static void add_data(struct packing *packing, uint32_t index, const uint8_t *guest)
+{
+	uint32_t cluster_bytes = packing->geometry.cluster_bytes;
+
+	packing->at = round_up(packing->at, cluster_bytes);
+	assert(packing->at + cluster_bytes <= packing->room_bytes);
+	memcpy(packing->bytes + packing->at, guest, cluster_bytes);
+	refer(packing, packing->at);
+	put_entry(packing, index, QCOW2_COPIED | packing->at);
+	packing->at += cluster_bytes;
+}
+
+static void add_compressed(struct packing *packing, uint32_t index, const uint8_t *guest)
 {
 	uint32_t shift = 62 - (packing->geometry.cluster_bits - 8);
 	uint64_t begin = packing->at;
 	uint64_t length = deflate(packing, guest);
 	uint64_t last = begin + length - 1;
 	uint64_t sectors = last / SECTOR_BYTES - begin / SECTOR_BYTES;
-	uint64_t entry = QCOW2_COMPRESSED | sectors << shift | begin;
 
 	assert(length < packing->geometry.cluster_bytes);
 	/* Each of the host clusters that its sectors lie in. */
 	refer(packing, begin);
 	if (begin >> packing->geometry.cluster_bits != last >> packing->geometry.cluster_bits)
 		refer(packing, last);
-	put_be64(packing->bytes + packing->l2_offset + (size_t)index * 8, entry);
+	put_entry(packing, index, QCOW2_COMPRESSED | sectors << shift | begin);
 	packing->at += length;
 }
 
-static uint64_t round_up(uint64_t value, uint64_t unit)
+static void add_zeroes(struct packing *packing, uint32_t index, const uint8_t *guest)
 {
-	return (value + unit - 1) / unit * unit;
+	(void)guest;
+	put_entry(packing, index, QCOW2_ZERO);
 }
 
-uint64_t compressed_add(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t room_bytes,
-			const uint8_t *guest)
+static void add_nothing(struct packing *packing, uint32_t index, const uint8_t *guest)
+{
+	(void)packing;
+	(void)index;
+	(void)guest;
+}
+
+typedef void add_fn(struct packing *packing, uint32_t index, const uint8_t *guest);
+
+static add_fn *const adds[] = {
+	[CONTENT_NOTHING] = add_nothing,
+	[CONTENT_DATA] = add_data,
+	[CONTENT_COMPRESSED] = add_compressed,
+	[CONTENT_ZEROES] = add_zeroes,
+};
+
+uint64_t content_add(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t room_bytes,
+		     const uint8_t *guest, const enum content_kind *kinds)
 {
 	const struct qcow2_header *header = &layout->header;
 	struct packing packing = {.bytes = bytes, .room_bytes = room_bytes};
@@ -82,7 +120,7 @@ uint64_t compressed_add(const struct qcow2_layout *layout, uint8_t *bytes, uint6
 	packing.at = packing.l2_offset + packing.geometry.cluster_bytes;
 	refer(&packing, packing.l2_offset);
 	put_be64(bytes + header->l1_offset, QCOW2_COPIED | packing.l2_offset);
-	for (uint32_t i = 0; i < clusters; i += 2)
-		add_cluster(&packing, i, guest + (size_t)i * packing.geometry.cluster_bytes);
+	for (uint32_t i = 0; i < clusters; i++)
+		adds[kinds[i]](&packing, i, guest + (size_t)i * packing.geometry.cluster_bytes);
 	return round_up(packing.at, packing.geometry.cluster_bytes);
 }

@@ -1,0 +1,168 @@
+/*
+ * qcow2 images to begin with. See variant_qcow2.h.
+ */
+#include "tests/crash/variant_qcow2.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/attr.h"
+#include "lun/qcow2/create.h"
+#include "tests/crash/content.h"
+#include "tests/crash/model.h"
+#include "tests/crash/pattern.h"
+
+#define BYTES_FIRST ((uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES)
+#define BYTES ((uint64_t)VARIANT_SECTORS * DISK_SECTOR_BYTES)
+#define GOLDEN_BITS 12u
+#define MIB (UINT64_C(1) << 20)
+
+/* Grown: within the L1 table's cluster; to a table of several clusters, which lies elsewhere. */
+const struct variant variants_qcow2[] = {
+	{"small", 9, false, false, 1, false, 3 * MIB},
+	{"small-backed", 9, false, false, 1, true, 7 * MIB},
+	{"middle", 12, false, false, 1, false, BYTES},
+	{"middle-backed", 12, false, false, 1, true, 1500 * MIB},
+	{"compressed", 12, false, true, 1, false, 5000 * MIB},
+	{"compressed-backed", 12, false, true, 1, true, BYTES},
+	{"extended", 14, true, false, 1, false, 40000 * MIB},
+	{"extended-backed", 14, true, false, 1, true, BYTES},
+	{"chain", 12, false, false, 2, true, BYTES},
+	{"chain-small", 9, false, false, 2, false, 4 * MIB},
+	{"chain-extended", 14, true, false, 2, true, BYTES},
+};
+const char *const variant_names_qcow2[] = {
+	"small",      "small-backed",      "middle",         "middle-backed",
+	"compressed", "compressed-backed", "extended",       "extended-backed",
+	"chain",      "chain-small",       "chain-extended", NULL,
+};
+
+const char *variant_backing_name(const struct variant *variant, bool rebased)
+{
+	if (variant->images == 1 && !variant->on_raw)
+		return NULL;
+	return rebased ? "another-and-longer-name-of-the-file-below" : "below";
+}
+
+/* Every fourth sector something else, or nothing. */
+static void choose_words(struct random *random, uint64_t number, uint32_t end, uint64_t *words)
+{
+	bool has = false;
+
+	for (uint32_t i = 0; i < VARIANT_SECTORS; i++) {
+		if (i % 4 == 0)
+			has = random_one_in(random, 2);
+		words[i] = has && i < end ? pattern_word(number, i) : 0;
+	}
+}
+
+static void fill(uint8_t *bytes, const uint64_t *words)
+{
+	for (uint32_t i = 0; i < VARIANT_SECTORS; i++)
+		pattern_fill(bytes + (size_t)i * DISK_SECTOR_BYTES, words[i]);
+}
+
+/* A raw file of which half has data, and which ends before the disk does. */
+static void write_raw(struct disk *disk, unsigned file, struct random *random, uint64_t *words)
+{
+	static uint8_t bytes[BYTES];
+	uint32_t end = VARIANT_SECTORS_FIRST - random_below(random, VARIANT_SECTORS_FIRST / 3);
+
+	choose_words(random, MODEL_WRITES_MAX - 1, end, words);
+	fill(bytes, words);
+	disk_load(disk, file, bytes, (uint64_t)end * DISK_SECTOR_BYTES);
+}
+
+/* `kinds` NULL: it has nothing. */
+static void write_image(struct disk *disk, unsigned file, const struct qcow2_create *create,
+			const enum content_kind *kinds, const uint64_t *words)
+{
+	static uint8_t guest[BYTES];
+	uint8_t *bytes = calloc(1, VARIANT_ROOM_BYTES);
+	struct qcow2_layout layout;
+	uint64_t length;
+	char why[256];
+
+	assert(bytes);
+	if (qcow2_layout_make(create, &layout, why, sizeof(why))) {
+		printf("cannot format: %s\n", why);
+		abort();
+	}
+	length = layout.file_bytes;
+	assert(layout.pieces * (uint64_t)layout.piece_bytes <= length);
+	for (uint32_t i = 0; i < layout.pieces; i++)
+		qcow2_layout_piece(&layout, i, bytes + (size_t)i * layout.piece_bytes);
+	fill(guest, words);
+	if (kinds)
+		length = content_add(&layout, bytes, VARIANT_ROOM_BYTES, guest, kinds);
+	disk_load(disk, file, bytes, length);
+	free(bytes);
+}
+
+/* What cluster i has, and so what its sectors have. */
+static void choose_content(struct random *random, uint32_t cluster_sectors, uint64_t *words,
+			   enum content_kind *kinds)
+{
+	for (uint32_t i = 0; i < VARIANT_SECTORS_FIRST; i++) {
+		enum content_kind *kind = &kinds[i / cluster_sectors];
+
+		if (i % cluster_sectors == 0)
+			*kind = (enum content_kind)random_below(random, 4);
+		if (*kind == CONTENT_DATA || *kind == CONTENT_COMPRESSED)
+			words[i] = pattern_word(MODEL_WRITES_MAX - 3, i);
+		else if (*kind == CONTENT_ZEROES)
+			words[i] = 0;
+	}
+}
+
+static void write_golden(struct disk *disk, const struct variant *variant, struct random *random,
+			 uint64_t *words)
+{
+	enum content_kind kinds[VARIANT_SECTORS] = {0};
+	struct qcow2_create create = {
+		.size_bytes = BYTES_FIRST,
+		.cluster_bits = GOLDEN_BITS,
+		.backing_name = variant->on_raw ? "base" : NULL,
+		.backing_format = variant->on_raw ? "raw" : NULL,
+	};
+
+	choose_content(random, (1u << GOLDEN_BITS) / DISK_SECTOR_BYTES, words, kinds);
+	write_image(disk, 1, &create, kinds, words);
+}
+
+static void write_top(struct disk *disk, const struct variant *variant, uint64_t *words)
+{
+	enum content_kind kinds[VARIANT_SECTORS] = {0};
+	uint32_t cluster = (1u << variant->cluster_bits) / DISK_SECTOR_BYTES;
+	const char *name = variant_backing_name(variant, false);
+	const char *format = variant->images > 1 ? "qcow2" : "raw";
+	struct qcow2_create create = {
+		.size_bytes = BYTES_FIRST,
+		.cluster_bits = variant->cluster_bits,
+		.extended = variant->extended,
+		.backing_name = name,
+		.backing_format = name ? format : NULL,
+	};
+
+	for (uint32_t i = 0; variant->compressed && i < VARIANT_SECTORS_FIRST; i++) {
+		if (i / cluster % 2)
+			continue;
+		kinds[i / cluster] = CONTENT_COMPRESSED;
+		words[i] = pattern_word(MODEL_WRITES_MAX - 2, i);
+	}
+	write_image(disk, 0, &create, variant->compressed ? kinds : NULL, words);
+}
+
+void variant_format(struct disk *disk, unsigned number, struct random *random, uint64_t *words)
+{
+	const struct variant *variant = &variants_qcow2[number];
+
+	memset(words, 0, VARIANT_SECTORS * sizeof(*words));
+	if (variant->on_raw)
+		write_raw(disk, variant->images, random, words);
+	if (variant->images > 1)
+		write_golden(disk, variant, random, words);
+	write_top(disk, variant, words);
+}
