@@ -43,7 +43,7 @@ LDFLAGS := -pthread $(LINK_$(V))
 
 LIBS := -luring -laio -lcrypto -lisal -lconfuse -ljansson -lz -lzstd -lm
 
-LAYERS := base conf lun target/net target/scsi target/iscsi target/ctl target/bench target/cli
+LAYERS := base conf lun target/net target/scsi target/iscsi target/ctl target/bench target/cli target/image
 # A part of a layer has a folder of its own below it, and no library of its own.
 PARTS_lun := lun/qcow2
 FOLDERS := $(foreach l,$(LAYERS),$(l) $(PARTS_$(l))) target
@@ -51,7 +51,7 @@ FOLDERS := $(foreach l,$(LAYERS),$(l) $(PARTS_$(l))) target
 layer_srcs = $(foreach f,$(1) $(PARTS_$(1)),$(wildcard $(f)/*.c))
 layer_lib = $(O)/lib$(subst /,_,$(1)).a
 # Linked in this order: a layer before what it stands on.
-LINK_ORDER := target/cli target/bench target/ctl target/iscsi target/scsi target/net lun conf base
+LINK_ORDER := target/image target/cli target/bench target/ctl target/iscsi target/scsi target/net lun conf base
 ALL_LIBS := $(foreach l,$(LINK_ORDER),$(call layer_lib,$(l)))
 
 .PHONY: all
@@ -88,8 +88,9 @@ BELOW_scsi := target/scsi lun base
 BELOW_iscsi := target/iscsi target/scsi target/net lun base
 BELOW_ctl := target/ctl target/iscsi target/scsi target/net lun conf base
 BELOW_cli := target/cli conf base
+BELOW_image := target/image target/cli lun conf base
 BELOW_bench := target/bench target/iscsi target/scsi target/net lun base
-TOPICS := base conf lun net scsi iscsi ctl cli bench
+TOPICS := base conf lun net scsi iscsi ctl cli image bench
 libs_below = $(foreach l,$(BELOW_$(1)),$(call layer_lib,$(l)))
 
 define topic_rule

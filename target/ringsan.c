@@ -1,7 +1,7 @@
 /*
  * The command line tool: finds the subcommand and hands over. Subcommands that do their own work
  * stand in a table here; those that ask a running daemon in target/cli's. One thread. Read next:
- * target/bench/bench.h, target/cli/cli.h, ringsan.1.
+ * target/bench/bench.h, target/image/verb.h, target/cli/cli.h, ringsan.1.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/version.h"
 #include "target/bench/bench.h"
 #include "target/cli/cli.h"
+#include "target/image/verb.h"
 
 struct subcommand {
 	const char *name;
@@ -19,6 +20,7 @@ struct subcommand {
 };
 
 static const struct subcommand subcommands[] = {
+	{"image", image_main, "make, examine and change images"},
 	{"bench", bench_main, "measure a running iSCSI target"},
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Includes run downwards only (DESIGN.md 2): the table below says what a folder may include. Quoted
-# includes name a file from the root of the tree, and only target/ringsan.c includes target/bench
-# and target/cli.
+# includes name a file from the root of the tree, and only target/ringsan.c includes target/bench and
+# target/image.
 set -u
 cd "${1:-$(dirname "$0")/../..}" || exit 2
 
@@ -9,7 +9,7 @@ cd "${1:-$(dirname "$0")/../..}" || exit 2
 find base lun conf target tests initiator-tests -name '*.[ch]' 2>/dev/null | sort | xargs -r awk '
 BEGIN {
 	may["base"] = "base"
-	# A part of its layer: only lun and its tests know of it.
+	# A part of its layer: only lun, its tests and target/image know of it.
 	may["lun"] = may["lun/qcow2"] = "lun lun/qcow2 base"
 	may["conf"] = "conf base"
 	may["target/net"] = "target/net base"
@@ -18,15 +18,17 @@ BEGIN {
 	may["target/ctl"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
 	may["target/bench"] = "target/bench target/iscsi target/scsi target/net lun base"
 	may["target/cli"] = "target/cli conf base"
+	# Images that nobody serves: what lun/qcow2 knows of closed ones is for it, too.
+	may["target/image"] = "target/image target/cli lun lun/qcow2 conf base"
 	may["target/main.c"] = "target/ctl target/iscsi target/scsi target/net lun conf base"
-	may["target/ringsan.c"] = "target/bench target/cli " may["target/ctl"]
+	may["target/ringsan.c"] = "target/bench target/cli target/image " may["target/ctl"]
 	may["tests/crash"] = "tests/crash " may["lun"]
 	may["tests/qcow2"] = "tests/qcow2 " may["lun"]
 	may["initiator-tests"] = ""
 	for (topic in may)
 		below[topic] = may[topic]
 	# A test stands beside the layer it tests: tests/unit/lun_range.c.
-	split("net scsi iscsi ctl cli bench", in_target, " ")
+	split("net scsi iscsi ctl cli image bench", in_target, " ")
 	for (i in in_target)
 		topics[in_target[i]] = "target/" in_target[i]
 	split("base conf lun", at_root, " ")

@@ -1,0 +1,221 @@
+"""`ringsan image` beside qemu-img (see image_cli.sh). Arguments: ringsan, a folder for images."""
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+
+from cases import check, end, equal
+
+RINGSAN = sys.argv[1]
+MIB = 1 << 20
+
+
+def run(*words):
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def image(*words):
+    """What a verb does: exit status, and its answer or error."""
+    done = run(RINGSAN, "image", *map(str, words), "--json")
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except ValueError:
+        return done.returncode, done.stdout + done.stderr
+
+
+def good(*words):
+    status, answer = image(*words)
+    equal(f"ringsan image {' '.join(map(str, words))}", (0, False),
+          (status, answer if not isinstance(answer, (dict, list)) else "error" in answer))
+    return answer
+
+
+def refused(part, *words, status=1):
+    """An error in one sentence, and what mends it."""
+    found, answer = image(*words)
+    error = answer.get("error", {}) if isinstance(answer, dict) else {"message": str(answer)}
+    check(f"refused: ringsan image {' '.join(map(str, words))}",
+          found == status and part in error.get("message", "") and error.get("remedy"),
+          f"{found} {error}")
+
+
+def qemu(*words):
+    done = run("qemu-img", *map(str, words))
+    return json.loads(done.stdout) if "--output=json" in words else done
+
+
+def write(name, *commands, kind="qcow2"):
+    arguments = [word for command in commands for word in ("-c", command)]
+    done = run("qemu-io", "-f", kind, "-d", "unmap", *arguments, name)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+
+
+def same_check(name):
+    ours, found = image("check", name)
+    equal(f"{name}: check", qemu("check", name).returncode, ours)
+    return found
+
+
+# --- verbs -------------------------------------------------------------------------------------
+
+def create():
+    rows = [("a.qcow2", ["--size", "1G"], (1 << 30, 1 << 17, True)),
+            ("b.qcow2", ["--size", "100M", "--cluster-size", "64K"], (100 * MIB, 1 << 16, False)),
+            ("meta.qcow2", ["--size", "64M", "--preallocation", "metadata"],
+             (64 * MIB, 1 << 17, True)),
+            ("small.qcow2", ["--size", "3M", "--cluster-size", "512", "--preallocation=metadata"],
+             (3 * MIB, 512, False)),
+            ("falloc.qcow2", ["--size", "4M", "--preallocation", "falloc", "--extended-l2=off"],
+             (4 * MIB, 1 << 17, False)),
+            ("top.qcow2", ["--backing", "a.qcow2"], (1 << 30, 1 << 17, True))]
+    for name, options, wanted in rows:
+        good("create", name, *options)
+        theirs = qemu("info", "--output=json", name)
+        equal(f"{name}: made as told", wanted,
+              (theirs["virtual-size"], theirs["cluster-size"],
+               theirs["format-specific"]["data"]["extended-l2"]))
+        same_check(name)
+    equal("a backing file", ("a.qcow2", "qcow2"),
+          (theirs.get("backing-filename"), theirs.get("backing-filename-format")))
+    check("falloc takes space", os.stat("falloc.qcow2").st_blocks * 512 >= 4 * MIB)
+    check("metadata takes little", os.stat("meta.qcow2").st_blocks * 512 < 2 * MIB)
+    good("create", "a.raw", "--size", "1M")
+    equal("a raw image", MIB, os.stat("a.raw").st_size)
+    refused("exists already", "create", "a.raw", "--size", "1M")
+    refused("--size", "create", "x.qcow2", "--size", "5")
+    refused("is no size", "create", "x.qcow2", "--size", "5X")
+    refused("how large", "create", "x.qcow2")
+    refused("raw or qcow2?", "create", "x.img", "--size", "1M")
+    refused("no power of two", "create", "x.qcow2", "--size", "1M", "--cluster-size", "3K")
+    refused("go with clusters", "create", "x.qcow2", "--size", "1M", "--cluster-size", "4M")
+    refused("it is a path", "create", "x.qcow2", "--backing", "../a.qcow2")
+    refused("No such file", "create", "x.qcow2", "--backing", "none.qcow2")
+    refused("no --cluster-size", "create", "x.raw", "--size", "1M", "--cluster-size", "64K")
+    refused("would hide", "create", "x.qcow2", "--backing", "a.qcow2", "--preallocation", "falloc")
+    refused("No such file", "create", "none/x.qcow2", "--size", "1M")
+    refused("wants FILE", "create", status=2)
+    refused("no such option", "create", "x.qcow2", "--sise", "1M", status=2)
+    refused("there is no", "invent", status=2)
+    check("nothing is left of what was refused",
+          not [name for name in os.listdir(".") if name.startswith("x")])
+
+
+def info():
+    theirs = qemu("info", "--output=json", "--backing-chain", "top.qcow2")
+    ours = good("info", "--backing-chain", "top.qcow2")
+    for mine, other in zip(ours, theirs):
+        # What is said in one sentence more or less by versions of qemu-img.
+        same = {key: value for key, value in mine.items() if key in other}
+        equal(f"info of {other['filename']}", {key: other[key] for key in same}, same)
+        check("has what matters", {"filename", "format", "virtual-size", "actual-size",
+                                   "cluster-size", "format-specific"} <= set(same), same)
+    equal("a chain", len(theirs), len(ours))
+    equal("raw", ("raw", MIB), tuple(good("info", "a.raw")[key]
+                                     for key in ("format", "virtual-size")))
+    os.link("a.qcow2", "unclear.img")
+    refused("its name does not say so", "info", "unclear.img")
+    equal("told", "qcow2", good("info", "unclear.img", "--format", "qcow2")["format"])
+    refused("it is no qcow2", "info", "a.raw", "--format", "qcow2")
+    refused("No such file", "info", "none.qcow2")
+    refused("is a folder", "info", ".")
+
+
+def same_map(name, kind="qcow2"):
+    theirs = qemu("map", "--output=json", "-f", kind, name)
+    ours = [{key: value for key, value in row.items() if key not in ("filename", "compressed")}
+            for row in good("map", name, "--format", kind)]
+    for row in theirs:
+        row.pop("compressed", None)
+    equal(f"{name}: map", theirs, ours)
+
+
+def maps():
+    write("a.qcow2", "write -q 1M 300k", "write -q -z 600M 1M", "write -q 500M 4k")
+    write("top.qcow2", "write -q 1100k 4k", "write -q -z 1200k 8k", "discard -q 500M 128k",
+          "write -q 900M 1M")
+    same_map("top.qcow2")
+    with open("holes.raw", "wb") as file:
+        file.truncate(8 * MIB + 512)
+        file.seek(MIB)
+        file.write(bytes([7]) * MIB)
+    same_map("holes.raw", "raw")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "holes.raw", "-F", "raw", "on.qcow2",
+        "12M")
+    write("on.qcow2", "write -q 2M 64k", "write -q -z 4M 64k")
+    same_map("on.qcow2")
+    run("qemu-img", "convert", "-c", "-O", "qcow2", "holes.raw", "small.c.qcow2")
+    same_map("small.c.qcow2")
+
+
+def checks():
+    os.truncate("b.qcow2", 16 << 16)
+    with open("b.qcow2", "r+b") as file:
+        header = file.read(64)
+        table, = struct.unpack(">Q", header[48:56])
+        file.seek(table)
+        block, = struct.unpack(">Q", file.read(8))
+        file.seek(block + 2 * 9)
+        file.write(b"\0\1")
+    equal("a leak", 3, image("check", "b.qcow2")[0])
+    same_check("b.qcow2")
+    fixed = good("check", "--repair", "b.qcow2")
+    equal("which came back", (0, 1), (fixed["leaks"], fixed["leaks-fixed"]))
+    same_check("b.qcow2")
+    with open("b.qcow2", "r+b") as file:
+        file.seek(block)
+        file.write(b"\0\0")
+    equal("a corruption", 2, image("check", "b.qcow2")[0])
+    equal("and its repair", 0, image("check", "--repair", "b.qcow2")[0])
+    same_check("b.qcow2")
+    equal("without --json", 0, run(RINGSAN, "image", "check", "b.qcow2").returncode)
+    refused("nothing to check", "check", "a.raw")
+
+
+def hostile():
+    """Headers that lead astray."""
+    os.mkdir("other")
+    good("create", "other/secret.raw", "--size", "1M")
+    os.symlink("other/secret.raw", "link.raw")
+    for name, kind, part in (("other/secret.raw", "raw", "it is a path"),
+                             ("link.raw", "raw", "Too many levels"),
+                             ("nbd:x", "raw", "colon"), ("bad.qcow2", "qcow2", "its own backing"),
+                             ("a.qcow2", "", "does not say whether")):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "bad.qcow2", "1M")
+        run("qemu-img", "rebase", "-u", "-b", name, "-F", kind or "raw", "bad.qcow2")
+        if not kind:
+            with open("bad.qcow2", "r+b") as file:
+                data = file.read(4096)
+                file.seek(data.index(struct.pack(">II", 0xE2792ACA, 3)) + 8)
+                file.write(b"vmd")
+        refused(part, "map", "bad.qcow2")
+        good("info", "bad.qcow2")
+    rng = random.Random(1)
+    with open("top.qcow2", "rb") as file:
+        whole = file.read()
+    for i in range(8):
+        damaged = bytearray(whole)
+        for _ in range(4):
+            at = rng.randrange(200) if i % 2 else rng.randrange(len(whole) // 8) * 8
+            damaged[at] ^= 1 << rng.randrange(8)
+        with open("bad.qcow2", "wb") as file:
+            file.write(damaged)
+        for verb in ("info", "check", "map"):
+            status, answer = image(verb, "bad.qcow2")
+            check(f"{verb} of damage {i} ends well", status in (0, 1, 2, 3), f"{status} {answer}")
+
+
+def main():
+    os.chdir(sys.argv[2])
+    create()
+    info()
+    maps()
+    checks()
+    hostile()
+    os.chdir("/")
+    end()
+
+
+main()

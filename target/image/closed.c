@@ -1,0 +1,215 @@
+/*
+ * Files of images: opening, locking, reading, writing. See closed.h.
+ */
+#include "target/image/closed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "lun/image_lock.h"
+
+#define QCOW2_MAGIC 0x514649fbu /* qcow2, "Header": QFI\xfb. */
+#define SECTOR_BYTES 512u
+
+const char *const closed_format_names[CLOSED_FORMATS] = {
+	[CLOSED_RAW] = "raw",
+	[CLOSED_QCOW2] = "qcow2",
+};
+
+/* -- I/O -- */
+
+static int read_file(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
+{
+	const struct closed_file *of = (const void *)file; /* Its first member's. */
+	uint8_t *at = buffer;
+
+	while (length > 0) {
+		ssize_t got = pread(of->fd, at, length, (off_t)offset);
+
+		if (got < 0 && errno != EINTR)
+			return -errno;
+		if (got == 0)
+			break;
+		if (got > 0) {
+			at += got;
+			offset += (uint64_t)got;
+			length -= (size_t)got;
+		}
+	}
+	memset(at, 0, length);
+	return 0;
+}
+
+static int write_file(struct qcow2_writable *writable, const void *bytes, size_t length,
+		      uint64_t offset)
+{
+	const struct closed_file *of = (const void *)writable;
+	const uint8_t *at = bytes;
+
+	while (length > 0) {
+		ssize_t put = pwrite(of->fd, at, length, (off_t)offset);
+
+		if (put < 0 && errno != EINTR)
+			return -errno;
+		if (put > 0) {
+			at += put;
+			offset += (uint64_t)put;
+			length -= (size_t)put;
+		}
+	}
+	return 0;
+}
+
+static int sync_file(struct qcow2_writable *writable)
+{
+	const struct closed_file *of = (const void *)writable;
+
+	return fdatasync(of->fd) == 0 ? 0 : -errno;
+}
+
+/* -- Formats -- */
+
+enum closed_format closed_format_of(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	for (unsigned i = 0; dot != NULL && i < CLOSED_FORMATS; i++) {
+		if (strcmp(dot + 1, closed_format_names[i]) == 0)
+			return (enum closed_format)i;
+	}
+	return CLOSED_FORMATS;
+}
+
+static int format_named(struct image_order *order, const char *told, enum closed_format *out)
+{
+	for (*out = CLOSED_RAW; *out < CLOSED_FORMATS; (*out)++) {
+		if (strcmp(told, closed_format_names[*out]) == 0)
+			return 0;
+	}
+	return image_refuse(order, -EINVAL, "it is raw or qcow2", "'%s' is no format of images",
+			    told);
+}
+
+int closed_format_told(struct image_order *order, enum image_option option, enum closed_format *out)
+{
+	*out = CLOSED_FORMATS;
+	return image_has(order, option) ? format_named(order, order->values[option], out) : 0;
+}
+
+static int find_format(struct image_order *order, const char *told, struct closed_file *file)
+{
+	uint8_t start[4];
+	int res;
+
+	if (told != NULL)
+		return format_named(order, told, &file->format);
+	file->format = closed_format_of(file->path);
+	if (file->format != CLOSED_FORMATS)
+		return 0;
+	res = read_file(&file->io.file, start, sizeof(start), 0);
+	if (res != 0)
+		return image_refuse_errno(order, res, "cannot be read", file->path);
+	file->format = CLOSED_RAW;
+	if (get_be32(start) != QCOW2_MAGIC)
+		return 0;
+	return image_refuse(order, -EINVAL,
+			    "say --format qcow2, or --format raw if a guest may have written that",
+			    "%s begins like a qcow2 image, but its name does not say so",
+			    file->path);
+}
+
+/* -- Opening -- */
+
+static int lock_file(struct image_order *order, const struct closed_file *file,
+		     enum closed_access access)
+{
+	bool writes = access == CLOSED_WRITE;
+	int res = access == CLOSED_LOOK ? 0 : image_lock_qemu(file->fd, writes);
+
+	if (res == 0 && access != CLOSED_LOOK && file->format == CLOSED_RAW)
+		res = image_lock_raw(file->fd, writes);
+	if (res == -EBUSY)
+		return image_refuse(order, res,
+				    "end the other (a server, a virtual machine, qemu-img) first",
+				    "%s is locked by another program", file->path);
+	return res == 0 ? 0 : image_refuse_errno(order, res, "cannot be locked", file->path);
+}
+
+static int take_file(struct image_order *order, struct closed_file *file)
+{
+	off_t size = -1;
+
+	if (fstat(file->fd, &file->st) != 0)
+		return image_refuse_errno(order, -errno, "cannot be looked at", file->path);
+	if (S_ISDIR(file->st.st_mode))
+		return image_refuse(order, -EISDIR, NULL, "%s is a folder", file->path);
+	if (S_ISREG(file->st.st_mode))
+		size = file->st.st_size;
+	else if (S_ISBLK(file->st.st_mode))
+		size = lseek(file->fd, 0, SEEK_END);
+	if (size < 0)
+		return image_refuse(order, -EINVAL, "name the file of an image",
+				    "%s is neither a file nor a block device", file->path);
+	file->io = (struct qcow2_writable){
+		.file = {.read = read_file, .size_bytes = (uint64_t)size},
+		.write = write_file,
+		.sync = sync_file,
+	};
+	return 0;
+}
+
+int closed_take(struct image_order *order, int fd, const char *told, enum closed_access access,
+		struct closed_file *out)
+{
+	int res;
+
+	out->fd = fd;
+	res = take_file(order, out);
+	if (res == 0)
+		res = find_format(order, told, out);
+	if (res == 0)
+		res = lock_file(order, out, access);
+	if (res != 0)
+		closed_close(out);
+	return res;
+}
+
+int closed_open(struct image_order *order, const char *path, const char *told,
+		enum closed_access access, struct closed_file *out)
+{
+	int flags = access == CLOSED_WRITE ? O_RDWR : O_RDONLY;
+	int fd;
+
+	out->fd = -1;
+	if (strlen(path) >= sizeof(out->path))
+		return image_refuse(order, -EINVAL, "go into its folder first",
+				    "the path is too long");
+	memcpy(out->path, path, strlen(path) + 1);
+	/* O_NONBLOCK: a FIFO must not hold us up. */
+	fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return image_refuse_errno(order, -errno, "cannot be opened", path);
+	return closed_take(order, fd, told, access, out);
+}
+
+void closed_close(struct closed_file *file)
+{
+	files_close(&file->fd);
+}
+
+uint64_t closed_allocated_bytes(const struct closed_file *file)
+{
+	return (uint64_t)file->st.st_blocks * SECTOR_BYTES;
+}
+
+int closed_path_beside(const char *path, const char *name, char out[FILES_PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	int folder = slash != NULL ? (int)(slash - path) + 1 : 0;
+	int length = snprintf(out, FILES_PATH_MAX, "%.*s%s", folder, path, name);
+
+	return length >= (int)FILES_PATH_MAX ? -ENAMETOOLONG : 0;
+}

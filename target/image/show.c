@@ -1,0 +1,115 @@
+/*
+ * Answers for people: lines and columns. What others named reaches the terminal without control
+ * characters.
+ */
+#include <string.h>
+
+#include "target/cli/columns.h"
+#include "target/image/verb.h"
+
+/* clang-format off */
+
+static const struct column info_lines[] = {
+	{ "image", "filename", COLUMN_TEXT },
+	{ "file format", "format", COLUMN_TEXT },
+	{ "virtual size", "virtual-size", COLUMN_BYTES },
+	{ "disk size", "actual-size", COLUMN_BYTES },
+	{ "cluster size", "cluster-size", COLUMN_BYTES },
+	{ "backing file", "backing-filename", COLUMN_TEXT },
+	{ "backing format", "backing-filename-format", COLUMN_TEXT },
+	{ "dirty", "dirty-flag", COLUMN_YES_NO },
+	{ "internal snapshots", "internal-snapshots", COLUMN_NUMBER },
+};
+
+static const struct column specific_lines[] = {
+	{ "compat", "compat", COLUMN_TEXT },
+	{ "compression type", "compression-type", COLUMN_TEXT },
+	{ "extended l2", "extended-l2", COLUMN_YES_NO },
+	{ "refcount bits", "refcount-bits", COLUMN_NUMBER },
+	{ "corrupt", "corrupt", COLUMN_YES_NO },
+};
+
+static const struct column check_lines[] = {
+	{ "corruptions", "corruptions", COLUMN_NUMBER },
+	{ "leaked clusters", "leaks", COLUMN_NUMBER },
+	{ "of these repaired", "corruptions-fixed", COLUMN_NUMBER },
+	{ "leaks returned", "leaks-fixed", COLUMN_NUMBER },
+	{ "clusters", "total-clusters", COLUMN_NUMBER },
+	{ "allocated", "allocated-clusters", COLUMN_NUMBER },
+	{ "compressed", "compressed-clusters", COLUMN_NUMBER },
+};
+
+static const struct column map_columns[] = {
+	{ "START", "start", COLUMN_NUMBER },
+	{ "LENGTH", "length", COLUMN_NUMBER },
+	{ "DEPTH", "depth", COLUMN_NUMBER },
+	{ "DATA", "data", COLUMN_YES_NO },
+	{ "ZERO", "zero", COLUMN_YES_NO },
+	{ "COMPRESSED", "compressed", COLUMN_YES_NO },
+	{ "OFFSET", "offset", COLUMN_NUMBER },
+	{ "FILE", "filename", COLUMN_TEXT },
+};
+
+/* clang-format on */
+
+#define LIST(name) (name), ARRAY_SIZE(name)
+
+/* Only what there is. */
+static void print_lines(FILE *to, const json_t *from, const struct column *lines, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const json_t *value = json_object_get(from, lines[i].member);
+		char cell[COLUMN_CELL_BYTES];
+
+		column_text(lines[i].kind, value, cell);
+		if (value != NULL)
+			(void)fprintf(to, "%-18s %s\n", lines[i].title, cell);
+	}
+}
+
+void image_show_create(FILE *to, const json_t *result)
+{
+	print_lines(to, result, LIST(info_lines));
+}
+
+static void show_one(FILE *to, const json_t *image)
+{
+	print_lines(to, image, LIST(info_lines));
+	print_lines(to, json_object_get(json_object_get(image, "format-specific"), "data"),
+		    LIST(specific_lines));
+}
+
+void image_show_info(FILE *to, const json_t *result)
+{
+	const json_t *image;
+	size_t i;
+
+	if (!json_is_array(result))
+		show_one(to, result);
+	json_array_foreach(result, i, image)
+	{
+		if (i > 0)
+			(void)fputc('\n', to);
+		show_one(to, image);
+	}
+}
+
+void image_show_check(FILE *to, const json_t *result)
+{
+	const json_t *finding;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "findings"), i, finding)
+	{
+		char cell[COLUMN_CELL_BYTES];
+
+		column_text(COLUMN_TEXT, finding, cell);
+		(void)fprintf(to, "%s\n", cell);
+	}
+	print_lines(to, result, LIST(check_lines));
+}
+
+void image_show_map(FILE *to, const json_t *result)
+{
+	columns_print(to, result, LIST(map_columns), "it has no extents");
+}

@@ -1,0 +1,45 @@
+/*
+ * Every verb of `ringsan image`, and every option. ringsan.1 says in words what stands here in
+ * rows; a test compares them.
+ */
+#include "target/image/verb.h"
+
+/* clang-format off */
+
+const struct image_option_row image_options[IMAGE_OPTIONS] = {
+	[IMAGE_FORMAT] = { "format", "raw|qcow2", "what FILE is, where its name does not tell" },
+	[IMAGE_SIZE] = { "size", "SIZE", "of the disk: bytes, or with K, M, G, T" },
+	[IMAGE_CLUSTER_SIZE] = { "cluster-size", "SIZE", "of a new qcow2 image (128K)" },
+	[IMAGE_EXTENDED_L2] = { "extended-l2", "on|off",
+				"subclusters (on from clusters of 128K on)" },
+	[IMAGE_BACKING] = { "backing", "NAME", "the backing file, by its name beside FILE" },
+	[IMAGE_BACKING_FORMAT] = { "backing-format", "raw|qcow2",
+				   "what it is, where its name does not tell" },
+	[IMAGE_PREALLOCATION] = { "preallocation", "off|metadata|falloc",
+				  "what of a new image is allocated at once (off)" },
+	[IMAGE_BACKING_CHAIN] = { "backing-chain", NULL, "and all that is below it" },
+	[IMAGE_REPAIR] = { "repair", NULL, "mend refcounts and return what leaks" },
+};
+
+const struct image_verb image_verbs[] = {
+	{ .name = "create", .operands = "FILE", .operands_min = 1, .operands_max = 1,
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(SIZE) | IMAGE_OPTION(CLUSTER_SIZE) |
+		     IMAGE_OPTION(EXTENDED_L2) | IMAGE_OPTION(BACKING) |
+		     IMAGE_OPTION(BACKING_FORMAT) | IMAGE_OPTION(PREALLOCATION),
+	  .help = "make a new image, thin if not told otherwise",
+	  .run = image_run_create, .show = image_show_create },
+	{ .name = "info", .operands = "FILE", .operands_min = 1, .operands_max = 1,
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(BACKING_CHAIN),
+	  .help = "what an image is, also one that is in use",
+	  .run = image_run_info, .show = image_show_info },
+	{ .name = "check", .operands = "FILE", .operands_min = 1, .operands_max = 1,
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(REPAIR),
+	  .help = "is a qcow2 image consistent, and what does it leak",
+	  .run = image_run_check, .show = image_show_check },
+	{ .name = "map", .operands = "FILE", .operands_min = 1, .operands_max = 1,
+	  .options = IMAGE_OPTION(FORMAT),
+	  .help = "where the data of the disk lie, in which file of the chain",
+	  .run = image_run_map, .show = image_show_map },
+};
+
+const size_t image_verb_count = ARRAY_SIZE(image_verbs);
