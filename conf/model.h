@@ -203,7 +203,8 @@ struct conf_target {
 
 /* What bounds the daemon, whatever its peers do. */
 struct conf_limits {
-	uint64_t memory_bytes; /* I/O buffers, over all loops. */
+	uint64_t memory_bytes;      /* I/O buffers, over all loops. */
+	uint64_t qcow2_cache_bytes; /* L2 tables of all qcow2 images. */
 	uint32_t sessions;
 	uint32_t queue_depth; /* Largest command window of a session. */
 	uint32_t connections_before_login;

@@ -19,8 +19,6 @@
 #include "lun/lun_internal.h"
 #include "lun/qcow2_chain.h"
 
-/* Of each owner's loop. Memory is taken when it is touched: 128 MiB map 1 TiB. */
-#define CACHE_BYTES (UINT64_C(128) << 20)
 #define REQUESTS 512u
 
 /* What image_word means on the way back; the first two are image_msg. */
@@ -58,7 +56,8 @@ struct image {
 static pthread_mutex_t owners_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct owner *owners[LOOPS_MAX]; /* owners_mutex */
 
-static int owner_make(struct loop *loop, struct owner **out)
+/* Memory is taken when it is touched. */
+static int owner_make(struct loop *loop, uint64_t cache_bytes, struct owner **out)
 {
 	struct owner *owner = calloc(1, sizeof(*owner));
 	int res;
@@ -69,7 +68,7 @@ static int owner_make(struct loop *loop, struct owner **out)
 	list_init(&owner->waiting);
 	res = pool_init(&owner->requests, REQUESTS, sizeof(struct carried), 0);
 	if (res == 0)
-		res = qcow2_cache_create(CACHE_BYTES, &owner->cache);
+		res = qcow2_cache_create(cache_bytes, &owner->cache);
 	if (res != 0) {
 		pool_clear(&owner->requests, false);
 		free(owner);
@@ -88,12 +87,12 @@ static struct owner *find_owner_locked(const struct loop *loop)
 }
 
 /* The loop that owns the fewest images, the first of those. */
-static struct loop *least_loaded_locked(const struct loop_group *group)
+static struct loop *least_loaded_locked(const struct loop_group *group, unsigned count)
 {
 	struct loop *best = group->loops[0];
 	unsigned least = UINT32_MAX;
 
-	for (unsigned i = 0; i < group->count; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		const struct owner *owner = find_owner_locked(group->loops[i]);
 		unsigned images = owner ? owner->images : 0;
 
@@ -105,14 +104,14 @@ static struct loop *least_loaded_locked(const struct loop_group *group)
 	return best;
 }
 
-static int add_owner_locked(struct loop *loop, struct owner **out)
+static int add_owner_locked(struct loop *loop, uint64_t cache_bytes, struct owner **out)
 {
 	for (unsigned i = 0; i < LOOPS_MAX; i++) {
 		int res;
 
 		if (owners[i])
 			continue;
-		res = owner_make(loop, out);
+		res = owner_make(loop, cache_bytes, out);
 		if (res == 0)
 			owners[i] = *out;
 		return res;
@@ -120,16 +119,18 @@ static int add_owner_locked(struct loop *loop, struct owner **out)
 	return -EMFILE;
 }
 
-static int owner_acquire(const struct loop_group *group, struct owner **out)
+static int owner_acquire(const struct lun_spec *spec, struct owner **out)
 {
+	uint64_t bytes = spec->qcow2_cache_bytes != 0 ? spec->qcow2_cache_bytes : QCOW2_CACHE_BYTES;
+	struct qcow2_share share = qcow2_share(bytes, spec->group->count);
 	struct loop *loop;
 	int res = 0;
 
 	pthread_mutex_lock(&owners_mutex);
-	loop = least_loaded_locked(group);
+	loop = least_loaded_locked(spec->group, share.owners);
 	*out = find_owner_locked(loop);
 	if (!*out)
-		res = add_owner_locked(loop, out);
+		res = add_owner_locked(loop, share.bytes, out);
 	if (res == 0)
 		(*out)->images++;
 	pthread_mutex_unlock(&owners_mutex);
@@ -372,7 +373,7 @@ static int qcow2_io_open(const struct lun_spec *spec, struct image **out, struct
 
 	if (!image)
 		return -ENOMEM;
-	res = owner_acquire(spec->group, &image->owner);
+	res = owner_acquire(spec, &image->owner);
 	if (res != 0)
 		goto fail;
 	image->rested = true;

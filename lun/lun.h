@@ -181,6 +181,7 @@ struct lun_spec {
 	uint32_t physical_block_bytes;  /* 512 or 4096; 0: 4096. */
 	uint32_t allocation_unit_bytes; /* 0: the image's own, the file system's for a new one. */
 	uint32_t cluster_bytes;         /* qcow2: of an image that is made; 0: 128 KiB. */
+	uint64_t qcow2_cache_bytes;     /* Of all images together; 0: 1 GiB. */
 	uint32_t look_ahead_bytes;      /* At most LUN_LOOK_AHEAD_MAX for each stream; 0: none. */
 	bool page_cache;                /* Page-cache mode instead of direct I/O. */
 	bool write_cache;               /* false: every write is durable. */

@@ -144,6 +144,21 @@ void qcow2_close(struct qcow2 *image);
 /* A flush, or a change of the mapping, failed for good: nothing is written any more. Loop. */
 bool qcow2_has_failed(const struct qcow2 *image);
 
+/*
+ * How one bound for all slices is divided: so many loops own images, and each has so many bytes of
+ * slices. As many loops as there are, but none with less than 64 MiB, which map 512 GiB in clusters
+ * of 128 KiB; it depends on nothing that a reload changes. Any thread.
+ */
+#define QCOW2_CACHE_BYTES (UINT64_C(1) << 30) /* Where nobody says otherwise. */
+#define QCOW2_CACHE_SHARE_MIN (UINT64_C(64) << 20)
+struct qcow2_share {
+	unsigned owners;
+	uint64_t bytes;
+};
+struct qcow2_share qcow2_share(uint64_t bytes, unsigned loops);
+/* What a cache of so many bytes of slices becomes when all of it is in use. */
+uint64_t qcow2_cache_memory(uint64_t bytes);
+
 /* One loop's slices: 4 KiB each, LRU over all its images. -ENOMEM. */
 int MUST_CHECK qcow2_cache_create(uint64_t bytes, struct qcow2_cache **out);
 void qcow2_cache_free(struct qcow2_cache *cache);

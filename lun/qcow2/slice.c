@@ -14,20 +14,47 @@
 #define SLICES_MIN 16u
 #define SLICE_BYTES 4096u
 
+static uint64_t slices_of(uint64_t bytes)
+{
+	return bytes / SLICE_BYTES < SLICES_MIN ? SLICES_MIN : bytes / SLICE_BYTES;
+}
+
+static uint64_t heads_of(uint64_t slices)
+{
+	uint64_t heads = SLICES_MIN;
+
+	while (heads < slices)
+		heads *= 2;
+	return heads;
+}
+
+struct qcow2_share qcow2_share(uint64_t bytes, unsigned loops)
+{
+	uint64_t most = bytes / QCOW2_CACHE_SHARE_MIN;
+	unsigned owners = most >= loops ? loops : most > 1 ? (unsigned)most : 1;
+
+	return (struct qcow2_share){.owners = owners, .bytes = bytes / owners};
+}
+
+uint64_t qcow2_cache_memory(uint64_t bytes)
+{
+	uint64_t slices = slices_of(bytes);
+
+	return slices * (SLICE_BYTES + sizeof(struct slice)) +
+	       heads_of(slices) * sizeof(struct slice *);
+}
+
 int qcow2_cache_create(uint64_t bytes, struct qcow2_cache **out)
 {
-	uint64_t count = bytes / SLICE_BYTES < SLICES_MIN ? SLICES_MIN : bytes / SLICE_BYTES;
+	uint64_t count = slices_of(bytes);
 	struct qcow2_cache *cache = calloc(1, sizeof(*cache));
-	uint32_t heads = SLICES_MIN;
 	int res = -ENOMEM;
 
 	if (!cache || count > UINT32_MAX / 2)
 		goto out_free;
-	while (heads < count)
-		heads *= 2;
-	cache->head_count = heads;
+	cache->head_count = (uint32_t)heads_of(count);
 	cache->slices = calloc(count, sizeof(*cache->slices));
-	cache->heads = calloc(heads, sizeof(struct slice *));
+	cache->heads = calloc(cache->head_count, sizeof(struct slice *));
 	if (!cache->slices || !cache->heads)
 		goto out_free;
 	res = pool_init(&cache->pool, (uint32_t)count, SLICE_BYTES, SLICE_BYTES);

@@ -64,6 +64,7 @@ static struct lun_spec lun_spec_of(const struct conf *conf, const struct conf_lu
 		.physical_block_bytes = from->physical_block_size,
 		.allocation_unit_bytes = from->allocation_unit,
 		.cluster_bytes = from->cluster_size,
+		.qcow2_cache_bytes = conf->limits.qcow2_cache_bytes,
 		.look_ahead_bytes = from->look_ahead,
 		.page_cache = from->cache == CONF_CACHE_PAGE,
 		.write_cache = from->write_cache,

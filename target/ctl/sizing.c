@@ -18,13 +18,14 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "lun/qcow2_chain.h"
 #include "target/ctl/control.h"
 #include "target/iscsi/server.h"
 
 /* A loop's own: ring, event descriptor, timer, epoll; some room. */
 #define DESCRIPTORS_PER_LOOP 8u
 /* An image, and once more for its flushes; what a fault image reads in passing is closed again. */
-#define DESCRIPTORS_PER_IMAGE 2u
+#define DESCRIPTORS_PER_FILE 2u
 /* Standard streams, signals, libraries, files that are read in passing. */
 #define DESCRIPTORS_OTHER 32u
 
@@ -45,30 +46,48 @@ static unsigned loop_count(const struct conf *conf, unsigned cpus)
 	return wanted < LOOPS_MAX ? wanted : LOOPS_MAX;
 }
 
-static uint64_t count_images_of(const struct conf_target *target)
+/* Files of a LUN, at most. */
+static const unsigned files_of[] = {
+	[CONF_LUN_RAW] = 1,
+	[CONF_LUN_NULL] = 0,
+	[CONF_LUN_FAULT] = 1,
+	[CONF_LUN_QCOW2] = QCOW2_CHAIN_FILES,
+};
+
+/* Images, the files they may consist of, and how many of them are qcow2. */
+struct images {
+	uint64_t count, files, qcow2;
+};
+
+static struct images count_images(const struct conf *conf)
 {
-	uint64_t count = 0;
+	struct images images = {0};
 
-	for (size_t i = 0; i < target->lun_count; i++)
-		count += target->luns[i].type != CONF_LUN_NULL;
-	return count;
-}
+	for (size_t i = 0; i < conf->target_count; i++) {
+		const struct conf_target *target = &conf->targets[i];
 
-static uint64_t count_images(const struct conf *conf)
-{
-	uint64_t count = 0;
-
-	for (size_t i = 0; i < conf->target_count; i++)
-		count += count_images_of(&conf->targets[i]);
-	return count;
+		for (size_t j = 0; j < target->lun_count; j++) {
+			images.count += target->luns[j].type != CONF_LUN_NULL;
+			images.files += files_of[target->luns[j].type];
+			images.qcow2 += target->luns[j].type == CONF_LUN_QCOW2;
+		}
+	}
+	return images;
 }
 
 static uint64_t count_descriptors(const struct conf *conf, unsigned loops)
 {
 	return (uint64_t)conf->limits.sessions + conf->limits.connections_before_login +
-	       conf->portal_count + count_images(conf) * DESCRIPTORS_PER_IMAGE +
+	       conf->portal_count + count_images(conf).files * DESCRIPTORS_PER_FILE +
 	       ((uint64_t)loops + 1u) * DESCRIPTORS_PER_LOOP + DESCRIPTORS_OTHER +
 	       CONTROL_CONNECTIONS_MAX;
+}
+
+static uint64_t qcow2_bytes(const struct conf *conf, unsigned loops)
+{
+	struct qcow2_share share = qcow2_share(conf->limits.qcow2_cache_bytes, loops);
+
+	return count_images(conf).qcow2 > 0 ? qcow2_cache_memory(share.bytes) * share.owners : 0;
 }
 
 /* Bytes rounded up to whole MiB, as the configuration would say it. */
@@ -106,6 +125,7 @@ bool sizing_compute(const struct conf *conf, unsigned cpus, struct sizing *out,
 		.buffers_control = conf->limits.connections_before_login,
 		.sessions_per_loop = iscsi_sessions_for_buffers((uint32_t)buffers),
 		.descriptors = count_descriptors(conf, loops),
+		.qcow2_bytes = qcow2_bytes(conf, loops),
 	};
 	if ((uint64_t)out->sessions_per_loop * loops >= conf->limits.sessions)
 		return true;
@@ -127,14 +147,15 @@ void sizing_memory_text(const struct conf *conf, const struct sizing *sizing,
 		       "%" PRIu64 " MiB when all is in use: buffers %" PRIu64 " MiB, tasks %" PRIu64
 		       " MiB, windows %" PRIu64 " MiB, receiving %" PRIu64 " MiB, %" PRIu32
 		       " sessions %" PRIu64 " MiB, %" PRIu32 " logins %" PRIu64
+		       " MiB, qcow2 tables %" PRIu64
 		       " MiB; a session is sure of %u commands: %u buffers (%u KiB) and %u tasks",
-		       in_mib(each * sizing->loops + sessions + logins),
+		       in_mib(each * sizing->loops + sessions + logins + sizing->qcow2_bytes),
 		       in_mib(loop.buffers_bytes * sizing->loops),
 		       in_mib(loop.tasks_bytes * sizing->loops),
 		       in_mib(loop.windows_bytes * sizing->loops),
 		       in_mib(loop.receive_bytes * sizing->loops), conf->limits.sessions,
 		       in_mib(sessions), sizing->buffers_control, in_mib(logins),
-		       ISCSI_FLOOR_COMMANDS, ISCSI_FLOOR_BUFFERS,
+		       in_mib(sizing->qcow2_bytes), ISCSI_FLOOR_COMMANDS, ISCSI_FLOOR_BUFFERS,
 		       ISCSI_FLOOR_BUFFERS * (LOOP_BUFFER_BYTES >> 10), ISCSI_FLOOR_TASKS);
 }
 
@@ -155,7 +176,7 @@ bool sizing_raise_nofile(const struct conf *conf, const struct sizing *sizing,
 			" images and all else may open %" PRIu64
 			" files, but the hard limit is %" PRIu64
 			"; raise it (LimitNOFILE= of the unit, `ulimit -Hn`), or allow fewer",
-			conf->limits.sessions, count_images(conf), sizing->descriptors,
+			conf->limits.sessions, count_images(conf).count, sizing->descriptors,
 			(uint64_t)limit.rlim_max);
 	return false;
 }

@@ -18,6 +18,7 @@ struct sizing {
 	uint32_t buffers_control;   /* One for each connection before login. */
 	uint32_t sessions_per_loop; /* What the buffers of a loop can hold. */
 	uint64_t descriptors;       /* That may be open at once. */
+	uint64_t qcow2_bytes;       /* Tables of qcow2 images, all loops together. */
 };
 
 /* CPUs that this process may run on; at least 1. */
@@ -35,7 +36,7 @@ bool MUST_CHECK sizing_compute(const struct conf *conf, unsigned cpus, struct si
  * How much memory that can become, by pools, in one line without a full stop: "744 MiB in buffers
  * ...". Address space until it is used; configured images and the configuration itself come on top.
  */
-#define SIZING_TEXT_BYTES 320u
+#define SIZING_TEXT_BYTES 352u
 void sizing_memory_text(const struct conf *conf, const struct sizing *sizing,
 			char out[SIZING_TEXT_BYTES]);
 

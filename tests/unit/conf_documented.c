@@ -177,7 +177,7 @@ static void read_example_line(void *context, const char *line)
 
 	if (strcmp(text, "}") == 0)
 		e->section = conf_sections[e->section].parent;
-	if (sscanf(text, "%255[a-z-] = %n", name, &used) == 1 && used > 0) {
+	if (sscanf(text, "%255[a-z0-9-] = %n", name, &used) == 1 && used > 0) {
 		read_option(e, name, text + used);
 	} else if (text[0] >= 'a' && text[0] <= 'z' && strchr(text, '{') != NULL &&
 		   sscanf(text, "%255[a-z-]", name) == 1) {

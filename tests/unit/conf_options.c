@@ -44,6 +44,7 @@ Test(conf_options, defaults)
 				       "company-id = 52-53-4E\n"
 				       "limits {\n"
 				       "\tmemory = 512M\n"
+				       "\tqcow2-cache = 1G\n"
 				       "\tsessions = 256\n"
 				       "\tqueue-depth = 256\n"
 				       "\tconnections-before-login = 256\n"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lun/qcow2_chain.h"
 #include "target/iscsi/server.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -20,6 +21,7 @@ static struct conf conf_of(uint64_t memory_mib, uint32_t sessions, uint32_t loop
 		.file = file,
 		.loops = loops,
 		.limits = {.memory_bytes = memory_mib * MIB,
+			   .qcow2_cache_bytes = MIB,
 			   .sessions = sessions,
 			   .connections_before_login = 64},
 	};
@@ -116,6 +118,42 @@ Test(ctl_sizing, memory_in_words)
 	cr_expect_not_null(strstr(text, "and 12 tasks"), "%s", text);
 }
 
+/* Tables of qcow2 images count where there is one; never more than is configured, but for what
+ * describes them, and never spread too thin. */
+Test(ctl_sizing, qcow2_cache)
+{
+	static const struct {
+		uint64_t mib;
+		unsigned loops, owners;
+		uint64_t each_mib;
+	} rows[] = {{1024, 1, 1, 1024}, {1024, 8, 8, 128}, {1024, 64, 16, 64}, {1, 8, 1, 1},
+		    {127, 8, 1, 127},   {128, 8, 2, 64},   {192, 2, 2, 96}};
+	struct conf_lun lun = {.type = CONF_LUN_RAW};
+	struct conf_target target = {.luns = &lun, .lun_count = 1};
+	struct sizing sizing;
+	char text[SIZING_TEXT_BYTES];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct conf conf = conf_of(4096, 1, rows[i].loops);
+		struct qcow2_share share = qcow2_share(rows[i].mib * MIB, rows[i].loops);
+
+		cr_expect_eq(share.owners, rows[i].owners, "row %zu", i);
+		cr_expect_eq(share.bytes, rows[i].each_mib * MIB, "row %zu", i);
+		conf.limits.qcow2_cache_bytes = rows[i].mib * MIB;
+		conf.targets = &target;
+		conf.target_count = 1;
+		lun.type = CONF_LUN_RAW;
+		cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+		cr_expect_eq(sizing.qcow2_bytes, 0);
+		lun.type = CONF_LUN_QCOW2;
+		cr_assert(sizing_compute(&conf, 1, &sizing, no_errors()));
+		cr_expect_geq(sizing.qcow2_bytes, rows[i].mib * MIB, "row %zu", i);
+		cr_expect_leq(sizing.qcow2_bytes, rows[i].mib * MIB * 17 / 16, "row %zu", i);
+		sizing_memory_text(&conf, &sizing, text);
+		cr_expect_not_null(strstr(text, "qcow2 tables "), "%s", text);
+	}
+}
+
 /* As large as the configuration may ask: no sum wraps. */
 Test(ctl_sizing, the_largest)
 {
@@ -135,7 +173,8 @@ Test(ctl_sizing, descriptors_by_type)
 	static const struct {
 		enum conf_lun_type type;
 		uint64_t each;
-	} rows[] = {{CONF_LUN_RAW, 2}, {CONF_LUN_NULL, 0}, {CONF_LUN_FAULT, 2}};
+	} rows[] = {
+		{CONF_LUN_RAW, 2}, {CONF_LUN_NULL, 0}, {CONF_LUN_FAULT, 2}, {CONF_LUN_QCOW2, 16}};
 	struct conf_lun luns[10];
 	struct conf_target target = {.luns = luns, .lun_count = 10};
 	struct conf conf = conf_of(512, 256, 1);
