@@ -52,6 +52,7 @@ enum slice_state {
 struct slice {
 	struct list_node link;    /* By state. */
 	struct list_node waiting; /* LOADING: requests. */
+	struct list_node of_image;
 	struct qcow2 *image;
 	uint64_t file_offset;
 	uint8_t *bytes;
@@ -370,8 +371,8 @@ struct qcow2 {
 	int fd, sync_fd;
 	struct nowait nowait[2]; /* Of fd: reads, writes. */
 	struct workers workers;
-	uint32_t id;     /* In the cache: the same in every run; 0 until it is first there. */
-	uint32_t slices; /* Of the cache that are its own. */
+	uint32_t id; /* In the cache: the same in every run; 0 until it is first there. */
+	struct list_node slices; /* slice.of_image: of the cache those that are its own. */
 	bool raw, read_only, holds_frees, direct;
 	uint32_t unit_bytes; /* Of the smallest write. */
 	struct qcow2_header header;

@@ -322,6 +322,7 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	list_init(&image->link);
 	list_init(&image->workers.waiting);
 	list_init(&image->kick_link);
+	list_init(&image->slices);
 	list_init(&image->in_flight);
 	list_init(&image->start_waiting);
 	list_init(&image->syncer.waiting);

@@ -146,7 +146,7 @@ static void slice_free(struct slice *slice)
 
 	slice_unhash(slice);
 	list_remove(&slice->link);
-	slice->image->slices--;
+	list_remove(&slice->of_image);
 	slice->state = SLICE_FREE;
 	pool_release(&cache->pool, slice->bytes);
 }
@@ -170,7 +170,7 @@ static struct slice *slice_take(struct qcow2 *image, uint64_t file_offset, uint3
 		.image = image, .file_offset = file_offset, .bytes = bytes, .l1_index = l1_index};
 	list_init(&slice->link);
 	list_init(&slice->waiting);
-	image->slices++;
+	list_append(&image->slices, &slice->of_image);
 	return slice;
 }
 
@@ -226,14 +226,8 @@ void slices_drop(struct qcow2_cache *cache, struct list_node *list)
 
 static void slice_forget(struct qcow2 *image)
 {
-	struct qcow2_cache *cache = image->cache;
-
-	for (uint32_t i = 0; image->slices > 0 && i < pool_count(&cache->pool); i++) {
-		struct slice *slice = &cache->slices[i];
-
-		if (slice->image == image && slice->state != SLICE_FREE)
-			slice_free(slice);
-	}
+	while (!list_is_empty(&image->slices))
+		slice_free(CONTAINER_OF(list_first(&image->slices), struct slice, of_image));
 }
 
 void cache_leave(struct qcow2 *image)
@@ -245,7 +239,7 @@ void cache_leave(struct qcow2 *image)
 
 bool cache_is_left(const struct qcow2 *image)
 {
-	return image->slices == 0 && !list_is_linked(&image->link) &&
+	return list_is_empty(&image->slices) && !list_is_linked(&image->link) &&
 	       !list_is_linked(&image->kick_link);
 }
 
