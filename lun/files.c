@@ -56,16 +56,63 @@ int files_sync_parent(const char *path)
 	return fd < 0 || fsync(fd) ? -errno : 0;
 }
 
-int files_open_beneath(const char *folder, const char *name)
+int files_open_at(int folder, const char *name, int flags)
 {
 	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.flags = (unsigned)(flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
-	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	long fd = at < 0 ? -1 : syscall(SYS_openat2, at, name, &how, sizeof(how));
+	long fd = syscall(SYS_openat2, folder, name, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int files_open_beneath(const char *folder, const char *name)
+{
+	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return at < 0 ? -errno : files_open_at(at, name, O_RDONLY);
+}
+
+int files_open_folder_of(int fd)
+{
+	char self[64];
+	char path[FILES_PATH_MAX];
+	char *slash;
+	ssize_t length;
+	int folder;
+
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	length = readlink(self, path, sizeof(path) - 1);
+	if (length < 0)
+		return -errno;
+	if ((size_t)length == sizeof(path) - 1)
+		return -ENAMETOOLONG;
+	path[length] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash)
+		return -ENOENT;
+	slash[slash == path] = '\0';
+	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return folder < 0 ? -errno : folder;
+}
+
+int files_read_at(int fd, void *buffer, size_t length, uint64_t offset)
+{
+	size_t done = 0;
+
+	(void)memset(buffer, 0, length);
+	while (done < length) {
+		ssize_t res =
+			pread(fd, (char *)buffer + done, length - done, (off_t)(offset + done));
+
+		if (res < 0 && errno != EINTR)
+			return -errno;
+		if (res == 0)
+			return 0;
+		done += res > 0 ? (size_t)res : 0;
+	}
+	return 0;
 }
 
 int files_read_text(const char *path, char *out, size_t room)

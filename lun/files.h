@@ -24,9 +24,18 @@ void files_close(int *fd);
 int MUST_CHECK files_parent(const char *path, char *out, size_t room);
 /* Make the entry of `path` in its folder durable. */
 int MUST_CHECK files_sync_parent(const char *path);
+/* Open what a stranger has named, with flags as of open(2): nothing outside of the folder (a
+ * descriptor), and no link, is followed; nor does it wait for what is no file. The descriptor, or
+ * negative errno. */
+int MUST_CHECK files_open_at(int folder, const char *name, int flags);
 /* Open for reading what a stranger has named: nothing outside of the folder, and no link, is
  * followed. The descriptor, or negative errno. */
 int MUST_CHECK files_open_beneath(const char *folder, const char *name);
+/* The folder that an open file lies in, whatever links led to it: a descriptor, fit for flock and
+ * fsync, or negative errno. */
+int MUST_CHECK files_open_folder_of(int fd);
+/* All bytes or negative errno; zeroes beyond the end of the file. */
+int MUST_CHECK files_read_at(int fd, void *buffer, size_t length, uint64_t offset);
 /* Read a whole small text file, zero-terminated. -EFBIG where it does not fit in room - 1. */
 int MUST_CHECK files_read_text(const char *path, char *out, size_t room);
 /* A number in a sysfs file below a block device's folder, a partition's disk included; 0 where

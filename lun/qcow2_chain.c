@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "lun/family_change.h"
 #include "lun/files.h"
 #include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
@@ -44,20 +45,8 @@ static int PRINTF_LIKE(3, 4) refuse(const struct opening *opening, int res, cons
 static int chain_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
 {
 	const struct chain_file *of = (const void *)file; /* Its first member. */
-	size_t done = 0;
 
-	(void)memset(buffer, 0, length);
-	while (done < length) {
-		ssize_t res = pread(of->sync_fd, (char *)buffer + done, length - done,
-				    (off_t)(offset + done));
-
-		if (res < 0 && errno != EINTR)
-			return -errno;
-		if (res == 0)
-			return 0;
-		done += res > 0 ? (size_t)res : 0;
-	}
-	return 0;
+	return files_read_at(of->sync_fd, buffer, length, offset);
 }
 
 /* -- Files -- */
@@ -87,6 +76,21 @@ static void leave_direct(struct chain_file *file)
 	(void)!files_set_flags(file->fd, 0, O_DIRECT);
 }
 
+/* In its family: nobody writes to what others are based on, but a job to a layer of its own chain,
+ * which sees to that itself. A base is marked as far as it can be: on what is read-only as a whole
+ * nobody writes. */
+static int take_place(const struct opening *opening, const struct chain_file *file,
+		      const char *name)
+{
+	if (file == opening->chain->files)
+		return file->is_written
+			       ? family_admit_writer(file->fd, opening->why, opening->why_bytes)
+			       : 0;
+	if (family_mark_base(file->fd) == -EIO)
+		return refuse(opening, -EIO, "%s cannot be marked as a base", name);
+	return 0;
+}
+
 /* What `fd` is, whatever name led to it. It is the file's from here on. */
 static int take_file(const struct opening *opening, struct chain_file *file, int fd,
 		     const char *name, bool writes)
@@ -105,6 +109,9 @@ static int take_file(const struct opening *opening, struct chain_file *file, int
 	if (res != 0)
 		return refuse(opening, -EBUSY,
 			      "%s is locked, another server, LUN or qemu-img uses it", name);
+	res = take_place(opening, file, name);
+	if (res != 0)
+		return res;
 	file->sync_fd = open_again(fd, O_RDONLY);
 	if (file->sync_fd < 0)
 		return refuse(opening, file->sync_fd, "%s cannot be opened again: %s", name,
@@ -179,14 +186,15 @@ static int make_writable(int fd)
 static int find_backing(const struct opening *opening, const struct qcow2_header *header)
 {
 	const char *name = header->backing_name;
-	char folder[FILES_PATH_MAX];
+	int folder CLEANUP(files_close) = files_open_folder_of(opening->chain->files[0].fd);
 	char shown[64];
 	struct chain_file *file;
-	int res = files_parent(opening->spec->path, folder, sizeof(folder));
+	int res;
 
 	(void)log_escape(shown, sizeof(shown), name, (uint32_t)strlen(name));
-	if (res != 0)
-		return refuse(opening, res, "its path is too long");
+	if (folder < 0)
+		return refuse(opening, folder, "its folder cannot be opened: %s",
+			      files_error(folder));
 	if (opening->chain->count == QCOW2_CHAIN_FILES)
 		return refuse(opening, -ELOOP, "its chain of backing files is too long");
 	if (!is_plain_name(name))
@@ -199,7 +207,7 @@ static int find_backing(const struct opening *opening, const struct qcow2_header
 		return refuse(opening, -EINVAL,
 			      "it does not say whether its backing file is raw or qcow2; "
 			      "`qemu-img rebase -u -F FORMAT` does");
-	res = files_open_beneath(folder, name);
+	res = files_open_at(folder, name, O_RDONLY);
 	if (res < 0)
 		return refuse(opening, res, "its backing file %s cannot be opened: %s", shown,
 			      files_error(res));

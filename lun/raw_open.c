@@ -23,6 +23,7 @@
 
 #include "base/aligned.h"
 #include "base/log.h"
+#include "lun/family_change.h"
 #include "lun/files.h"
 #include "lun/image_lock.h"
 
@@ -205,16 +206,21 @@ static int raw_open_sync(struct raw_opening *o)
 }
 
 /* On the description that does the I/O: the kernel keeps it until the last I/O has ended, even that
- * of a server that was killed. */
+ * of a server that was killed. qemu's locks too: it may be the base of an image that is open, or in
+ * use by a virtual machine. */
 static int raw_lock(struct raw_opening *o)
 {
 	int res = image_lock_patiently(image_lock_raw, o->image->fd, !o->spec->read_only);
 
+	if (!res)
+		res = image_lock_patiently(image_lock_qemu, o->image->fd, !o->spec->read_only);
 	if (res == -EBUSY)
-		return raw_refuse(o, res, "it is locked, another server or LUN uses it: %s",
+		return raw_refuse(o, res, "it is locked, another server, LUN or qemu uses it: %s",
 				  o->spec->path);
-	return res ? raw_refuse(o, res, "cannot lock it (%s): %s", files_error(res), o->spec->path)
-		   : 0;
+	if (res)
+		return raw_refuse(o, res, "cannot lock it (%s): %s", files_error(res),
+				  o->spec->path);
+	return o->spec->read_only ? 0 : family_admit_writer(o->image->fd, o->why, o->why_size);
 }
 
 /* -- Size -- */

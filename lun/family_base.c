@@ -1,0 +1,83 @@
+/*
+ * Bases: a file that others are based on says so in its attribute user.ringsan.base, so that
+ * whoever is to write to it looks for them first. The attribute alone decides nothing: the headers
+ * in the folder do. It is there so that a thousand images can be opened without reading their
+ * folder a thousand times.
+ *
+ * Any thread but a loop's. Read next: family_change.h.
+ */
+#include "lun/family_internal.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "lun/files.h"
+
+#define ATTRIBUTE "user.ringsan.base"
+
+/* What is no answer is taken for yes. */
+static bool may_be_base(int fd)
+{
+	return fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0 || errno != ENODATA;
+}
+
+int family_mark_base(int fd)
+{
+	if (fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0)
+		return 0;
+	if (errno != ENODATA)
+		return -ENOTSUP;
+	if (fsetxattr(fd, ATTRIBUTE, "1", 1, 0) != 0)
+		return errno == EDQUOT || errno == ENOSPC || errno == EIO ? -errno : -ENOTSUP;
+	return fsync(fd) == 0 ? 0 : -errno;
+}
+
+static const struct family_image *find_file(const struct family *family, const struct stat *st)
+{
+	for (size_t i = 0; i < family->count; i++)
+		if (family->images[i].device == st->st_dev && family->images[i].inode == st->st_ino)
+			return &family->images[i];
+	return NULL;
+}
+
+static int look_around(int folder, int fd, const struct stat *st, const struct family_why *why)
+{
+	const struct family_image *image;
+	struct family *family;
+	int res = family_read(folder, NULL, &family, why->text, why->bytes);
+
+	if (res != 0)
+		return res;
+	image = find_file(family, st);
+	if (image)
+		res = family_may_change(family, image, why->text, why->bytes);
+	if (image && res == 0)
+		(void)fremovexattr(fd, ATTRIBUTE);
+	family_free(family);
+	return res;
+}
+
+int family_admit_writer(int fd, char *why, size_t why_bytes)
+{
+	const struct family_why say = {why, why_bytes};
+	int folder CLEANUP(files_close) = -1;
+	struct stat st;
+	int res;
+
+	if (fstat(fd, &st) != 0)
+		return family_refuse(&say, -errno, "it cannot be looked at: %s",
+				     files_error(-errno));
+	if (!S_ISREG(st.st_mode) || !may_be_base(fd))
+		return 0;
+	folder = files_open_folder_of(fd);
+	if (folder < 0)
+		return family_refuse(&say, folder, "its folder cannot be opened: %s",
+				     files_error(folder));
+	res = family_lock(folder, why, why_bytes);
+	if (res == -EBUSY)
+		return res;
+	/* Where there are no such locks there are no operations either. */
+	return look_around(folder, fd, &st, &say);
+}
