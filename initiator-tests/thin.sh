@@ -11,6 +11,8 @@ target "$iqn" {
 	lun 0 { image = "$image" size = 10G look-ahead = 0 }
 	lun 1 { image = "$dir/ahead.img" size = 10G }
 	lun 2 { image = "$dir/huge.img" size = 4T look-ahead = 0 }
+	lun 3 { type = qcow2 image = "$dir/thin.qcow2" size = 4T }
+	lun 4 { type = qcow2 image = "$dir/huge.qcow2" size = 4T }
 }
 C
 start_or_end
@@ -87,8 +89,35 @@ limited python3 initiator-tests/thin.py "$(url 2)" || fail 'thin.py' 'see above'
 huge=$(allocated_bytes "$dir/huge.img")
 case_equal '4 TiB that were unmapped take less than 1 MiB' yes "$([ "$huge" -lt "$mib" ] && echo yes || echo "$huge")"
 
+# A qcow2 image has space in reserve, 48 MiB at most, as long as it is served.
+image=$dir/thin.qcow2
+fresh=$(allocated_bytes "$image")
+takes() { # NAME BYTES: that, and what is in reserve; which is soon so.
+	local found tries
+	for ((tries = 0; tries < 100; tries++)); do
+		found=$(($(allocated_bytes "$image") - fresh))
+		[ "$found" -lt "$2" ] || [ "$found" -gt $(($2 + 49 * mib)) ] || break
+		sleep 0.1
+	done
+	case_equal "$1" yes "$([ "$tries" -lt 100 ] && echo yes || echo "expected $2 bytes, found $found")"
+}
+case_run 'qcow2: write 128 MiB at 1 TiB' qemu_io 3 'write -P 0x66 1T 128M' flush
+takes 'qcow2: they take 128 MiB' $((128 * mib))
+case_run 'qcow2: UNMAP 64 MiB of it' qemu_io 3 "discard $(((1 << 40) + 64 * mib)) 64M" flush
+takes 'qcow2: 64 MiB come back' $((64 * mib))
+case_run 'qcow2: WRITE SAME with UNMAP and NDOB, 64 MiB' \
+	raw_command "$(url 3)" "$(printf '9309%016x%08x0000' $((1 << 31)) $((64 * 2048)))"
+takes 'qcow2: all of it has come back' 0
+PROVISIONING=qcow2 limited python3 initiator-tests/thin.py "$(url 4)" || fail 'thin.py, qcow2' 'see above'
+case_run 'qcow2: one MiB is left' qemu_io 3 'write -P 0x67 1T 1M'
+
 restart_ringsand
+found=$(($(allocated_bytes "$image") - fresh))
+case_equal 'qcow2: what was in reserve is given back in the end' yes "$([ "$found" -lt $((3 * mib)) ] && echo yes || echo "$found")"
+case_run 'qcow2: data is there after a restart' qemu_io 3 'read -P 0x67 1T 1M' "read -P 0 $(((1 << 40) + mib)) 127M"
 case_run 'data is there after a restart' qemu_io 0 'read -P 0x44 2048 61k' 'read -P 0 5G 8M'
 
 stop_ringsand
+case_run 'qcow2: one is consistent' qemu-img check "$image"
+case_run 'qcow2: so is the other' qemu-img check "$dir/huge.qcow2"
 cases_end

@@ -161,6 +161,7 @@ struct hosts {
 	uint64_t first, count; /* Clusters. */
 	uint64_t group;        /* FREED: in this group. PUNCHED: clean with this fdatasync. */
 	bool shared;           /* By compressed clusters: only their refcounts go down. */
+	bool clean;            /* Zero, whether or not it can be punched once more. */
 };
 
 static inline struct hosts *hosts_first(const struct list_node *list)

@@ -137,12 +137,15 @@ LOOP_ONLY static struct loop_range range_of(const struct qcow2 *image, const str
 LOOP_ONLY static void to_punched(struct qcow2 *image, struct hosts *hosts)
 {
 	hosts->group = image->syncer.begun + 1;
+	hosts->clean = true;
 	list_append(&image->quarantine.punched, &hosts->link);
 }
 
 LOOP_ONLY static bool is_kept(const struct qcow2 *image)
 {
-	return !image->stopping && image->reserve.free_clusters < reserve_keep(image) &&
+	uint64_t clusters = image->reserve.free_clusters + image->quarantine.punching->count;
+
+	return !image->stopping && clusters <= reserve_keep(image) &&
 	       image->reserve.free_extents < HOSTS_MAX / 4;
 }
 
@@ -152,7 +155,7 @@ LOOP_ONLY static void on_punched(struct qcow2 *image, int res)
 {
 	struct quarantine *quarantine = &image->quarantine;
 
-	if (res < 0) {
+	if (res < 0 && !quarantine->punching->clean) {
 		REACHED(punch_refused);
 		quarantine->stage = QUARANTINE_ZERO;
 		op_range(image, &quarantine->op, LOOP_OP_ZERO,

@@ -37,7 +37,7 @@ void reserve_run_size(struct qcow2 *image, uint64_t clusters)
 
 uint64_t reserve_keep(const struct qcow2 *image)
 {
-	return 2 * image->reserve.run_clusters;
+	return image->reserve.run_clusters;
 }
 
 static bool wants_run(const struct reserve *reserve)
@@ -94,6 +94,7 @@ void reserve_give(struct qcow2 *image, struct hosts *hosts)
 {
 	struct reserve *reserve = &image->reserve;
 
+	hosts->clean = true;
 	reserve->free_clusters += hosts->count;
 	request_wake_all(&reserve->waiting, 0);
 	LIST_FOREACH (node, &reserve->free) {
@@ -116,13 +117,16 @@ void reserve_lower(struct qcow2 *image, struct hosts *hosts)
 	image_kick(image);
 }
 
+/* There is space behind them, which others may need: they are punched once more. */
 void reserve_give_back(struct qcow2 *image)
 {
 	struct reserve *reserve = &image->reserve;
+	struct quarantine *quarantine = &image->quarantine;
 
-	list_splice(&reserve->lower, &reserve->free);
-	list_splice(&reserve->lower, &image->quarantine.punched);
+	list_splice(&quarantine->unlinked, &reserve->free);
+	list_splice(&quarantine->unlinked, &quarantine->punched);
 	reserve->free_clusters = reserve->free_extents = 0;
+	quarantine_advance(image);
 	image_kick(image);
 }
 
