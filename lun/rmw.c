@@ -261,12 +261,10 @@ LOOP_ONLY static void rmw_flush(struct lun_rmw *rmw)
 	rmw_submit(rmw);
 }
 
-/* Without a write cache all that is there is durable. */
+/* Zeroes that are there may be another's, whose fdatasync has not ended, or has failed. */
 static bool rmw_needs_flush(const struct lun_rmw *rmw)
 {
-	if (PLANTED(rmw_trusts_zeroes))
-		return false;
-	return (rmw->parent->flags & LUN_IO_DURABLE) && rmw->lane->lun->limits.write_cache;
+	return (rmw->parent->flags & LUN_IO_DURABLE) && !PLANTED(rmw_trusts_zeroes);
 }
 
 static void rmw_on_read(struct lun_io *io, int res)

@@ -1,8 +1,8 @@
 /*
  * Trials with faults: of some workloads each call to the disk fails, with each error that such a
- * call may answer, once and from then on. Every request is answered exactly once, with an error
- * that lun.h promises or well; nothing hangs; and what the content model says holds in every cut,
- * and when the image is opened again.
+ * call may answer, once, some times and from then on. Every request is answered exactly once, with
+ * an error that lun.h promises or well; nothing hangs; and what the content model says holds in
+ * every cut, and when the image is opened again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -28,13 +28,14 @@ static const struct fault_kind {
 	{"EIO of fdatasync", -EIO, SYNCS},
 	{"ENOSPC of fdatasync", -ENOSPC, SYNCS},
 	{"ENOSPC", -ENOSPC, SPACE},
+	{"ENOSPC of fallocate", -ENOSPC, 1u << LOOP_OP_ALLOCATE},
 	{"EDQUOT", -EDQUOT, SPACE},
 	{"EOPNOTSUPP", -EOPNOTSUPP, RANGES},
 	{"EAGAIN", -EAGAIN, TRANSFERS},
 	{"EINTR", -EINTR, TRANSFERS | RANGES | SYNCS},
 };
 
-/* The n-th call and all later ones, for n from 1 to where the workload ends without it. */
+/* The n-th call and more, for n from 1 to where the workload ends without it. */
 static void run_each(struct trial *trial, struct trial_identity identity)
 {
 	uint64_t faulted = trial->tally->faulted + 1;
@@ -51,11 +52,13 @@ static void run_each(struct trial *trial, struct trial_identity identity)
 static void run_workload(struct trial *trial, const struct trial_identity *identity,
 			 const struct fault_kind *kind)
 {
-	for (unsigned persistent = 0; persistent < 2; persistent++) {
+	static const unsigned more[] = {0, 5, SIM_FOR_EVER};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(more); i++) {
 		struct trial_identity failing = *identity;
 
 		failing.fault = (struct sim_fault){
-			.error = kind->error, .persistent = persistent, .kinds = kind->kinds};
+			.error = kind->error, .more = more[i], .kinds = kind->kinds};
 		run_each(trial, failing);
 	}
 }
@@ -82,9 +85,6 @@ static void run_part(void *arg, unsigned number, void *result)
 	const struct run *run = arg;
 	struct trial *trial = trial_create(run->subject, result);
 
-	/* Of the states it is enough to see some: each cut comes back many times. */
-	trial->cuts.plan = (struct cut_plan){.subset_bits = 2, .random_states = 1};
-	trial->reopen_one_in = 256;
 	run_faults(trial, run->campaign->seed + number);
 	trial_free(trial);
 }

@@ -33,6 +33,18 @@ void guest_clear(struct guest *guest)
 
 /* -- Answers -- */
 
+/* What was not flushed when the image failed may be gone. */
+static bool is_allowed(const struct guest_slot *slot, uint32_t sector, uint64_t word)
+{
+	const struct trial *trial = slot->guest->trial;
+	const struct subject *subject = trial->identity.subject;
+
+	if (model_allows_read(&trial->model, slot->number, sector, word))
+		return true;
+	return subject->has_failed && subject->has_failed(slot->guest->lun) &&
+	       model_allows(&trial->model, sector, word);
+}
+
 static void judge_read(struct guest_slot *slot)
 {
 	struct trial *trial = slot->guest->trial;
@@ -41,7 +53,7 @@ static void judge_read(struct guest_slot *slot)
 		uint32_t sector = slot->step.first + i;
 		uint64_t word = pattern_parse(slot->buffer + (size_t)i * DISK_SECTOR_BYTES);
 
-		if (model_allows_read(&trial->model, slot->number, sector, word))
+		if (is_allowed(slot, sector, word))
 			continue;
 		printf("sector %u was read as ", sector);
 		model_print_word(word);
@@ -50,14 +62,23 @@ static void judge_read(struct guest_slot *slot)
 	}
 }
 
-/* Without a fault everything goes well; with one, what may be answered is among these. */
+/* Without a fault everything goes well; with one, what may be answered is among these; and when
+ * space has come back, all goes well again. */
+static bool is_permitted(const struct guest_slot *slot, int res)
+{
+	if (res == 0)
+		return true;
+	if (slot->abandoned && res == -ECANCELED)
+		return true;
+	return slot->guest->trial->sim->faults && !slot->must_succeed &&
+	       (res == -EIO || res == -ENOSPC || res == -EROFS);
+}
+
 static void judge_result(struct guest_slot *slot, int res)
 {
-	struct trial *trial = slot->guest->trial;
-
-	if (res == 0 || (trial->sim->faults && (res == -EIO || res == -ENOSPC || res == -EROFS)))
-		return;
-	trial_fail(trial, "request #%u was answered with errno %d", slot->number, -res);
+	if (!is_permitted(slot, res))
+		trial_fail(slot->guest->trial, "request #%u was answered with errno %d",
+			   slot->number, -res);
 }
 
 static void on_done(struct lun_io *io, int res)
@@ -107,12 +128,14 @@ LOOP_ONLY static void submit(struct guest *guest, struct guest_slot *slot, struc
 						      .count = step.count});
 	if (step.op == MODEL_WRITE)
 		fill_buffer(slot);
+	slot->must_succeed = !guest->busy && sim_has_space_again(trial->sim);
+	slot->abandoned = false;
 	slot->busy = true;
 	guest->busy++;
 	lun_io_init(io);
 	io->op = ops[step.op];
 	io->flags = step.durable ? LUN_IO_DURABLE : 0;
-	if (step.op == MODEL_ZERO && random_one_in(&trial->random, 2))
+	if (step.op == MODEL_ZERO && random_one_in(&trial->guest_random, 2))
 		io->flags |= LUN_IO_KEEP_HOLES;
 	io->offset_bytes = (uint64_t)step.first * DISK_SECTOR_BYTES;
 	io->length_bytes = (uint64_t)step.count * DISK_SECTOR_BYTES;
@@ -142,10 +165,25 @@ LOOP_ONLY static void submit_some(struct guest *guest)
 
 		if (!slot || (step.alone && guest->busy))
 			return;
-		if (guest->busy && random_one_in(&guest->trial->random, 3))
+		if (guest->busy && random_one_in(&guest->trial->guest_random, 3))
 			return;
 		guest->next++;
 		submit(guest, slot, step);
+	}
+}
+
+/* While the gate, a range, the image or the disk have it. */
+LOOP_ONLY static void abandon_some(struct guest *guest)
+{
+	for (unsigned i = 0; i < guest->workload.depth; i++) {
+		struct guest_slot *slot = &guest->slots[i];
+
+		if (!slot->busy || !slot->step.abandon || slot->abandoned ||
+		    !random_one_in(&guest->trial->guest_random, 4))
+			continue;
+		slot->abandoned = true;
+		model_abandon(&guest->trial->model, slot->number);
+		lun_io_abandon(&slot->io);
 	}
 }
 
@@ -156,6 +194,7 @@ LOOP_ONLY static void run_turns(struct guest *guest)
 
 	while (guest->next < guest->workload.count || guest->busy || !trial->sim->idle) {
 		submit_some(guest);
+		abandon_some(guest);
 		sim_turn(trial->sim);
 		if (trial->sim->idle && guest->busy)
 			trial_fail(trial, "%u requests are never answered", guest->busy);

@@ -17,7 +17,8 @@
 struct step {
 	enum model_op op;
 	bool durable;
-	bool alone; /* Not before all others have been answered. */
+	bool alone;   /* Not before all others have been answered. */
+	bool abandon; /* Its task is aborted while it is under way. */
 	uint32_t first, count;
 };
 
@@ -52,6 +53,8 @@ struct guest_slot {
 	uint32_t number; /* The model's. */
 	uint8_t *buffer;
 	bool busy;
+	bool abandoned;
+	bool must_succeed;
 };
 
 struct guest {

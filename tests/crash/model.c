@@ -41,6 +41,7 @@ uint32_t model_submit(struct model *model, struct model_request request)
 	assert(number < MODEL_WRITES_MAX);
 	request.submitted = ++model->time;
 	request.answered = 0;
+	request.abandoned = 0;
 	request.ok = false;
 	model->requests[number] = request;
 	for (uint32_t i = 0; changes(&request) && i < request.count; i++) {
@@ -56,7 +57,9 @@ uint32_t model_submit(struct model *model, struct model_request request)
 
 static bool precedes(const struct model_request *v, const struct model_request *w)
 {
-	return v->answered && v->answered < w->submitted;
+	uint64_t end = v->abandoned ? v->abandoned : v->answered;
+
+	return end && end < w->submitted;
 }
 
 /* Among the sector's values there is one, answered well before `time`, that follows v. */
@@ -120,6 +123,11 @@ void model_answer(struct model *model, uint32_t number, bool ok)
 	}
 	for (uint32_t i = 0; request->durable && changes(request) && i < request->count; i++)
 		settle_by(model, &model->sectors[request->first + i], request);
+}
+
+void model_abandon(struct model *model, uint32_t number)
+{
+	model->requests[number].abandoned = ++model->time;
 }
 
 /* -- Questions -- */

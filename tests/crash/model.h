@@ -6,7 +6,8 @@
  * that are over: v is over when a write w to the sector was submitted after v had been answered,
  * and w was answered well and then made durable: by itself, or by a flush submitted after w's
  * answer and answered well. UNMAP and ZERO are writes of zeroes. A write that failed may have
- * happened, until a later one is durable.
+ * happened, until a later one is durable. One that was abandoned does nothing to what is submitted
+ * after that: it counts as answered then, with an error.
  *
  * A read may show what is not over in the same sense without the durability: some write w was
  * answered before the read was submitted.
@@ -43,6 +44,7 @@ struct model_request {
 	bool ok;
 	uint32_t first, count;        /* Sectors. */
 	uint64_t submitted, answered; /* The model's time; 0: not yet. */
+	uint64_t abandoned;           /* Before it was answered; 0: it was not. */
 };
 
 struct model_sector {
@@ -67,6 +69,8 @@ void model_init(struct model *model, const uint64_t *initial, uint32_t sectors,
 /* Answers the number of the request. */
 uint32_t model_submit(struct model *model, struct model_request request);
 void model_answer(struct model *model, uint32_t number, bool ok);
+/* It is answered all the same. */
+void model_abandon(struct model *model, uint32_t number);
 
 /* The word that the request writes to a sector. */
 uint64_t model_word(const struct model *model, uint32_t number, uint32_t sector);

@@ -136,7 +136,7 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 static int take_fault(struct sim *sim, enum loop_op_kind kind, bool nowait)
 {
 	const struct sim_fault *fault = &sim->fault;
-	bool persistent = fault->persistent && fault->error != -EINTR;
+	uint64_t more = fault->error == -EINTR ? 0 : fault->more;
 
 	sim->operations++;
 	if (!(fault->kinds & 1u << kind))
@@ -144,10 +144,22 @@ static int take_fault(struct sim *sim, enum loop_op_kind kind, bool nowait)
 	if (fault->error == -EAGAIN && !nowait)
 		return 0;
 	sim->calls++;
-	if (!fault->nth || sim->calls < fault->nth || (sim->calls > fault->nth && !persistent))
+	if (!fault->nth || sim->calls < fault->nth || sim->calls - fault->nth > more)
 		return 0;
 	sim->faults++;
 	return fault->error;
+}
+
+/* Where a table found no space, that is the end of all writing. */
+#define SPACE_FOR_DATA (1u << LOOP_OP_ALLOCATE)
+
+bool sim_has_space_again(const struct sim *sim)
+{
+	const struct sim_fault *fault = &sim->fault;
+
+	return (fault->error == -ENOSPC || fault->error == -EDQUOT) &&
+	       !(fault->kinds & ~SPACE_FOR_DATA) && fault->nth && fault->more != SIM_FOR_EVER &&
+	       sim->calls >= fault->nth + fault->more;
 }
 
 int sim_take_fault(struct sim *sim, enum loop_op_kind kind)

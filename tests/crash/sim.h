@@ -24,11 +24,13 @@ enum {
 	SIM_SHORT = 1, /* A transfer: it moves only a part. */
 };
 
+#define SIM_FOR_EVER UINT32_MAX
+
 struct sim_fault {
-	uint64_t nth;    /* The call that fails, from 1 on; 0: none. */
-	int error;       /* Negative errno, or SIM_SHORT. */
-	bool persistent; /* And all after it. */
-	uint32_t kinds;  /* Bit for each enum loop_op_kind that may fail. */
+	uint64_t nth;   /* The call that fails, from 1 on; 0: none. */
+	int error;      /* Negative errno, or SIM_SHORT. */
+	unsigned more;  /* And so many after it; SIM_FOR_EVER: all. */
+	uint32_t kinds; /* Bit for each enum loop_op_kind that may fail. */
 };
 
 /* An operation on its way. */
@@ -75,6 +77,8 @@ struct sim *sim_enter(struct sim *sim);
 void sim_bind(struct sim *sim, int fd, unsigned file);
 /* All are closed. */
 void sim_unbind(struct sim *sim);
+/* What failed did so for want of space, and that has come back. */
+bool sim_has_space_again(const struct sim *sim);
 /* For code that does not use the loop: what its next call answers instead, 0 or negative errno. */
 int sim_take_fault(struct sim *sim, enum loop_op_kind kind);
 LOOP_ONLY void sim_turn(struct sim *sim);

@@ -205,10 +205,10 @@ bool campaign_replay(const char *text)
 	struct tally tally = {0};
 	char subject[16], variant[32], kind[16];
 	unsigned long long number, nth = 0;
-	int error = 0, persistent = 0;
-	unsigned kinds = UINT32_MAX;
-	int found = sscanf(text, "%15[^/]/%31[^/]/%15[^/]/%llx/%llu,%d,%d,%x", subject, variant,
-			   kind, &number, &nth, &error, &persistent, &kinds);
+	int error = 0;
+	unsigned more = 0, kinds = UINT32_MAX;
+	int found = sscanf(text, "%15[^/]/%31[^/]/%15[^/]/%llx/%llu,%d,%u,%x", subject, variant,
+			   kind, &number, &nth, &error, &more, &kinds);
 
 	if (found != 4 && found != 8)
 		return false;
@@ -218,8 +218,8 @@ bool campaign_replay(const char *text)
 	identity.is_short = !strcmp(kind, "short");
 	identity.is_brief = !strcmp(kind, "brief");
 	identity.number = number;
-	identity.fault = (struct sim_fault){
-		.nth = nth, .error = error, .persistent = persistent, .kinds = kinds};
+	identity.fault =
+		(struct sim_fault){.nth = nth, .error = error, .more = more, .kinds = kinds};
 	trial_run(trial_create(identity.subject, &tally), &identity);
 	printf("no violation: %llu states\n", (unsigned long long)tally.states);
 	return true;

@@ -32,6 +32,8 @@ struct subject {
 	 * answered is durable. */
 	int (*stop)(struct sim *sim, struct lun *lun);
 	void (*close)(struct lun *lun);
+	/* From then on reads show what a cut may leave; NULL: it never comes to that. */
+	bool (*has_failed)(const struct lun *lun);
 	/* Change it while it is closed, in a way that chance chooses, or go on where that was cut
 	 * short; NULL: there is nothing of the kind. Negative errno and a sentence. */
 	int (*change)(struct sim *sim, unsigned variant, struct changes *changes,

@@ -231,6 +231,11 @@ static int stop(struct sim *sim, struct lun *lun)
 	return image->stopped ? image->stop_res : -ETIME;
 }
 
+static bool has_failed(const struct lun *lun)
+{
+	return qcow2_has_failed(lun->image->chain[0]);
+}
+
 /* -- Changes of the closed image -- */
 
 static int grow(struct sim *sim, const struct variant *variant, char *why)
@@ -379,6 +384,7 @@ const struct subject subject_qcow2 = {
 	.open = open_lun,
 	.stop = stop,
 	.close = lun_close,
+	.has_failed = has_failed,
 	.change = change,
 	.shown = shown,
 	.read = read_words,

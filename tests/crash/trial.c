@@ -28,8 +28,8 @@ void trial_print_identity(const struct trial_identity *identity)
 				    : "random",
 	       (unsigned long long)identity->number);
 	if (identity->fault.nth) {
-		printf("/%llu,%d,%d,%x", (unsigned long long)identity->fault.nth,
-		       identity->fault.error, identity->fault.persistent, identity->fault.kinds);
+		printf("/%llu,%d,%u,%x", (unsigned long long)identity->fault.nth,
+		       identity->fault.error, identity->fault.more, identity->fault.kinds);
 	}
 }
 
@@ -43,7 +43,8 @@ static void print_requests(const struct model *model)
 	for (uint32_t i = 1; i < model->request_count; i++) {
 		const struct model_request *request = &model->requests[i];
 
-		printf("  #%u %s%s sectors %u+%u, submitted at %llu, ", i, names[request->op],
+		printf("  #%u%s %s%s sectors %u+%u, submitted at %llu, ", i,
+		       request->abandoned ? " (abandoned)" : "", names[request->op],
 		       request->durable ? " durable" : "", request->first, request->count,
 		       (unsigned long long)request->submitted);
 		if (request->answered) {
@@ -208,7 +209,7 @@ static void plan(struct trial *trial)
 	const struct trial_identity *identity = &trial->identity;
 	struct workload_shape shape = shape_of(trial);
 	struct workload *workload = &trial->guest.workload;
-	struct random *random = &trial->random;
+	struct random *random = &trial->guest_random;
 	bool is_long = random_one_in(random, 3) && !identity->is_brief;
 
 	if (trial->level)
@@ -248,9 +249,24 @@ static void change(struct trial *trial)
 
 	if (subject->change)
 		res = subject->change(trial->sim, trial->identity.variant, &trial->changes,
-				      &trial->random, why);
+				      &trial->guest_random, why);
 	if (res && !trial->sim->faults)
 		trial_fail(trial, "its change: %s", why);
+}
+
+/* Of the states of a brief one it is enough to see some: each cut comes back many times. */
+static void choose_cuts(struct trial *trial)
+{
+	if (trial->level) {
+		trial->cuts.plan = (struct cut_plan){.subset_bits = 4, .random_states = 2};
+		trial->reopen_one_in = 128;
+	} else if (trial->identity.is_brief) {
+		trial->cuts.plan = (struct cut_plan){.subset_bits = 2, .random_states = 1};
+		trial->reopen_one_in = 256;
+	} else {
+		trial->cuts.plan = (struct cut_plan){.subset_bits = 6, .random_states = 8};
+		trial->reopen_one_in = 64;
+	}
 }
 
 LOOP_ONLY static void run(struct trial *trial)
@@ -258,6 +274,7 @@ LOOP_ONLY static void run(struct trial *trial)
 	struct sim *outer = sim_enter(trial->sim);
 	bool open = true;
 
+	choose_cuts(trial);
 	seen_clear(&trial->seen);
 	trial->cuts.epoch = 1;
 	trial->cuts.seen_epoch = 0;
@@ -289,6 +306,7 @@ LOOP_ONLY static void reopen(struct trial *trial)
 	trial->tally->reopened++;
 	inner->identity = trial->identity;
 	inner->random = (struct random){random_next(&trial->random)};
+	inner->guest_random = (struct random){random_next(&trial->random)};
 	inner->cuts.random = (struct random){random_next(&trial->random)};
 	sim_reset(inner->sim, random_next(&trial->random));
 	for (unsigned i = 0; i < subject->files; i++) {
@@ -302,7 +320,7 @@ LOOP_ONLY static void reopen(struct trial *trial)
 	if (subject->shown)
 		inner->changes.done = subject->shown(trial->scratch, trial->identity.variant);
 	inner->changes.begun = inner->changes.done;
-	inner->change_first = random_one_in(&inner->random, 4);
+	inner->change_first = random_one_in(&inner->guest_random, 4);
 	run(inner);
 }
 
@@ -314,6 +332,7 @@ void trial_run(struct trial *trial, const struct trial_identity *identity)
 	loop_role_assume();
 	trial->identity = *identity;
 	trial->random = (struct random){random_next(&random)};
+	trial->guest_random = (struct random){random_next(&random)};
 	trial->cuts.random = (struct random){random_next(&random)};
 	sim_reset(trial->sim, random_next(&random));
 	subject->format(trial->sim->disk, identity->variant, &random, trial->words);
@@ -352,9 +371,6 @@ static struct trial *create(const struct subject *subject, struct tally *tally, 
 	trial->scratch = disk_create(subject->files, subject->room_bytes);
 	trial->cuts.visit = on_state;
 	trial->cuts.arg = trial;
-	trial->cuts.plan = level ? (struct cut_plan){.subset_bits = 4, .random_states = 2}
-				 : (struct cut_plan){.subset_bits = 6, .random_states = 8};
-	trial->reopen_one_in = level ? 128 : 64;
 	guest_init(&trial->guest, trial);
 	return trial;
 }

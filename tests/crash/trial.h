@@ -37,7 +37,8 @@ struct trial {
 	struct cuts cuts;
 	struct seen seen;
 	struct disk *scratch;
-	struct random random; /* For what is not the workload's. */
+	/* What the guest does does not depend on which states are looked at. */
+	struct random random, guest_random;
 	unsigned reopen_one_in;
 	uint64_t looked_version, looked_tight, looked_issued;
 	uint64_t words[MODEL_SECTORS_MAX];

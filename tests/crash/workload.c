@@ -125,6 +125,7 @@ static struct step random_step(struct random *random, const struct workload_shap
 	struct step step = {.op = ops[random_below(random, ARRAY_SIZE(ops))]};
 
 	step.alone = calm && random_one_in(random, calm);
+	step.abandon = random_one_in(random, 12);
 	if (step.op == MODEL_FLUSH && shape->pulls && random_one_in(random, 2))
 		step.op = MODEL_PULL;
 	if (step.op == MODEL_FLUSH)

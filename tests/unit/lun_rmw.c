@@ -265,13 +265,14 @@ TEST_ON_ENGINES(rmw, zero_that_keeps_holes_takes_no_space)
 }
 
 /* They may stem from an UNMAP that no flush has covered yet. */
-TEST_ON_ENGINES(rmw, a_durable_unmap_of_zeroes_flushes_them)
+static void flush_zeroes(enum loop_engine engine, bool write_cache, uint32_t flags)
 {
 	struct rig rig;
 	struct lun *lun = coarse_held_lun(&rig, engine);
 	struct tio *unmap = tio_new(LUN_UNMAP, 9 * SECTOR, SECTOR);
 
-	unmap->io.flags = LUN_IO_DURABLE;
+	lun->limits.write_cache = write_cache;
+	unmap->io.flags = flags;
 	tio_submit(unmap, lun, rig.group.loops[0]);
 	rig_settle(&rig);
 	cr_assert_eq(held_first()->op, LUN_READ);
@@ -282,6 +283,16 @@ TEST_ON_ENGINES(rmw, a_durable_unmap_of_zeroes_flushes_them)
 	cr_assert_eq(tio_wait(unmap), 0);
 	tio_free(unmap);
 	rig_close(&rig, lun);
+}
+
+TEST_ON_ENGINES(rmw, a_durable_unmap_of_zeroes_flushes_them)
+{
+	flush_zeroes(engine, true, LUN_IO_DURABLE);
+}
+
+TEST_ON_ENGINES(rmw, without_a_write_cache_zeroes_are_flushed_too)
+{
+	flush_zeroes(engine, false, 0);
 }
 
 TEST_ON_ENGINES(rmw, abandoned_before_its_write_it_ends_at_once)
