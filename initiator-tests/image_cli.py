@@ -84,7 +84,7 @@ def create():
     check("metadata takes little", os.stat("meta.qcow2").st_blocks * 512 < 2 * MIB)
     good("create", "a.raw", "--size", "1M")
     equal("a raw image", MIB, os.stat("a.raw").st_size)
-    refused("exists already", "create", "a.raw", "--size", "1M")
+    refused("File exists", "create", "a.raw", "--size", "1M")
     refused("--size", "create", "x.qcow2", "--size", "5")
     refused("is no size", "create", "x.qcow2", "--size", "5X")
     refused("how large", "create", "x.qcow2")
@@ -174,6 +174,31 @@ def checks():
     refused("nothing to check", "check", "a.raw")
 
 
+def resizes():
+    good("resize", "top.qcow2", "5G")
+    same_check("top.qcow2")
+    good("resize", "a.qcow2", "2G")
+    equal("larger", 2 << 30, qemu("info", "--output=json", "a.qcow2")["virtual-size"])
+    good("resize", "a.qcow2", "+1M")
+    same_check("a.qcow2")
+    good("resize", "a.raw", "+1M")
+    equal("raw larger", 2 * MIB, os.stat("a.raw").st_size)
+    refused("does not become smaller", "resize", "a.qcow2", "1G")
+    refused("is no size", "resize", "a.qcow2", "1Q")
+    refused("above 64 TiB", "resize", "a.qcow2", "65T")
+    os.link("a.qcow2", "again.qcow2")
+    good("rebase", "--unsafe", "--backing", "again.qcow2", "top.qcow2")
+    equal("another name", "again.qcow2",
+          qemu("info", "--output=json", "top.qcow2")["backing-filename"])
+    same_map("top.qcow2")
+    good("rebase", "--unsafe", "--backing", "", "meta.qcow2")
+    refused("only the name", "rebase", "--backing", "a.qcow2", "top.qcow2")
+    refused("on what", "rebase", "--unsafe", "top.qcow2")
+    refused("it is a path", "rebase", "--unsafe", "--backing", "/x.raw", "top.qcow2")
+    refused("raw or qcow2?", "rebase", "--unsafe", "--backing", "x.img", "top.qcow2")
+    refused("has no backing file", "rebase", "--unsafe", "--backing", "x.raw", "a.raw")
+
+
 def hostile():
     """Headers that lead astray."""
     os.mkdir("other")
@@ -213,6 +238,7 @@ def main():
     info()
     maps()
     checks()
+    resizes()
     hostile()
     os.chdir("/")
     end()

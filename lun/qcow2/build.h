@@ -10,7 +10,7 @@
 #define LUN_QCOW2_BUILD_H
 
 #include "lun/qcow2/create.h"
-#include "lun/qcow2/repair.h"
+#include "lun/qcow2/writable.h"
 
 struct qcow2_build;
 

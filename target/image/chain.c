@@ -20,7 +20,7 @@ static const struct qcow2_header *header_of(const struct closed_layer *layer)
 
 const struct qcow2_file *closed_layer_guest(const struct closed_layer *layer)
 {
-	return layer->file.format == CLOSED_RAW ? &layer->file.io.file : &layer->plain.guest;
+	return layer->file.format == CLOSED_RAW ? closed_reader(&layer->file) : &layer->plain.guest;
 }
 
 uint64_t closed_layer_size(const struct closed_layer *layer)
@@ -38,7 +38,7 @@ static int read_header(struct image_order *order, struct closed_layer *layer)
 	layer->last = true;
 	if (layer->file.format == CLOSED_RAW)
 		return 0;
-	res = qcow2_plain_open(&layer->plain, &layer->file.io.file, NULL, why, sizeof(why));
+	res = qcow2_plain_open(&layer->plain, closed_reader(&layer->file), NULL, why, sizeof(why));
 	if (res != 0)
 		return image_refuse(order, res,
 				    "take a copy from a backup, or convert it with qemu-img",

@@ -19,57 +19,6 @@ const char *const closed_format_names[CLOSED_FORMATS] = {
 	[CLOSED_QCOW2] = "qcow2",
 };
 
-/* -- I/O -- */
-
-static int read_file(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
-{
-	const struct closed_file *of = (const void *)file; /* Its first member's. */
-	uint8_t *at = buffer;
-
-	while (length > 0) {
-		ssize_t got = pread(of->fd, at, length, (off_t)offset);
-
-		if (got < 0 && errno != EINTR)
-			return -errno;
-		if (got == 0)
-			break;
-		if (got > 0) {
-			at += got;
-			offset += (uint64_t)got;
-			length -= (size_t)got;
-		}
-	}
-	memset(at, 0, length);
-	return 0;
-}
-
-static int write_file(struct qcow2_writable *writable, const void *bytes, size_t length,
-		      uint64_t offset)
-{
-	const struct closed_file *of = (const void *)writable;
-	const uint8_t *at = bytes;
-
-	while (length > 0) {
-		ssize_t put = pwrite(of->fd, at, length, (off_t)offset);
-
-		if (put < 0 && errno != EINTR)
-			return -errno;
-		if (put > 0) {
-			at += put;
-			offset += (uint64_t)put;
-			length -= (size_t)put;
-		}
-	}
-	return 0;
-}
-
-static int sync_file(struct qcow2_writable *writable)
-{
-	const struct closed_file *of = (const void *)writable;
-
-	return fdatasync(of->fd) == 0 ? 0 : -errno;
-}
-
 /* -- Formats -- */
 
 enum closed_format closed_format_of(const char *name)
@@ -109,7 +58,7 @@ static int find_format(struct image_order *order, const char *told, struct close
 	file->format = closed_format_of(file->path);
 	if (file->format != CLOSED_FORMATS)
 		return 0;
-	res = read_file(&file->io.file, start, sizeof(start), 0);
+	res = closed_reader(file)->read(closed_reader(file), start, sizeof(start), 0);
 	if (res != 0)
 		return image_refuse_errno(order, res, "cannot be read", file->path);
 	file->format = CLOSED_RAW;
@@ -138,14 +87,11 @@ static int lock_file(struct image_order *order, const struct closed_file *file,
 	return res == 0 ? 0 : image_refuse_errno(order, res, "cannot be locked", file->path);
 }
 
-static int take_file(struct image_order *order, struct closed_file *file)
+/* A block device has no size for stat(2). */
+static int find_size(struct image_order *order, struct closed_file *file)
 {
 	off_t size = -1;
 
-	if (fstat(file->fd, &file->st) != 0)
-		return image_refuse_errno(order, -errno, "cannot be looked at", file->path);
-	if (S_ISDIR(file->st.st_mode))
-		return image_refuse(order, -EISDIR, NULL, "%s is a folder", file->path);
 	if (S_ISREG(file->st.st_mode))
 		size = file->st.st_size;
 	else if (S_ISBLK(file->st.st_mode))
@@ -153,12 +99,17 @@ static int take_file(struct image_order *order, struct closed_file *file)
 	if (size < 0)
 		return image_refuse(order, -EINVAL, "name the file of an image",
 				    "%s is neither a file nor a block device", file->path);
-	file->io = (struct qcow2_writable){
-		.file = {.read = read_file, .size_bytes = (uint64_t)size},
-		.write = write_file,
-		.sync = sync_file,
-	};
+	file->disk.writable.file.size_bytes = (uint64_t)size;
 	return 0;
+}
+
+static int take_file(struct image_order *order, struct closed_file *file)
+{
+	if (fstat(file->fd, &file->st) != 0 || qcow2_descriptor_make(file->fd, &file->disk) != 0)
+		return image_refuse_errno(order, -errno, "cannot be looked at", file->path);
+	if (S_ISDIR(file->st.st_mode))
+		return image_refuse(order, -EISDIR, NULL, "%s is a folder", file->path);
+	return find_size(order, file);
 }
 
 int closed_take(struct image_order *order, int fd, const char *told, enum closed_access access,

@@ -13,7 +13,7 @@
 
 #include "lun/files.h"
 #include "lun/qcow2/plain.h"
-#include "lun/qcow2/repair.h"
+#include "lun/qcow2/writable.h"
 
 enum closed_access {
 	CLOSED_LOOK,  /* Without a lock: what is in use may change meanwhile. */
@@ -30,12 +30,17 @@ enum closed_format {
 extern const char *const closed_format_names[CLOSED_FORMATS];
 
 struct closed_file {
-	struct qcow2_writable io; /* First, and its file first of it. */
+	struct qcow2_descriptor disk;
 	struct stat st;
 	int fd; /* -1: not open. */
 	enum closed_format format;
 	char path[FILES_PATH_MAX];
 };
+
+static inline const struct qcow2_file *closed_reader(const struct closed_file *file)
+{
+	return &file->disk.writable.file;
+}
 
 /*
  * Open `path`. What it is is told by `told` (an option's value), or else by its name; a file whose

@@ -27,7 +27,7 @@ static bool at_end(uint64_t index, uint64_t length)
 /* A file is data, but for its holes. */
 static int find_raw(const struct closed_layer *layer, uint64_t at, struct extent *out)
 {
-	uint64_t size = layer->file.io.file.size_bytes;
+	uint64_t size = closed_reader(&layer->file)->size_bytes;
 	off_t data = lseek(layer->file.fd, (off_t)at, SEEK_DATA);
 	off_t hole;
 
@@ -265,6 +265,7 @@ int extent_read(const struct closed_chain *chain, const struct extent *extent, u
 		return read_compressed(&layer->plain, &extent->entry,
 				       &(struct iovec){.iov_base = buffer, .iov_len = length},
 				       at & (layer->plain.geometry.cluster_bytes - 1), room);
-	return layer->file.io.file.read(&layer->file.io.file, buffer, length,
-					extent->offset + (at - extent->start));
+	return closed_reader(&layer->file)
+		->read(closed_reader(&layer->file), buffer, length,
+		       extent->offset + (at - extent->start));
 }

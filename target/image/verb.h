@@ -37,6 +37,7 @@ enum image_option {
 	IMAGE_PREALLOCATION,
 	IMAGE_BACKING_CHAIN,
 	IMAGE_REPAIR,
+	IMAGE_UNSAFE,
 	IMAGE_OPTIONS
 };
 
@@ -124,6 +125,8 @@ int image_run_create(struct image_order *order);
 int image_run_info(struct image_order *order);
 int image_run_check(struct image_order *order);
 int image_run_map(struct image_order *order);
+int image_run_resize(struct image_order *order);
+int image_run_rebase(struct image_order *order);
 
 /* Answers for people, show.c. */
 void image_show_create(FILE *to, const json_t *result);

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lun/qcow2/check.h"
+#include "lun/qcow2/repair.h"
 #include "target/image/closed.h"
 
 /* What was repaired is looked at again, so that the answer is about the image as it is. */
@@ -16,8 +18,8 @@ struct checking {
 
 static int check(struct checking *c, struct closed_file *file)
 {
-	return qcow2_check(&(struct qcow2_check_spec){.file = &file->io.file}, &c->found, c->why,
-			   sizeof(c->why));
+	return qcow2_check(&(struct qcow2_check_spec){.file = closed_reader(file)}, &c->found,
+			   c->why, sizeof(c->why));
 }
 
 /* Why it cannot be repaired is said where the image is still not clean. */
@@ -25,7 +27,7 @@ static int repair(struct checking *c, struct closed_file *file)
 {
 	int res;
 
-	c->repair.writable = &file->io;
+	c->repair.writable = &file->disk.writable;
 	res = qcow2_repair(&c->repair, c->why, sizeof(c->why));
 	return res == -ENOTSUP ? 0 : res;
 }

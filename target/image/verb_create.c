@@ -7,8 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lun/new_file.h"
 #include "lun/qcow2/build.h"
-#include "target/image/new_file.h"
+#include "target/image/closed.h"
 
 #define SECTOR_BYTES 512u
 
@@ -32,6 +33,7 @@ struct creation {
 	enum preallocation preallocation;
 	struct qcow2_create spec;
 	struct new_file file;
+	struct qcow2_descriptor disk;
 };
 
 static int fail_errno(struct creation *c, int res)
@@ -172,24 +174,13 @@ static int refuse_for_raw(struct creation *c)
 
 static int write_thin(struct creation *c)
 {
-	struct qcow2_writable *io = &c->file.file.io;
 	struct qcow2_layout layout;
 	char why[IMAGE_WHY_BYTES];
-	uint8_t *piece;
 	int res = qcow2_layout_make(&c->spec, &layout, why, sizeof(why));
 
 	if (res != 0)
 		return image_refuse(c->order, res, NULL, "%s", why);
-	piece = malloc(layout.piece_bytes);
-	if (piece == NULL)
-		return fail_errno(c, -ENOMEM);
-	for (uint32_t i = 0; res == 0 && i < layout.pieces; i++) {
-		qcow2_layout_piece(&layout, i, piece);
-		res = io->write(io, piece, layout.piece_bytes, (uint64_t)i * layout.piece_bytes);
-	}
-	free(piece);
-	if (res == 0 && ftruncate(c->file.file.fd, (off_t)layout.file_bytes) != 0)
-		res = -errno;
+	res = qcow2_layout_write(&layout, &c->disk.writable);
 	return res == 0 ? 0 : fail_errno(c, res);
 }
 
@@ -212,7 +203,7 @@ static int write_preallocated(struct creation *c)
 	struct qcow2_build *build;
 	char why[IMAGE_WHY_BYTES];
 	uint64_t file_bytes = 0;
-	int res = qcow2_build_begin(&c->spec, &c->file.file.io, &build, why, sizeof(why));
+	int res = qcow2_build_begin(&c->spec, &c->disk.writable, &build, why, sizeof(why));
 
 	if (res != 0)
 		return image_refuse(c->order, res, NULL, "%s", why);
@@ -221,17 +212,17 @@ static int write_preallocated(struct creation *c)
 		res = qcow2_build_end(build, &file_bytes);
 	qcow2_build_free(build);
 	if (res == 0 && c->preallocation == PREALLOCATION_FALLOC &&
-	    fallocate(c->file.file.fd, 0, 0, (off_t)file_bytes) != 0)
+	    fallocate(c->file.fd, 0, 0, (off_t)file_bytes) != 0)
 		res = -errno;
 	return res == 0 ? 0 : fail_errno(c, res);
 }
 
 static int write_raw(struct creation *c)
 {
-	int res = ftruncate(c->file.file.fd, (off_t)c->spec.size_bytes) == 0 ? 0 : -errno;
+	int res = ftruncate(c->file.fd, (off_t)c->spec.size_bytes) == 0 ? 0 : -errno;
 
 	if (res == 0 && c->preallocation == PREALLOCATION_FALLOC &&
-	    fallocate(c->file.file.fd, 0, 0, (off_t)c->spec.size_bytes) != 0)
+	    fallocate(c->file.fd, 0, 0, (off_t)c->spec.size_bytes) != 0)
 		res = -errno;
 	return res == 0 ? 0 : fail_errno(c, res);
 }
@@ -245,15 +236,19 @@ static int write_image(struct creation *c)
 
 static int make(struct creation *c)
 {
-	int res = new_file_begin(c->order, c->path, &c->file);
+	int res = new_file_begin(c->path, &c->file);
 
-	if (res != 0)
-		return res;
-	res = write_image(c);
 	if (res == 0)
-		return new_file_commit(c->order, &c->file);
-	new_file_drop(&c->file);
-	return res;
+		res = qcow2_descriptor_make(c->file.fd, &c->disk);
+	if (res != 0)
+		return image_refuse_errno(c->order, res, "cannot be made", c->path);
+	res = write_image(c);
+	if (res != 0) {
+		new_file_drop(&c->file);
+		return res;
+	}
+	res = new_file_commit(&c->file, c->path);
+	return res == 0 ? 0 : fail_errno(c, res);
 }
 
 static json_t *describe(const struct creation *c)

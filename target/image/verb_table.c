@@ -18,6 +18,7 @@ const struct image_option_row image_options[IMAGE_OPTIONS] = {
 	[IMAGE_PREALLOCATION] = { "preallocation", "off|metadata|falloc",
 				  "what of a new image is allocated at once (off)" },
 	[IMAGE_BACKING_CHAIN] = { "backing-chain", NULL, "and all that is below it" },
+	[IMAGE_UNSAFE] = { "unsafe", NULL, "change the name in the header, and copy nothing" },
 	[IMAGE_REPAIR] = { "repair", NULL, "mend refcounts and return what leaks" },
 };
 
@@ -40,6 +41,15 @@ const struct image_verb image_verbs[] = {
 	  .options = IMAGE_OPTION(FORMAT),
 	  .help = "where the data of the disk lie, in which file of the chain",
 	  .run = image_run_map, .show = image_show_map },
+	{ .name = "resize", .operands = "FILE [+]SIZE", .operands_min = 2, .operands_max = 2,
+	  .options = IMAGE_OPTION(FORMAT),
+	  .help = "make a disk larger",
+	  .run = image_run_resize, .show = image_show_create },
+	{ .name = "rebase", .operands = "FILE", .operands_min = 1, .operands_max = 1,
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(BACKING) |
+		     IMAGE_OPTION(BACKING_FORMAT) | IMAGE_OPTION(UNSAFE),
+	  .help = "name another backing file in the header",
+	  .run = image_run_rebase, .show = image_show_create },
 };
 
 const size_t image_verb_count = ARRAY_SIZE(image_verbs);
