@@ -5,6 +5,7 @@ RELOAD_ROUNDS: how often all is changed beside load, 3 times each
 """
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -165,6 +166,37 @@ def luns_come_grow_and_go():
     equal("it comes back with its data", b"n" * 4096, bytes(one.read(1, 0, 8).data))
     one.logout()
     other.logout()
+
+
+def qcow2_grows():
+    """An image that is made, and made larger while it is closed for a moment."""
+    one = host("one", 1)
+    result, said = reload(target(lun(0, 24), lun(4, kind="qcow2")))
+    check("a qcow2 LUN is made", "lun-added" in kinds(result), said)
+    attention(one)
+    attention(one, 4)
+    end = 16 * MIB // 512 - 8
+    equal("it can be written", 0, one.write(4, end, b"q" * 4096).status)
+    result, said = reload(target(lun(0, 24), lun(4, 1 << 20, kind="qcow2")))
+    check("it grows", kinds(result) == ["lun-resized"] and len(result["grown"]) == 1, said)
+    equal("hosts hear of its capacity", CAPACITY_CHANGED, attention(one, 4))
+    equal("READ CAPACITY (16) says it", (1 << 40) // 512, blocks(one, 4))
+    equal("what was written is there", b"q" * 8, bytes(one.read(4, end, 8).data)[:8])
+    equal("the new end can be written", 0,
+          one.write(4, (1 << 40) // 512 - 8, b"e" * 4096).status)
+    result, said = reload(target(lun(0, 24), lun(4, 65 << 20, kind="qcow2")))
+    check("beyond what the format has is refused", result is None and "64T" in said, said)
+    equal("and it goes on", 0, one.write(4, 0, b"g" * 4096).status)
+    result, said = reload(target(lun(0, 24)))
+    check("it is removed", kinds(result) == ["lun-removed"], said)
+    attention(one)
+    image = f"{FOLDER}/4.img"
+    if shutil.which("qemu-img"):
+        done = subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", image], check=False)
+        equal("qemu-img finds it clean", 0, done.returncode)
+        done = subprocess.run(["qemu-img", "info", "--output=json", image], check=True,
+                              capture_output=True)
+        equal("and as large", 1 << 40, json.loads(done.stdout)["virtual-size"])
 
 
 def thresholds(session):
@@ -397,6 +429,7 @@ def beside_load():
 
 
 luns_come_grow_and_go()
+qcow2_grows()
 warnings_follow()
 reservations_come_back()
 many_go_at_once()

@@ -58,6 +58,18 @@ static int measure_image(const struct lun *lun, int fd, uint64_t wanted, uint64_
 	return res;
 }
 
+/* It can have any size, later: see growth.h. */
+static int measure_fixed(const struct lun_state *now, uint64_t configured_bytes, uint64_t *out,
+			 char *why)
+{
+	if (configured_bytes <= now->size_bytes)
+		return 0;
+	if (now->read_only)
+		return lun_refuse(why, -EROFS, "it is read-only, so its image cannot grow");
+	*out = configured_bytes;
+	return 0;
+}
+
 static int measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, char *why)
 {
 	int fd = lun->ops->fd(lun->image);
@@ -69,9 +81,7 @@ static int measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, ch
 		return lun_refuse(why, -EINVAL, "its size is not a multiple of %u, the block size",
 				  lun->io_align_bytes);
 	if (lun->info.fixed_size)
-		return configured_bytes <= now.size_bytes
-			       ? 0
-			       : lun_refuse(why, -EINVAL, "its image cannot grow while it is open");
+		return measure_fixed(&now, configured_bytes, out, why);
 	if (fd >= 0 && !(now.read_only && configured_bytes > now.size_bytes))
 		res = measure_image(lun, fd, configured_bytes, out, why);
 	else if (configured_bytes != 0 && fd < 0)

@@ -257,8 +257,9 @@ void lun_state_copy(struct lun *lun, struct lun_state *out);
 bool lun_is_overrun(const struct lun *lun);
 /*
  * How large it could be by now, never less than it is: `configured_bytes`, or with 0 all that its
- * image has. A file that is shorter than that is made longer. Negative errno with a sentence in
- * `why` where that cannot be. Blocks; any thread but a loop's.
+ * image has. A file that is shorter than that is made longer; an image that can grow only while it
+ * is closed is left as it is (growth.h). Negative errno with a sentence in `why` where that cannot
+ * be. Blocks; any thread but a loop's.
  */
 #define LUN_WHY_MAX 128u
 int MUST_CHECK lun_measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out,

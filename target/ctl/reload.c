@@ -20,6 +20,8 @@
 /* The answer waits so long for what was removed, so that it can say that images are free. */
 #define PATIENCE_NS (1 * CLOCK_NS_PER_S)
 #define POLL_MS 5u
+/* I/O that hosts have begun may take so long to end before an image is closed. */
+#define PAUSE_MS 10000u
 
 struct reload {
 	struct runtime *runtime;
@@ -412,11 +414,8 @@ static int record_removed(const struct reload_job *job)
 	return res;
 }
 
-static void on_prepared(struct loop_op *op, int res UNUSED)
+LOOP_ONLY static void go_on(struct reload_job *job)
 {
-	struct reload_job *job = CONTAINER_OF(op, struct reload_job, op);
-
-	loop_role_assume();
 	if (job->res == 0 && !is_stopped(job))
 		job->res = stop_make_room(job->reload->stop, job->next->lun_count);
 	if (job->res == 0)
@@ -427,6 +426,54 @@ static void on_prepared(struct loop_op *op, int res UNUSED)
 		give_up(job);
 	else
 		add_luns(job);
+}
+
+/* -- Images that grow while they are closed -- */
+
+static void on_one_grown(struct reload_job *job)
+{
+	loop_role_assume();
+	if (--job->pending == 0)
+		go_on(job);
+}
+
+static void on_image_grown(struct lun_growth *growth, int res)
+{
+	struct renewed_lun *renewed = CONTAINER_OF(growth, struct renewed_lun, growth);
+	struct reload_job *job = renewed->job;
+
+	if (res != 0) {
+		conf_errors_add(job->errors, (struct conf_place){job->conf->file, 0}, "%s: %s",
+				lun_name(growth->lun), growth->change.why);
+		job->res = res;
+	} else {
+		log_info("ctl", "%s: its image was made larger in %llu ms", lun_name(growth->lun),
+			 (unsigned long long)(growth->change.paused_ns / CLOCK_NS_PER_MS));
+	}
+	on_one_grown(job);
+}
+
+/* Before anything is published: where one cannot, nothing has changed for hosts. */
+static void on_prepared(struct loop_op *op, int res UNUSED)
+{
+	struct reload_job *job = CONTAINER_OF(op, struct reload_job, op);
+
+	loop_role_assume();
+	job->pending = 1;
+	for (size_t i = 0; i < job->renewed_count && job->res == 0; i++) {
+		struct renewed_lun *renewed = &job->renewed[i];
+
+		if (!renewed->grows_closed)
+			continue;
+		renewed->growth = (struct lun_growth){.lun = renewed->lun,
+						      .control = control_of(job),
+						      .size_bytes = renewed->size_bytes,
+						      .deadline_ms = PAUSE_MS,
+						      .done = on_image_grown};
+		job->pending++;
+		lun_growth_start(&renewed->growth);
+	}
+	on_one_grown(job);
 }
 
 /* The image of a LUN that was removed a while ago may still be in use: its disk is stuck. */

@@ -3,8 +3,9 @@
  * All of it is checked first, and what cannot be changed live refuses all of it, so that what runs
  * is always what one file said. Then the difference is carried out, and nothing else is touched.
  *
- *     loading (helper thread) -> comparing -> preparing: LUNs opened, images measured (helper
- * thread)
+ *     loading (helper thread) -> comparing
+ *       -> preparing: LUNs opened, images measured (helper thread)
+ *       -> growing: images made larger that have to be closed for it
  *       -> adding: LUNs published -> in force: the new view, growth -> retiring (retire.h) -> told
  *
  * One at a time. Threads: the control loop's, but for what helper threads do. Read next: reload.c,

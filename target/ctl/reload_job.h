@@ -6,6 +6,7 @@
 #define TARGET_CTL_RELOAD_JOB_H
 
 #include "conf/changes.h"
+#include "lun/growth.h"
 #include "target/ctl/reload.h"
 #include "target/scsi/lun_change.h"
 
@@ -25,7 +26,9 @@ struct renewed_lun {
 	struct scsi_target *target;
 	uint16_t number;
 	uint64_t size_bytes; /* It has become larger; 0: it has not. */
+	bool grows_closed;   /* Its image has to be made larger first. */
 	unsigned warn_percent;
+	struct lun_growth growth;
 	struct scsi_lu_news news;
 };
 

@@ -167,6 +167,7 @@ static bool look_at(struct reload_job *job, const struct conf_lun *from,
 	renewed->job = job;
 	renewed->number = from->number;
 	renewed->size_bytes = measured ? measure(job, from, renewed->lun) : 0;
+	renewed->grows_closed = renewed->size_bytes != 0 && lun_grows_closed(renewed->lun);
 	renewed->warn_percent = from->warn_percent;
 	job->grown_count += renewed->size_bytes != 0;
 	return renewed->size_bytes != 0 || has_change(job, CONF_LUN_CHANGED, from);
