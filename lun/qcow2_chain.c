@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,6 +25,9 @@
 
 /* Clusters that a writer may have: smaller ones cost more than they hold. */
 #define WRITER_CLUSTER_BITS_MIN 12u
+/* Of a file that is written: who finds it when it is opened knows that it was not closed in order.
+ */
+#define ATTRIBUTE "user.ringsan.open"
 
 struct opening {
 	const struct lun_spec *spec;
@@ -239,6 +243,11 @@ static int find_all(const struct opening *opening)
 
 /* -- Images -- */
 
+static bool is_marked(const struct chain_file *file)
+{
+	return fgetxattr(file->fd, ATTRIBUTE, NULL, 0) >= 0;
+}
+
 static int open_one(const struct opening *opening, unsigned index, struct loop *loop,
 		    struct qcow2_cache *cache)
 {
@@ -253,6 +262,7 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		.sync_fd = file->sync_fd,
 		.read_only = !file->is_written,
 		.holds_frees = index > 0,
+		.recovers = file->is_written && is_marked(file),
 		.direct = file->io_align_bytes > 0,
 		.io_align_bytes = file->io_align_bytes,
 		.backing = index + 1 < chain->count ? chain->files[index + 1].image : NULL,
@@ -270,6 +280,21 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		res = qcow2_open(&spec, &file->image, opening->why, opening->why_bytes);
 	}
 	return res;
+}
+
+/* Not durable at once: who loses the mark leaks clusters, no more, and the first of them come with
+ * an fdatasync. No mark where the file system has no attributes. */
+static void mark_all(const struct chain *chain)
+{
+	for (unsigned i = 0; i < chain->count; i++)
+		if (chain->files[i].is_written)
+			(void)fsetxattr(chain->files[i].fd, ATTRIBUTE, "1", 1, 0);
+}
+
+static void unmark(const struct chain_file *file)
+{
+	if (file->is_written && file->image && !qcow2_may_leak(file->image))
+		(void)fremovexattr(file->fd, ATTRIBUTE);
 }
 
 /* All of a chain reads what the uppermost asks for: where one needs larger units, all do. */
@@ -319,14 +344,18 @@ int chain_open(const struct lun_spec *spec, struct loop *loop, struct qcow2_cach
 	res = find_all(&opening);
 	if (res == 0)
 		res = open_all(&opening, loop, cache);
-	if (res != 0)
+	if (res != 0) {
 		chain_close(chain);
+	} else {
+		mark_all(chain);
+	}
 	return res;
 }
 
 void chain_close(struct chain *chain)
 {
 	for (unsigned i = 0; i < chain->count; i++) {
+		unmark(&chain->files[i]);
 		qcow2_close(chain->files[i].image);
 		files_close(&chain->files[i].fd);
 		files_close(&chain->files[i].sync_fd);

@@ -22,6 +22,15 @@ static uint64_t table_entries(const struct qcow2 *image)
 	       TABLE_ENTRY_BYTES;
 }
 
+uint64_t counts_covered(const struct qcow2 *image)
+{
+	uint64_t entries = table_entries(image);
+
+	while (entries > 0 && get_be64(image->table_bytes + (entries - 1) * TABLE_ENTRY_BYTES) == 0)
+		entries--;
+	return entries * image->geometry.refcount_block_entries;
+}
+
 static uint64_t block_index_of(const struct qcow2 *image, uint64_t cluster)
 {
 	return cluster / image->geometry.refcount_block_entries;
@@ -174,6 +183,7 @@ int counts_lower(struct qcow2 *image, struct hosts *hosts)
 			return -EIO;
 		qcow2_refcount_set(reserve->counts, index, image->geometry.refcount_order,
 				   count - 1);
+		recover_note(image, hosts->first, 1);
 		hosts->first++;
 		hosts->count--;
 	}

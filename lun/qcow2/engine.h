@@ -15,7 +15,9 @@
 #include "base/pool.h"
 #include "base/reach.h"
 #include "lun/nowait.h"
+#include "lun/qcow2/metadata.h"
 #include "lun/qcow2/qcow2.h"
+#include "lun/qcow2/recover.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -97,6 +99,7 @@ struct qcow2_cache {
 	struct inflate *inflates;
 	struct pool copy_buffers, inflate_buffers;
 	struct list_node free_copies, no_copy, free_inflates, no_inflate;
+	struct recovery recovery;
 };
 
 /*
@@ -105,6 +108,8 @@ struct qcow2_cache {
  */
 LOOP_ONLY int MUST_CHECK slice_get(struct qcow2 *image, uint64_t file_offset, uint32_t l1_index,
 				   struct qcow2_request *waiter, struct slice **out);
+/* The slice as it is in memory; NULL: it is not there, and on the disk as it is. */
+const struct slice *slice_peek(const struct qcow2 *image, uint64_t file_offset);
 /* Make it one that may be changed in this turn, and is dirty: perhaps a copy. QCOW2_WAIT. */
 LOOP_ONLY int MUST_CHECK slice_modify(struct slice **slice, struct qcow2_request *waiter);
 /* A group ended, or failed to. */
@@ -117,20 +122,6 @@ LOOP_ONLY void cache_enter(struct qcow2 *image);
 void cache_leave(struct qcow2 *image);
 /* Nothing of it is there: it may be freed beside the loop that runs. */
 bool cache_is_left(const struct qcow2 *image);
-
-/* -- metadata.c: which clusters are metadata -- */
-
-struct metadata {
-	uint64_t *places; /* Open addressing; 0 is free. */
-	uint32_t mask, used;
-};
-
-int MUST_CHECK metadata_init(struct metadata *set, uint64_t clusters_max);
-/* False: it is there already. */
-bool MUST_CHECK metadata_add(struct metadata *set, uint64_t cluster);
-void metadata_remove(struct metadata *set, uint64_t cluster);
-bool metadata_has(const struct metadata *set, uint64_t cluster);
-void metadata_clear(struct metadata *set);
 
 /* -- busy.c: guest clusters under change -- */
 
@@ -183,6 +174,7 @@ enum reserve_stage {
 	RESERVE_ENTRY_SYNC,
 	RESERVE_LOWER_READ,  /* Clusters that go back: their refcounts are read, */
 	RESERVE_LOWER_WRITE, /* lowered and written. */
+	RESERVE_LOOK,        /* Refcounts are read for recovery. */
 	RESERVE_STAGES
 };
 
@@ -210,6 +202,7 @@ struct reserve {
 	uint32_t new_table_clusters; /* 0: the table stays. */
 	uint64_t new_table_offset, old_table_offset;
 	uint32_t old_table_clusters;
+	bool is_used;    /* Somebody has asked for clusters. */
 	bool exhausted;  /* There was no space, and nobody has asked since. */
 	uint8_t *counts; /* A slice of a refcount block. */
 	struct qcow2_op op;
@@ -234,9 +227,11 @@ LOOP_ONLY void reserve_give_back(struct qcow2 *image);
 uint64_t reserve_keep(const struct qcow2 *image);
 /* Ask for so many clusters at once, within what is sensible. */
 void reserve_run_size(struct qcow2 *image, uint64_t clusters);
-/* run.c, from RESERVE_IDLE: make a run ready; lower the refcounts of the first of `lower`. */
+/* run.c, from RESERVE_IDLE: make a run ready; lower the refcounts of the first of `lower`; show
+ * recovery those of a cluster and of what is counted with it. */
 LOOP_ONLY void run_begin(struct qcow2 *image);
 LOOP_ONLY void lower_begin(struct qcow2 *image);
+LOOP_ONLY void look_begin(struct qcow2 *image, uint64_t cluster);
 /* Where no block counts reserve.first: lay the run out around what its own refcounts need. -EAGAIN:
  * it went on to where there is a block. Other negative errno: the format ends. */
 int MUST_CHECK counts_lay_out(struct qcow2 *image);
@@ -248,6 +243,8 @@ uint64_t counts_end(const struct qcow2 *image, uint64_t end);
 void counts_raise(struct qcow2 *image);
 /* Where the refcounts of `cluster` are: slice_offset, slice_first. False: there is no block. */
 bool MUST_CHECK counts_locate(struct qcow2 *image, uint64_t cluster);
+/* Behind the last cluster that a block counts. */
+uint64_t counts_covered(const struct qcow2 *image);
 /* Clusters counted by the slice in `counts`. */
 uint64_t counts_of_slice(const struct qcow2 *image);
 /* Lower those of `hosts` that the slice counts, and shorten it. Negative errno: they are 0. */
@@ -347,14 +344,6 @@ uint32_t commit_seal_count(const struct qcow2 *image);
 /* An fdatasync that begins after this call; `wait` is the caller's until it is called. */
 LOOP_ONLY void sync_add(struct qcow2 *image, struct sync_wait *wait);
 
-/* -- op.c: workers of the loop -- */
-
-/* A LUN's: of the uppermost image of its chain. */
-struct workers {
-	struct list_node waiting; /* struct qcow2_op, in order of arrival. */
-	unsigned running;         /* As granted by loop_punt_begin. */
-};
-
 /* -- An image -- */
 
 enum start_stage {
@@ -414,6 +403,9 @@ struct qcow2 {
 	struct syncer syncer;
 	struct sync_wait hurry_sync;
 	struct list_node kick_link;
+	bool recovers; /* Clusters may have leaked before it was opened. */
+	bool leaked;   /* Some have since. */
+	struct list_node recover_link;
 	/* stop.c */
 	void (*stop_done)(void *arg, int res);
 	void *stop_arg;

@@ -54,8 +54,10 @@ void header_write(struct qcow2 *image, struct sync_wait *wait)
 static void on_started(struct qcow2 *image, int res)
 {
 	loop_role_assume();
-	if (res == 0)
+	if (res == 0) {
 		image->start = START_DONE;
+		recover_enter(image);
+	}
 	request_wake_all(&image->start_waiting, res);
 }
 
@@ -97,6 +99,7 @@ void image_fail(struct qcow2 *image, int res, const char *what)
 	request_wake_all(&image->quarantine.waiting, -EIO);
 	request_wake_all(&image->start_waiting, -EIO);
 	loop_timer_stop(image->loop, &image->commit.timer);
+	recover_leave(image);
 	image_kick(image);
 }
 

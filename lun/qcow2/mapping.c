@@ -284,6 +284,9 @@ LOOP_ONLY static void free_old(struct qcow2 *image, const struct qcow2_l2_entry 
 		free_compressed(image, old);
 	} else if (old->copied) {
 		quarantine_free(image, cluster_of(image, old->host_offset), 1, false);
+	} else {
+		recover_note(image, cluster_of(image, old->host_offset), 1);
+		image->leaked = true;
 	}
 }
 
@@ -310,6 +313,8 @@ int mapping_change(struct qcow2 *image, uint64_t offset, struct slice *slice,
 	put_be64(entry_at(slice, index), raw);
 	if (image->geometry.extended)
 		put_be64(entry_at(slice, index) + 8, bitmap);
+	if (entry->host_offset != 0 && !PLANTED(recover_misses_links))
+		recover_note(image, cluster_of(image, entry->host_offset), 1);
 	if (frees)
 		free_old(image, &old);
 	return 0;

@@ -5,8 +5,10 @@
  *
  * The image's loop; filled while it is opened. Read next: mapping.c.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/metadata.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 /* A place whose cluster is metadata no more. */

@@ -33,6 +33,12 @@ struct qcow2_op {
 	};
 };
 
+/* A LUN's, of the uppermost image of its chain. */
+struct workers {
+	struct list_node waiting; /* struct qcow2_op, in order of arrival. */
+	unsigned running;         /* As granted by loop_punt_begin. */
+};
+
 /* Transfers in the image's file: rw.fd is set here. Of reads `user` is the image, or one above. */
 LOOP_ONLY void op_read(struct qcow2 *user, struct qcow2_op *op, struct qcow2 *image,
 		       const struct loop_rw *rw, qcow2_op_fn *done);

@@ -323,6 +323,8 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	list_init(&image->workers.waiting);
 	list_init(&image->kick_link);
 	list_init(&image->slices);
+	list_init(&image->recover_link);
+	image->recovers = spec->recovers && !spec->read_only;
 	list_init(&image->in_flight);
 	list_init(&image->start_waiting);
 	list_init(&image->syncer.waiting);
@@ -418,6 +420,11 @@ const struct qcow2_header *qcow2_header(const struct qcow2 *image)
 	return &image->header;
 }
 
+bool qcow2_may_leak(const struct qcow2 *image)
+{
+	return image->failed != 0 || image->recovers || image->leaked;
+}
+
 bool qcow2_has_failed(const struct qcow2 *image)
 {
 	return image->failed != 0;
@@ -434,6 +441,7 @@ void qcow2_close(struct qcow2 *image)
 	if (!cache_is_left(image)) {
 		cache_leave(image);
 		list_remove(&image->kick_link);
+		list_remove(&image->recover_link);
 	}
 	metadata_clear(&image->metadata);
 	free(image->header_bytes);

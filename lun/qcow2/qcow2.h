@@ -37,6 +37,9 @@ struct qcow2_spec {
 	/* It is written below others, which read through it at the same time: what it frees stays
 	 * as it is until it is stopped. */
 	bool holds_frees;
+	/* It was not closed in order, so that clusters may have leaked: they are looked for while
+	 * it is used, and taken back. */
+	bool recovers;
 	bool direct; /* fd takes direct I/O, io_align_bytes aligned. */
 	uint32_t io_align_bytes;
 	/* What shows where the image has nothing, or NULL; its caller's, open for longer than this
@@ -141,6 +144,8 @@ LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
 LOOP_ONLY void qcow2_stop(struct qcow2 *image, void (*done)(void *arg, int res), void *arg);
 /* After qcow2_stop, or when the loop does not run any more. Control thread. */
 void qcow2_close(struct qcow2 *image);
+/* Clusters may be leaked even when it is closed now: after qcow2_stop, before qcow2_close. */
+bool qcow2_may_leak(const struct qcow2 *image);
 /* A flush, or a change of the mapping, failed for good: nothing is written any more. Loop. */
 bool qcow2_has_failed(const struct qcow2 *image);
 

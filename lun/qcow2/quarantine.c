@@ -57,8 +57,10 @@ LOOP_ONLY static void leak_held(struct qcow2 *image)
 {
 	struct hosts *hosts = hosts_first(&image->quarantine.freed);
 
-	if (hosts)
-		hosts_drop(image, hosts);
+	if (!hosts)
+		return;
+	image->leaked = true;
+	hosts_drop(image, hosts);
 }
 
 bool quarantine_has_room(struct qcow2 *image, struct qcow2_request *waiter)
@@ -83,6 +85,7 @@ void quarantine_free(struct qcow2 *image, uint64_t first, uint64_t count, bool s
 	struct hosts *hosts;
 
 	commit_note(image);
+	recover_note(image, first, count);
 	if (last && !shared && !last->shared && last->group == image->commit.open &&
 	    last->first + last->count == first) {
 		last->count += count;
@@ -91,6 +94,7 @@ void quarantine_free(struct qcow2 *image, uint64_t first, uint64_t count, bool s
 	if (quarantine->used >= HOSTS_MAX - HOSTS_KEPT / 2) {
 		/* Only after an I/O error: nobody may wait then. They are leaked. */
 		REACHED(leaked);
+		image->leaked = true;
 		return;
 	}
 	hosts = hosts_take(image);
@@ -179,6 +183,7 @@ LOOP_ONLY static void on_zeroed(struct qcow2 *image, int res)
 	if (res < 0) {
 		log_warn("qcow2", "%s: clusters cannot be cleared for use: %s", image->name,
 			 strerror(-res));
+		image->leaked = true;
 		hosts_drop(image, quarantine->punching);
 	} else {
 		to_punched(image, quarantine->punching);

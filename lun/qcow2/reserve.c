@@ -44,7 +44,9 @@ static bool wants_run(const struct reserve *reserve)
 {
 	if (!list_is_empty(&reserve->waiting))
 		return !reserve->exhausted;
-	return reserve->free_clusters < reserve->run_clusters / 2 && !reserve->exhausted;
+	/* An image that is only read reserves nothing. */
+	return reserve->is_used && reserve->free_clusters < reserve->run_clusters / 2 &&
+	       !reserve->exhausted;
 }
 
 /* -- Giving out, and taking back -- */
@@ -67,6 +69,7 @@ bool reserve_take(struct qcow2 *image, uint64_t want, struct qcow2_request *wait
 	struct reserve *reserve = &image->reserve;
 	struct hosts *hosts = choose(reserve, want);
 
+	reserve->is_used = true;
 	if (!hosts) {
 		REACHED(reservation_wait);
 		if (waiter) {
@@ -126,6 +129,7 @@ void reserve_give_back(struct qcow2 *image)
 	list_splice(&quarantine->unlinked, &reserve->free);
 	list_splice(&quarantine->unlinked, &quarantine->punched);
 	reserve->free_clusters = reserve->free_extents = 0;
+	reserve->is_used = false;
 	quarantine_advance(image);
 	image_kick(image);
 }
@@ -170,6 +174,7 @@ LOOP_ONLY static void hurry(struct qcow2 *image)
 void reserve_run(struct qcow2 *image)
 {
 	struct reserve *reserve = &image->reserve;
+	uint64_t cluster;
 
 	if (reserve->stage != RESERVE_IDLE || image->failed || image->read_only)
 		return;
@@ -180,5 +185,7 @@ void reserve_run(struct qcow2 *image)
 		lower_begin(image);
 	} else {
 		hurry(image);
+		if (!image->stopping && recover_wants_counts(image, &cluster))
+			look_begin(image, cluster);
 	}
 }

@@ -13,7 +13,8 @@
 #define TABLE_ENTRY_BYTES 8u
 
 static const uint32_t edges[RESERVE_STAGES] = {
-	[RESERVE_IDLE] = EDGE(RESERVE_SEARCH) | EDGE(RESERVE_LOWER_READ) | EDGE(RESERVE_PUNCH),
+	[RESERVE_IDLE] = EDGE(RESERVE_SEARCH) | EDGE(RESERVE_LOWER_READ) | EDGE(RESERVE_PUNCH) |
+			 EDGE(RESERVE_LOOK),
 	[RESERVE_SEARCH] = EDGE(RESERVE_SEARCH) | EDGE(RESERVE_PUNCH) | EDGE(RESERVE_IDLE),
 	[RESERVE_PUNCH] = EDGE(RESERVE_PUNCH) | EDGE(RESERVE_ALLOCATE) | EDGE(RESERVE_IDLE) |
 			  EDGE(RESERVE_SEARCH),
@@ -27,6 +28,7 @@ static const uint32_t edges[RESERVE_STAGES] = {
 	[RESERVE_ENTRY_SYNC] = EDGE(RESERVE_IDLE),
 	[RESERVE_LOWER_READ] = EDGE(RESERVE_LOWER_WRITE) | EDGE(RESERVE_IDLE),
 	[RESERVE_LOWER_WRITE] = EDGE(RESERVE_IDLE),
+	[RESERVE_LOOK] = EDGE(RESERVE_IDLE),
 };
 
 LOOP_ONLY static void reserve_stage(struct reserve *reserve, enum reserve_stage to)
@@ -70,7 +72,7 @@ LOOP_ONLY static void transfer(struct qcow2 *image, enum reserve_stage stage, vo
 
 	reserve_stage(reserve, stage);
 	reserve->iov = (struct iovec){bytes, length};
-	if (stage == RESERVE_SEARCH || stage == RESERVE_LOWER_READ) {
+	if (stage == RESERVE_SEARCH || stage == RESERVE_LOWER_READ || stage == RESERVE_LOOK) {
 		op_read(image, &reserve->op, image, &rw, on_step);
 	} else {
 		op_write(image, &reserve->op, &rw, on_step);
@@ -411,6 +413,30 @@ LOOP_ONLY static void on_lowered(struct qcow2 *image, int res)
 	end_run(image);
 }
 
+/* -- For recovery -- */
+
+void look_begin(struct qcow2 *image, uint64_t cluster)
+{
+	struct reserve *reserve = &image->reserve;
+	uint64_t per_block = image->geometry.refcount_block_entries;
+
+	if (counts_locate(image, cluster)) {
+		transfer(image, RESERVE_LOOK, reserve->counts, image->geometry.slice_bytes,
+			 reserve->slice_offset);
+	} else {
+		recover_no_counts(image, (cluster / per_block + 1) * per_block);
+	}
+}
+
+LOOP_ONLY static void on_looked(struct qcow2 *image, int res)
+{
+	struct reserve *reserve = &image->reserve;
+
+	vector_zero(reserve->op.of.iov, reserve->op.of.iov_count);
+	recover_counts(image, res);
+	end_run(image);
+}
+
 /* -- Steps -- */
 
 static void (*const steps[RESERVE_STAGES])(struct qcow2 *image, int res) = {
@@ -418,7 +444,7 @@ static void (*const steps[RESERVE_STAGES])(struct qcow2 *image, int res) = {
 	[RESERVE_ALLOCATE] = on_allocated,  [RESERVE_COVER] = on_covered,
 	[RESERVE_COUNT] = on_counted,       [RESERVE_TABLE] = on_table_written,
 	[RESERVE_ENTRY] = on_entry_written, [RESERVE_LOWER_READ] = on_lower_read,
-	[RESERVE_LOWER_WRITE] = on_lowered,
+	[RESERVE_LOWER_WRITE] = on_lowered, [RESERVE_LOOK] = on_looked,
 };
 
 static void on_step(struct qcow2_op *op, int res)

@@ -66,6 +66,9 @@ int qcow2_cache_create(uint64_t bytes, struct qcow2_cache **out)
 	res = inflates_init(cache);
 	if (res != 0)
 		goto out_free;
+	res = recovery_init(cache);
+	if (res != 0)
+		goto out_free;
 	list_init(&cache->clean);
 	list_init(&cache->images);
 	list_init(&cache->no_slice);
@@ -91,6 +94,7 @@ void qcow2_cache_free(struct qcow2_cache *cache)
 		return;
 	copies_clear(cache);
 	inflates_clear(cache);
+	recovery_clear(cache);
 	pool_clear(&cache->pool, true);
 	free(cache->heads);
 	free(cache->slices);
@@ -115,6 +119,13 @@ static struct slice *slice_find(const struct qcow2 *image, uint64_t file_offset)
 	while (slice && (slice->image != image || slice->file_offset != file_offset))
 		slice = slice->next;
 	return slice;
+}
+
+const struct slice *slice_peek(const struct qcow2 *image, uint64_t file_offset)
+{
+	const struct slice *slice = slice_find(image, file_offset);
+
+	return slice && slice->state != SLICE_LOADING ? slice : NULL;
 }
 
 static void slice_hash(struct slice *slice)
@@ -212,6 +223,7 @@ void cache_enter(struct qcow2 *image)
 		if (image->id == 0)
 			image->id = ++cache->next_image;
 		list_append(&cache->images, &image->link);
+		recover_enter(image);
 	}
 }
 

@@ -15,6 +15,7 @@ static void on_stopped(struct loop_msg *msg)
 
 LOOP_ONLY static void stopped(struct qcow2 *image)
 {
+	recover_leave(image);
 	image->stopping = false;
 	/* Also of one that is not on the cache's list: a stop that came late (drain.c) may have
 	 * taken it off while what is above still read. */

@@ -156,6 +156,16 @@ static bool is_consistent(const struct view *view, struct qcow2_check *check, ch
 	return false;
 }
 
+bool left_leaks(const struct disk *disk, unsigned file)
+{
+	char why[SUBJECT_WHY_BYTES];
+	struct qcow2_check check;
+	struct view view;
+
+	view_init(&view, &disk->files[file].base);
+	return !is_consistent(&view, &check, why) || check.leaks > 0;
+}
+
 /* -- qemu-img -- */
 
 /* What of the tables is cheap to tell. */

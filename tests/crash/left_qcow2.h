@@ -26,5 +26,7 @@ bool MUST_CHECK left_header(const struct disk *disk, unsigned file, struct qcow2
 /* The words of the sectors, zeroes behind the end of the disk. False and a sentence in
  * why[SUBJECT_WHY_BYTES]: an image is not consistent, or qemu-img thinks otherwise. */
 bool MUST_CHECK left_read(const struct left_chain *chain, uint64_t *words, char *why);
+/* Has an image clusters that nobody uses? */
+bool left_leaks(const struct disk *disk, unsigned file);
 
 #endif

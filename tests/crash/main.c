@@ -121,7 +121,7 @@ int main(int argc, char *argv[])
 	struct campaign campaign = {.seed = 1,
 				    .states = 200000,
 				    .oracles = 100,
-				    .fault_workloads = 8,
+				    .fault_workloads = 10,
 				    .mutant_states = 3000000};
 	const char *replay = NULL;
 	bool good = true;

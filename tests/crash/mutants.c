@@ -50,6 +50,8 @@ static const struct mutant {
 	{"pull_exposes_early", "qcow2", "O1: what was pulled before its entry", false},
 	{"pull_overwrites", "qcow2", "a pull leaves alone what a guest writes", false},
 	{"flush_joins_running", "qcow2", "a flush covers what ended before it began", false},
+	{"recover_misses_links", "qcow2", "recovery: what is linked meanwhile is in use", false},
+	{"recover_takes_held", "qcow2", "recovery: what the engine holds is in use", false},
 	{"change_while_written", "qcow2", "a slice on its way is not changed", false},
 	{"loop_short_transfer_is_whole", "raw", "a short transfer goes on", true},
 };

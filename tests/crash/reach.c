@@ -11,10 +11,19 @@
 
 /* What no workload here leads to; unit tests of the engine may. */
 static const char *const elsewhere[] = {
-	"leaked",     "quarantine_wait", "refcount_table_relocated",
-	"dirty_wait", "slice_wait",      "no_memory_for_copy",
-	"copy_wait",  "inflate_wait",    "corrupt",
-	"autoclear",  "pull_zero",
+	"leaked",
+	"quarantine_wait",
+	"refcount_table_relocated",
+	"dirty_wait",
+	"slice_wait",
+	"no_memory_for_copy",
+	"copy_wait",
+	"inflate_wait",
+	"corrupt",
+	"autoclear",
+	"pull_zero",
+	"leak_beyond_end",
+	"grow_refcount_block",
 };
 
 /* Sections that are empty have no such symbols. */

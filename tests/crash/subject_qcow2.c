@@ -83,6 +83,7 @@ static int open_file(struct image *image, unsigned i, char *why, size_t why_size
 		.fd = FD_FIRST + (int)i,
 		.sync_fd = i ? FD_FIRST + (int)i : FD_SYNC,
 		.read_only = i > 0,
+		.recovers = true,
 		.direct = true,
 		.io_align_bytes = DISK_SECTOR_BYTES,
 		.backing = i + 1 < image->count ? image->chain[i + 1] : NULL,
@@ -219,16 +220,30 @@ static void on_stopped(void *arg, int res)
 	image->stop_res = res;
 }
 
+/* What a cut has leaked is taken back, if it is given the time. */
+LOOP_ONLY static void let_recover(struct sim *sim, const struct image *image)
+{
+	sim->idle = false;
+	while (qcow2_may_leak(image->chain[0]) && !qcow2_has_failed(image->chain[0]) && !sim->idle)
+		sim_turn(sim);
+}
+
 static int stop(struct sim *sim, struct lun *lun)
 {
 	struct image *image = lun->image;
 
 	loop_role_assume();
+	if (random_one_in(&sim->random, 2))
+		let_recover(sim, image);
 	qcow2_stop(image->chain[0], on_stopped, image);
 	sim->idle = false;
 	while (!image->stopped && !sim->idle)
 		sim_turn(sim);
-	return image->stopped ? image->stop_res : -ETIME;
+	if (!image->stopped)
+		return -ETIME;
+	if (!image->stop_res && !qcow2_may_leak(image->chain[0]) && left_leaks(sim->disk, 0))
+		return -EUCLEAN;
+	return image->stop_res;
 }
 
 static bool has_failed(const struct lun *lun)

@@ -1,0 +1,152 @@
+/*
+ * Clusters that a crash leaked are found and go back while the image is used (lun/qcow2/recover.c);
+ * what cannot be told stays as it is. That nothing in use is ever taken for leaked is for
+ * tests/crash.
+ */
+#include "tests/unit/lun_qcow2_hand.h"
+
+#include "lun/qcow2/check.h"
+
+#define BYTES (UINT64_C(1) << 20)
+#define BLOCK 4096u
+#define TURNS 3000u
+
+static uint8_t bytes[BYTES];
+
+static struct byte_range blocks(unsigned first, unsigned count)
+{
+	return (struct byte_range){first * UINT64_C(4096), (first + count) * UINT64_C(4096)};
+}
+
+static struct qcow2_check checked(struct hand *hand, unsigned file)
+{
+	static struct qcow2_check check;
+	struct qcow2_check_spec spec = {.file = &hand->files[file].memory.file};
+	char why[WHY_BYTES];
+
+	cr_assert_eq(qcow2_check(&spec, &check, why, sizeof(why)), 0, "%s", why);
+	return check;
+}
+
+LOOP_ONLY static struct qcow2 *open_left(struct hand *hand, unsigned file)
+{
+	struct qcow2_spec spec = hand_spec(hand, file, NULL);
+	char why[WHY_BYTES] = "";
+	struct qcow2 *image;
+
+	spec.recovers = true;
+	cr_assert_eq(qcow2_open(&spec, &image, why, sizeof(why)), 0, "%s", why);
+	return image;
+}
+
+/* Half of the image is written, and then the power goes. */
+LOOP_ONLY static void leave(struct hand *hand, unsigned file)
+{
+	struct memory_file *memory = &hand->files[file].memory;
+	uint8_t *left = malloc(HAND_FILE_BYTES);
+	uint64_t left_bytes;
+	struct qcow2 *image;
+
+	hand_format(hand, file, BYTES);
+	image = hand_open(hand, file, NULL);
+	memset(bytes, 5, sizeof(bytes));
+	cr_assert_eq(hand_do(hand, image, LUN_WRITE, blocks(0, 128), bytes), 0);
+	cr_assert_eq(hand_do(hand, image, LUN_FLUSH, blocks(0, 1), NULL), 0);
+	memcpy(left, memory->bytes, HAND_FILE_BYTES);
+	left_bytes = memory->file.size_bytes;
+	cr_assert_eq(hand_close(hand, image), 0);
+	memcpy(memory->bytes, left, HAND_FILE_BYTES);
+	memory->file.size_bytes = left_bytes;
+	free(left);
+	cr_assert_gt(checked(hand, file).leaks, 0);
+}
+
+/* All images, as far as they do. */
+LOOP_ONLY static void let_recover(struct hand *hand)
+{
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	for (unsigned i = 0; i < TURNS && (i == 0 || hand->cache->recovery.image); i++) {
+		loop_turn(hand->loop);
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+LOOP_ONLY static void compare(struct hand *hand, struct qcow2 *image)
+{
+	static uint8_t found[BYTES];
+
+	cr_assert_eq(hand_do(hand, image, LUN_READ, blocks(0, 128), found), 0);
+	cr_assert_eq(memcmp(found, bytes, 128 * BLOCK), 0);
+}
+
+/* Three at once, one after the other. */
+Test(qcow2_recover, takes_back_what_was_reserved)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct qcow2 *images[3];
+
+	loop_role_assume();
+	for (unsigned k = 0; k < ARRAY_SIZE(images); k++) {
+		leave(hand, k);
+		images[k] = open_left(hand, k);
+		compare(hand, images[k]);
+	}
+	cr_assert(qcow2_may_leak(images[2]));
+	let_recover(hand);
+	for (unsigned k = 0; k < ARRAY_SIZE(images); k++) {
+		cr_assert_not(qcow2_may_leak(images[k]));
+		compare(hand, images[k]);
+		cr_assert_eq(hand_close(hand, images[k]), 0);
+		cr_assert_eq(checked(hand, k).leaks, 0);
+	}
+	hand_end(hand);
+}
+
+/* The refcounts were durable, the size of the file was not. */
+Test(qcow2_recover, takes_back_what_lies_behind_the_end)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct memory_file *memory = &hand->files[0].memory;
+	struct qcow2 *image;
+	uint64_t end;
+
+	loop_role_assume();
+	leave(hand, 0);
+	end = memory->file.size_bytes / BLOCK;
+	/* The refcounts lie in the third cluster. */
+	for (uint64_t i = end + 5; i < end + 9; i++)
+		qcow2_refcount_set(memory->bytes + 2 * BLOCK, (uint32_t)i, 4, 1);
+	image = open_left(hand, 0);
+	compare(hand, image);
+	let_recover(hand);
+	compare(hand, image);
+	cr_assert_eq(hand_close(hand, image), 0);
+	cr_assert_eq(memory->file.size_bytes, end * BLOCK);
+	cr_assert_eq(checked(hand, 0).leaks, 0);
+	hand_end(hand);
+}
+
+/* An entry that cannot be read may lead to anything. */
+Test(qcow2_recover, takes_nothing_where_an_entry_means_nothing)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct memory_file *memory = &hand->files[0].memory;
+	uint64_t leaks, table;
+	struct qcow2 *image;
+
+	loop_role_assume();
+	leave(hand, 0);
+	leaks = (uint64_t)checked(hand, 0).leaks;
+	table = get_be64(memory->bytes + 3 * BLOCK) & QCOW2_OFFSET_MASK;
+	put_be64(memory->bytes + table + 200 * 8, UINT64_C(1) << 57);
+	image = open_left(hand, 0);
+	compare(hand, image);
+	/* Until it has given up. */
+	let_recover(hand);
+	cr_assert(qcow2_may_leak(image));
+	cr_assert_eq(hand_close(hand, image), 0);
+	put_be64(memory->bytes + table + 200 * 8, 0);
+	cr_assert_eq((uint64_t)checked(hand, 0).leaks, leaks);
+	hand_end(hand);
+}
