@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -199,6 +200,65 @@ def resizes():
     refused("has no backing file", "rebase", "--unsafe", "--backing", "x.raw", "a.raw")
 
 
+def conversions():
+    """Both ways, from every kind of source, compared by qemu-img; and nothing is left half done."""
+    rng = random.Random(2)
+    with open("data.raw", "wb") as file:
+        file.truncate(40 * MIB + 1536)
+        for _ in range(20):
+            file.seek(rng.randrange(0, 40 * MIB, 512))
+            file.write(rng.randbytes(rng.randrange(1, 200000)))
+    run("qemu-img", "convert", "-c", "-O", "qcow2", "data.raw", "packed.qcow2")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "packed.qcow2", "-F", "qcow2",
+        "over.qcow2", "48M")
+    write("over.qcow2", "write -q -P 9 3M 70k", "write -q -z 10M 5M", "write -q -P 1 47M 512")
+    for source, options, name in (
+            ("data.raw", [], "c1.qcow2"), ("c1.qcow2", [], "c1.raw"),
+            ("packed.qcow2", ["--cluster-size", "64K"], "c2.qcow2"),
+            ("over.qcow2", ["--cluster-size", "2M"], "c3.qcow2"),
+            ("over.qcow2", ["--cluster-size", "512"], "c4.qcow2"), ("over.qcow2", [], "c4.raw")):
+        good("convert", *options, source, name)
+        theirs = run("qemu-img", "compare", "-f", source.split(".")[-1], "-F", name.split(".")[-1],
+                     source, name)
+        equal(f"{name}: the same", 0, theirs.returncode)
+        if name.endswith("qcow2"):
+            same_check(name)
+    check("zeroes take no space", os.stat("c1.raw").st_blocks < os.stat("data.raw").st_blocks + 600)
+    found = good("du", "over.qcow2")[0]
+    equal("shared", os.stat("packed.qcow2").st_blocks * 512, found["shared-size"])
+    equal("own", os.stat("over.qcow2").st_blocks * 512, found["own-size"])
+    refused("File exists", "convert", "data.raw", "c1.raw")
+    refused("is it to be", "convert", "data.raw", "c5.img")
+    refused("no --cluster-size", "convert", "data.raw", "c5.raw", "--cluster-size", "64K")
+    interrupted()
+
+
+def interrupted():
+    """A signal in the middle, and a full disk: nothing is left."""
+    run("truncate", "-s", "64G", "huge.raw")
+    with open("huge.raw", "r+b") as file:
+        for i in range(600):
+            file.seek(i * 100 * MIB)
+            file.write(b"x" * 4096)
+    before = sorted(os.listdir("."))
+    process = subprocess.Popen([RINGSAN, "image", "convert", "huge.raw", "c6.qcow2"],
+                               stderr=subprocess.PIPE, text=True)
+    while os.readlink(f"/proc/{process.pid}/exe").endswith("ringsan") and process.poll() is None:
+        if len(os.listdir(f"/proc/{process.pid}/task")) > 1:
+            break
+    process.send_signal(signal.SIGINT)
+    text = process.communicate()[1]
+    check("SIGINT ends it, or it was faster", process.returncode in (130, 0),
+          f"{process.returncode} {text}")
+    if process.returncode == 130:
+        check("and it says so", "interrupted" in text, text)
+        equal("and nothing is left", before, sorted(os.listdir(".")))
+    full = run("prlimit", "--fsize=2000000", RINGSAN, "image", "convert", "data.raw", "c7.qcow2")
+    check("what does not fit is refused", full.returncode == 1 and "too large" in full.stderr,
+          f"{full.returncode} {full.stderr}")
+    check("and is not there", not os.path.exists("c7.qcow2"))
+
+
 def hostile():
     """Headers that lead astray."""
     os.mkdir("other")
@@ -239,6 +299,7 @@ def main():
     maps()
     checks()
     resizes()
+    conversions()
     hostile()
     os.chdir("/")
     end()

@@ -28,8 +28,9 @@ void interrupt_watch(void)
 		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
 			(void)sigaction(numbers[i], &action, NULL);
 	}
-	/* A reader that has gone away is an error of writing. */
+	/* A reader that has gone away, and a limit, are errors of writing. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted(void)

@@ -50,6 +50,13 @@ static const struct column map_columns[] = {
 	{ "FILE", "filename", COLUMN_TEXT },
 };
 
+static const struct column du_columns[] = {
+	{ "FILE", "filename", COLUMN_TEXT },
+	{ "SIZE", "virtual-size", COLUMN_BYTES },
+	{ "OWN", "own-size", COLUMN_BYTES },
+	{ "SHARED", "shared-size", COLUMN_BYTES },
+};
+
 /* clang-format on */
 
 #define LIST(name) (name), ARRAY_SIZE(name)
@@ -112,4 +119,9 @@ void image_show_check(FILE *to, const json_t *result)
 void image_show_map(FILE *to, const json_t *result)
 {
 	columns_print(to, result, LIST(map_columns), "it has no extents");
+}
+
+void image_show_du(FILE *to, const json_t *result)
+{
+	columns_print(to, result, LIST(du_columns), "there are none");
 }

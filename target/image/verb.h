@@ -29,6 +29,7 @@ enum image_exit {
 /* Every option there is; image_options says what each is. */
 enum image_option {
 	IMAGE_FORMAT,
+	IMAGE_OUTPUT_FORMAT,
 	IMAGE_SIZE,
 	IMAGE_CLUSTER_SIZE,
 	IMAGE_EXTENDED_L2,
@@ -125,6 +126,8 @@ int image_run_create(struct image_order *order);
 int image_run_info(struct image_order *order);
 int image_run_check(struct image_order *order);
 int image_run_map(struct image_order *order);
+int image_run_convert(struct image_order *order);
+int image_run_du(struct image_order *order);
 int image_run_resize(struct image_order *order);
 int image_run_rebase(struct image_order *order);
 
@@ -132,6 +135,7 @@ int image_run_rebase(struct image_order *order);
 void image_show_create(FILE *to, const json_t *result);
 void image_show_info(FILE *to, const json_t *result);
 void image_show_check(FILE *to, const json_t *result);
+void image_show_du(FILE *to, const json_t *result);
 void image_show_map(FILE *to, const json_t *result);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "lun/new_file.h"
 #include "lun/qcow2/build.h"
-#include "target/image/closed.h"
+#include "target/image/new_options.h"
 
 #define SECTOR_BYTES 512u
 
@@ -45,14 +45,11 @@ static int fail_errno(struct creation *c, int res)
 
 static int take_format(struct creation *c)
 {
-	int res = closed_format_told(c->order, IMAGE_FORMAT, &c->format);
+	int res = new_options_format(c->order, IMAGE_FORMAT, c->path, &c->format);
 
-	if (res == 0 && c->format == CLOSED_FORMATS)
-		c->format = closed_format_of(c->path);
-	if (res == 0 && c->format == CLOSED_FORMATS)
-		res = image_refuse(c->order, -EINVAL, "name it .qcow2 or .raw, or say --format",
-				   "%s: is it to be raw or qcow2?", c->path);
-	return res;
+	if (res == 0)
+		res = new_options_for_raw(c->order, c->format);
+	return res == 0 ? new_options_clusters(c->order, &c->spec) : res;
 }
 
 static int take_preallocation(struct creation *c)
@@ -71,37 +68,6 @@ static int take_preallocation(struct creation *c)
 		res = image_refuse(c->order, -EINVAL, "leave one of them away",
 				   "what is preallocated would hide the backing file");
 	return res;
-}
-
-static int take_cluster_bits(struct creation *c)
-{
-	uint64_t bytes = UINT64_C(1) << QCOW2_CREATE_CLUSTER_BITS;
-	int res = 0;
-
-	if (image_has(c->order, IMAGE_CLUSTER_SIZE))
-		res = image_take_size(c->order, IMAGE_CLUSTER_SIZE, &bytes);
-	if (res != 0)
-		return res;
-	if (bytes == 0 || (bytes & (bytes - 1)) != 0)
-		return image_refuse(c->order, -EINVAL, "take 64K, 128K or another up to 2M",
-				    "--cluster-size: '%s' is no power of two",
-				    c->order->values[IMAGE_CLUSTER_SIZE]);
-	c->spec.cluster_bits = (uint32_t)__builtin_ctzll(bytes);
-	c->spec.extended = c->spec.cluster_bits >= QCOW2_CREATE_CLUSTER_BITS;
-	return 0;
-}
-
-static int take_extended(struct creation *c)
-{
-	static const char *const words[] = {"off", "on"};
-	unsigned which;
-
-	if (!image_has(c->order, IMAGE_EXTENDED_L2))
-		return 0;
-	if (image_take_word(c->order, IMAGE_EXTENDED_L2, words, ARRAY_SIZE(words), &which) != 0)
-		return -EINVAL;
-	c->spec.extended = which == 1;
-	return 0;
 }
 
 /* Beside the image, as only there a daemon looks for it. */
@@ -154,20 +120,6 @@ static int take_size(struct creation *c)
 				   "--size: '%s' is 0, no multiple of 512, or above 64 TiB",
 				   c->order->values[IMAGE_SIZE]);
 	return res;
-}
-
-static const enum image_option not_raw[] = {IMAGE_CLUSTER_SIZE, IMAGE_EXTENDED_L2, IMAGE_BACKING,
-					    IMAGE_BACKING_FORMAT};
-
-static int refuse_for_raw(struct creation *c)
-{
-	for (size_t i = 0; c->format == CLOSED_RAW && i < ARRAY_SIZE(not_raw); i++) {
-		if (image_has(c->order, not_raw[i]))
-			return image_refuse(
-				c->order, -EINVAL, "take --format qcow2, or leave it away",
-				"a raw image has no --%s", image_options[not_raw[i]].name);
-	}
-	return 0;
 }
 
 /* -- Writing it -- */
@@ -269,8 +221,7 @@ static json_t *describe(const struct creation *c)
 int image_run_create(struct image_order *order)
 {
 	static int (*const steps[])(struct creation *) = {
-		take_format,   refuse_for_raw, take_preallocation, take_cluster_bits,
-		take_extended, take_size,      take_backing,       make,
+		take_format, take_preallocation, take_size, take_backing, make,
 	};
 	struct creation *c = calloc(1, sizeof(*c));
 	int res = c != NULL ? 0 : image_refuse(order, -ENOMEM, NULL, "memory is short");

@@ -8,6 +8,8 @@
 
 const struct image_option_row image_options[IMAGE_OPTIONS] = {
 	[IMAGE_FORMAT] = { "format", "raw|qcow2", "what FILE is, where its name does not tell" },
+	[IMAGE_OUTPUT_FORMAT] = { "output-format", "raw|qcow2",
+				  "what NEW is to be, where its name does not tell" },
 	[IMAGE_SIZE] = { "size", "SIZE", "of the disk: bytes, or with K, M, G, T" },
 	[IMAGE_CLUSTER_SIZE] = { "cluster-size", "SIZE", "of a new qcow2 image (128K)" },
 	[IMAGE_EXTENDED_L2] = { "extended-l2", "on|off",
@@ -41,6 +43,15 @@ const struct image_verb image_verbs[] = {
 	  .options = IMAGE_OPTION(FORMAT),
 	  .help = "where the data of the disk lie, in which file of the chain",
 	  .run = image_run_map, .show = image_show_map },
+	{ .name = "du", .operands = "FILE...", .operands_min = 1,
+	  .operands_max = IMAGE_OPERANDS_MAX, .options = IMAGE_OPTION(FORMAT),
+	  .help = "what images occupy, alone and together with others",
+	  .run = image_run_du, .show = image_show_du },
+	{ .name = "convert", .operands = "FILE NEW", .operands_min = 2, .operands_max = 2,
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(OUTPUT_FORMAT) |
+		     IMAGE_OPTION(CLUSTER_SIZE) | IMAGE_OPTION(EXTENDED_L2),
+	  .help = "copy what a disk shows into one new file",
+	  .run = image_run_convert, .show = image_show_create },
 	{ .name = "resize", .operands = "FILE [+]SIZE", .operands_min = 2, .operands_max = 2,
 	  .options = IMAGE_OPTION(FORMAT),
 	  .help = "make a disk larger",
