@@ -94,8 +94,9 @@ for n in 0 1 2 3 4; do
 	case_run "LUN $n holds what its host knows" \
 		qemu-img compare -f "${format/img/raw}" -F raw "$dir/${names[n]}" "$dir/$n"
 done
+# What kills leaked was taken back when the image was opened.
 for name in "${qcow2[@]}"; do
-	case_run "$name is consistent in the end" is_consistent "$name"
+	case_run "$name is consistent in the end, without leaks" qemu-img check -q "$dir/$name.qcow2"
 done
 printf '%s\n' "${said[@]}" | awk -v leaks="$leaks" '/^compared/ { split($2, d, "="); split($3, l, "="); durable += d[2]; lost += l[2]; n++ }
 	END { printf "figure %d kills: %d blocks were durable, %d others not the last written; %d images with leaks\n", n, durable, lost, leaks }'

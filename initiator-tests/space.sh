@@ -32,25 +32,36 @@ fill() {
 	[ "$1" != xfs ] || fallocate -l $(($(stat -f -c '%a * %S' "$2") - (48 << 20))) "$2/ballast"
 }
 
-for kind in ext4 xfs tmpfs; do
-	pool=$dir/$kind
-	mounted "a small $kind" "$pool" "mount_$kind" || continue
-	fill "$kind" "$pool"
-	server=$kind
-	configure "pool small { path = \"$pool\" ${policy[$kind]} }" <<C
+# fill_pool KIND NAME LUN-0 LUN-1
+fill_pool() {
+	local pool=$dir/$2
+	server=$2
+	mounted "a small $1" "$pool" "mount_$1" || return
+	fill "$1" "$pool"
+	configure "pool small { path = \"$pool\" ${policy[$1]} }" <<C
 target "$iqn" {
-	lun 0 { image = "$pool/a.img" size = 64M }
-	lun 1 { image = "$pool/b.img" size = 64M cache = page }
+	lun 0 { image = "$pool/a.img" size = 64M $3 }
+	lun 1 { image = "$pool/b.img" size = 64M $4 }
 }
 C
 	if start_ringsand; then
-		limit=200 limited python3 initiator-tests/space.py "$(url 0)" "$kind" || fail "a full $kind" 'see above'
-		case_match "the log tells of a full $kind" 'below its reserve' "$(cat "$(log_file)")"
-		case_match "and of its end" 'writes go on' "$(cat "$(log_file)")"
+		limit=200 limited python3 initiator-tests/space.py "$(url 0)" "$1" "$2" || fail "a full $1, $2" 'see above'
+		case_match "the log tells of a full $1, $2" 'below its reserve' "$(cat "$(log_file)")"
+		case_match "and of its end, $2" 'writes go on' "$(cat "$(log_file)")"
 		stop_ringsand
 	fi
+	case $4 in
+	*qcow2*)
+		case_run "$2: the first image is consistent" qemu-img check "$pool/a.img"
+		case_run "$2: the second image is consistent" qemu-img check "$pool/b.img"
+		;;
+	esac
 	umount "$pool"
+}
+for kind in ext4 xfs tmpfs; do
+	fill_pool "$kind" "$kind" '' 'cache = page'
 done
+fill_pool ext4 ext4-qcow2 'type = qcow2' 'type = qcow2 cluster-size = 64K'
 
 # The state directory, on 64 KiB.
 server=full

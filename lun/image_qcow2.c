@@ -249,6 +249,7 @@ LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
 	if (io->op == LUN_PULL)
 		target = find_pulled(&image->chain, io, request);
 	image->rested = false;
+	qcow2_guard(target, lun_pool_is_guarded(io->lun->pool));
 	qcow2_submit(target, request);
 }
 

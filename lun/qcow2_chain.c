@@ -22,6 +22,7 @@
 #include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
 #include "lun/qcow2_new.h"
+#include "lun/qcow2_tables.h"
 
 /* Clusters that a writer may have: smaller ones cost more than they hold. */
 #define WRITER_CLUSTER_BITS_MIN 12u
@@ -297,6 +298,22 @@ static void unmark(const struct chain_file *file)
 		(void)fremovexattr(file->fd, ATTRIBUTE);
 }
 
+/* Where there is no space even for that, it is still read, and changed as far as it goes. */
+static int open_with_space(const struct opening *opening, unsigned index, struct loop *loop,
+			   struct qcow2_cache *cache)
+{
+	const struct chain_file *file = &opening->chain->files[index];
+	int res = open_one(opening, index, loop, cache);
+
+	if (res != 0 || !file->is_written)
+		return res;
+	res = qcow2_tables_allocate(file->fd, &file->file, qcow2_header(file->image));
+	if (res != 0)
+		log_warn("qcow2", "%s: no space for its tables (%s): a full disk makes it fail",
+			 opening->spec->name, files_error(res));
+	return 0;
+}
+
 /* All of a chain reads what the uppermost asks for: where one needs larger units, all do. */
 static void agree_on_units(struct chain *chain)
 {
@@ -330,7 +347,7 @@ static int open_all(const struct opening *opening, struct loop *loop, struct qco
 
 	agree_on_units(chain);
 	for (unsigned i = chain->count; i > 0 && res == 0; i--)
-		res = open_one(opening, i - 1, loop, cache);
+		res = open_with_space(opening, i - 1, loop, cache);
 	return res == 0 ? check_clusters(opening) : res;
 }
 

@@ -139,6 +139,9 @@ int MUST_CHECK qcow2_open(const struct qcow2_spec *spec, struct qcow2 **out, cha
 int MUST_CHECK qcow2_open_raw(const struct qcow2_spec *spec, struct qcow2 **out);
 const struct qcow2_header *qcow2_header(const struct qcow2 *image);
 LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
+/* Whether its pool is guarded (lun/space.h), as far as the next request knows: then writes have
+ * what is reserved and has space behind it, and no more. */
+LOOP_ONLY void qcow2_guard(struct qcow2 *image, bool guarded);
 /* Commit everything, give the reservation back; done runs when nothing of the image is under way
  * any more. It may be used again afterwards. What is below it is stopped after it. */
 LOOP_ONLY void qcow2_stop(struct qcow2 *image, void (*done)(void *arg, int res), void *arg);

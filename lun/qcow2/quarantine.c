@@ -149,7 +149,7 @@ LOOP_ONLY static bool is_kept(const struct qcow2 *image)
 {
 	uint64_t clusters = image->reserve.free_clusters + image->quarantine.punching->count;
 
-	return !image->stopping && clusters <= reserve_keep(image) &&
+	return !image->stopping && !image->guarded && clusters <= reserve_keep(image) &&
 	       image->reserve.free_extents < HOSTS_MAX / 4;
 }
 

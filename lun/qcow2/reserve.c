@@ -171,6 +171,19 @@ LOOP_ONLY static void hurry(struct qcow2 *image)
 	}
 }
 
+void qcow2_guard(struct qcow2 *image, bool guarded)
+{
+	image->guarded = guarded;
+}
+
+/* As if there were no space. */
+LOOP_ONLY static void keep_off(struct qcow2 *image)
+{
+	image->reserve.exhausted = true;
+	reserve_run_size(image, 0);
+	image_kick(image);
+}
+
 void reserve_run(struct qcow2 *image)
 {
 	struct reserve *reserve = &image->reserve;
@@ -180,7 +193,10 @@ void reserve_run(struct qcow2 *image)
 		return;
 	/* While it is stopped, only for those who wait. */
 	if (wants_run(reserve) && !(image->stopping && list_is_empty(&reserve->waiting))) {
-		run_begin(image);
+		if (image->guarded)
+			keep_off(image);
+		else
+			run_begin(image);
 	} else if (!list_is_empty(&reserve->lower)) {
 		lower_begin(image);
 	} else {

@@ -167,8 +167,6 @@ LOOP_ONLY static int hold(struct qcow2_request *request, struct piece *piece, st
 
 	if (!*busy && !has_busy_room(request))
 		return QCOW2_WAIT;
-	if (needs_new && (request->flags & IMAGE_NO_NEW_SPACE) != 0)
-		return -ENOSPC;
 	if (needs_new && !reserve_take(image, 1, round_waiter(request), &first, &count))
 		return QCOW2_WAIT;
 	if (*busy) {
@@ -292,8 +290,6 @@ int write_pulled(struct qcow2_request *request, struct byte_range around)
 
 	if (res != 0)
 		return res;
-	if (!piece.slice && (request->flags & IMAGE_NO_NEW_SPACE) != 0)
-		return -ENOSPC;
 	if (!piece.slice)
 		return mapping_need_table(image, around.begin, request);
 	piece.moves = is_shared(&piece);
@@ -321,8 +317,6 @@ LOOP_ONLY static int write_piece(struct qcow2_request *request)
 		return add_in_place(request, &piece);
 	if (piece.slice)
 		return add_linked(request, &piece);
-	if ((request->flags & IMAGE_NO_NEW_SPACE) != 0)
-		return -ENOSPC;
 	return mapping_need_table(image, piece.range.begin, round_waiter(request));
 }
 
