@@ -8,6 +8,9 @@
  *                      if (!PLANTED(flush_too_early))
  *                              wait_for_data(...);
  *
+ *  SCARCE(few, many)  a number of things: few for the simulator, so that short workloads meet who
+ *                  has to wait for one.
+ *
  * Names are plain identifiers; several marks may have the same. What the simulator knows of a name
  * (which rule it breaks) is in its own tables. One thread: the simulator's.
  *
@@ -50,10 +53,13 @@ struct reach_mark {
 		reach_mark.planted;      \
 	}))
 
+#define SCARCE(few, many) (few)
+
 #else
 
 #define REACHED(name) ((void)0)
 #define PLANTED(name) false
+#define SCARCE(few, many) (many)
 
 #endif
 

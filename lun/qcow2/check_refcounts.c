@@ -80,6 +80,7 @@ static void compare_cluster(struct check *check, uint64_t cluster, uint64_t refc
 
 int check_compare(struct check *check, const struct check_chunk *chunk)
 {
+	const uint32_t *marks = check->marks + (chunk->first - check->window_first);
 	uint32_t order = check->geometry.refcount_order;
 
 	for (uint32_t i = 0; i < chunk->count; i++) {
@@ -87,7 +88,8 @@ int check_compare(struct check *check, const struct check_chunk *chunk)
 
 		if (chunk->bytes != NULL)
 			refcount = qcow2_refcount_get(chunk->bytes, chunk->index + i, order);
-		compare_cluster(check, chunk->first + i, refcount);
+		if ((refcount | marks[i]) != 0)
+			compare_cluster(check, chunk->first + i, refcount);
 	}
 	return 0;
 }

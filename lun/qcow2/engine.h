@@ -30,7 +30,6 @@
 #define QCOW2_CHAIN_MAX 32u
 #define BUSY_MAX 128u
 #define BUSY_HEADS 64u
-#define HOSTS_MAX 512u
 #define COMMIT_IOS 8u
 #define DIRTY_SEAL 64u /* Slices; fewer where the cache is small. */
 #define COMMIT_MS 1000u
@@ -38,8 +37,9 @@
 /* A ZERO that has to write does it in such parts. */
 #define ZERO_WRITE_BYTES (1u << 20)
 #define ZERO_BYTES (1u << 16)
-#define COPIES_MAX 8u
-#define INFLATES_MAX 8u
+#define HOSTS_MAX SCARCE(28u, 512u)
+#define COPIES_MAX SCARCE(2u, 8u)
+#define INFLATES_MAX SCARCE(2u, 8u)
 
 /* -- slice.c: parts of L2 tables -- */
 

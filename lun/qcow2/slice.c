@@ -11,7 +11,8 @@
 
 #include "base/log.h"
 
-#define SLICES_MIN 16u
+#define SLICES_MIN SCARCE(4u, 16u)
+#define HEADS_MIN 16u
 #define SLICE_BYTES 4096u
 
 static uint64_t slices_of(uint64_t bytes)
@@ -21,7 +22,7 @@ static uint64_t slices_of(uint64_t bytes)
 
 static uint64_t heads_of(uint64_t slices)
 {
-	uint64_t heads = SLICES_MIN;
+	uint64_t heads = HEADS_MIN;
 
 	while (heads < slices)
 		heads *= 2;

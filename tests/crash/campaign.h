@@ -40,7 +40,7 @@ unsigned subject_variants(const struct subject *subject);
 /* Set on or off the planted bug of that name; false: there is none. */
 bool reach_plant(const char *name, bool on);
 /* What of the table is not as it should be is printed; see reach.c. */
-bool MUST_CHECK reach_report(uint64_t at_least);
+bool MUST_CHECK reach_report(bool is_long);
 /* Visit the names of all planted bugs. */
 void reach_each_plant(void (*visit)(void *arg, const char *name), void *arg);
 /* How many marks there are; and what they count, between processes. */

@@ -14,7 +14,7 @@
 struct packing {
 	struct qcow2_geometry geometry;
 	uint8_t *bytes;
-	uint8_t *refcounts; /* The first block. */
+	uint8_t *refcounts; /* The one block for all of it. */
 	uint64_t l2_offset;
 	uint64_t at; /* The next free byte of the file. */
 	uint64_t room_bytes;
@@ -22,7 +22,8 @@ struct packing {
 
 static void refer(struct packing *packing, uint64_t offset)
 {
-	uint32_t cluster = (uint32_t)(offset >> packing->geometry.cluster_bits);
+	uint32_t cluster = (uint32_t)(offset >> packing->geometry.cluster_bits) %
+			   packing->geometry.refcount_block_entries;
 	uint64_t count = qcow2_refcount_get(packing->refcounts, cluster, 4);
 
 	qcow2_refcount_set(packing->refcounts, cluster, 4, count + 1);
@@ -105,22 +106,40 @@ static add_fn *const adds[] = {
 	[CONTENT_ZEROES] = add_zeroes,
 };
 
-uint64_t content_add(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t room_bytes,
-		     const uint8_t *guest, const enum content_kind *kinds)
+/* Far behind: with a refcount block of its own, which counts itself. */
+static void begin_at(struct packing *packing, const struct qcow2_header *header, uint64_t at)
+{
+	uint64_t block = (at >> header->cluster_bits) / packing->geometry.refcount_block_entries;
+
+	assert(at + packing->geometry.cluster_bytes < packing->room_bytes);
+	put_be64(packing->bytes + header->refcount_table_offset + block * 8, at);
+	packing->refcounts = packing->bytes + at;
+	refer(packing, at);
+	packing->at = at + packing->geometry.cluster_bytes;
+}
+
+uint64_t content_add(const struct qcow2_layout *layout, const struct content *content)
 {
 	const struct qcow2_header *header = &layout->header;
-	struct packing packing = {.bytes = bytes, .room_bytes = room_bytes};
+	struct packing packing = {.bytes = content->bytes, .room_bytes = content->room_bytes};
 	uint32_t clusters;
 
 	qcow2_geometry_of(header, &packing.geometry);
 	clusters = (uint32_t)(header->size_bytes >> packing.geometry.cluster_bits);
-	assert(clusters <= packing.geometry.l2_entries && !packing.geometry.extended);
-	packing.refcounts = bytes + get_be64(bytes + header->refcount_table_offset);
-	packing.l2_offset = round_up(layout->file_bytes, packing.geometry.cluster_bytes);
-	packing.at = packing.l2_offset + packing.geometry.cluster_bytes;
+	if (clusters > packing.geometry.l2_entries)
+		clusters = packing.geometry.l2_entries;
+	assert(!packing.geometry.extended);
+	packing.refcounts =
+		content->bytes + get_be64(content->bytes + header->refcount_table_offset);
+	packing.at = round_up(layout->file_bytes, packing.geometry.cluster_bytes);
+	if (content->at)
+		begin_at(&packing, header, content->at);
+	packing.l2_offset = packing.at;
+	packing.at += packing.geometry.cluster_bytes;
 	refer(&packing, packing.l2_offset);
-	put_be64(bytes + header->l1_offset, QCOW2_COPIED | packing.l2_offset);
+	put_be64(content->bytes + header->l1_offset, QCOW2_COPIED | packing.l2_offset);
 	for (uint32_t i = 0; i < clusters; i++)
-		adds[kinds[i]](&packing, i, guest + (size_t)i * packing.geometry.cluster_bytes);
+		adds[content->kinds[i]](
+			&packing, i, content->guest + (size_t)i * packing.geometry.cluster_bytes);
 	return round_up(packing.at, packing.geometry.cluster_bytes);
 }

@@ -14,10 +14,17 @@ enum content_kind {
 	CONTENT_ZEROES,
 };
 
-/* Of the image in `bytes` (room_bytes, of them layout->file_bytes in use) guest cluster i holds
- * `guest`'s bytes as kinds[i] says. For a guest's disk of one L2 table of standard entries. Answers
- * the file's new size. */
-uint64_t content_add(const struct qcow2_layout *layout, uint8_t *bytes, uint64_t room_bytes,
-		     const uint8_t *guest, const enum content_kind *kinds);
+/* Where it is, and what: of guest cluster i, guest's bytes as kinds[i] says. */
+struct content {
+	uint8_t *bytes;
+	uint64_t room_bytes;
+	const uint8_t *guest;
+	const enum content_kind *kinds;
+	uint64_t at; /* In the file, all of it from there on; 0: behind the layout. */
+};
+
+/* For a guest's disk of one L2 table of standard entries that have something. Answers the file's
+ * new size. */
+uint64_t content_add(const struct qcow2_layout *layout, const struct content *content);
 
 #endif

@@ -68,6 +68,26 @@ void disk_load(struct disk *disk, unsigned file, const void *bytes, uint64_t len
 	disk->version++;
 }
 
+void disk_copy(struct disk *disk, unsigned file, const struct durable *from)
+{
+	struct disk_file *f = &disk->files[file];
+	uint64_t sectors = from->size_bytes / DISK_SECTOR_BYTES;
+
+	assert(from->size_bytes % DISK_SECTOR_BYTES == 0);
+	forget_events(disk);
+	memset(f->now, 0, f->now_end);
+	for (uint64_t i = 0; i < sectors; i++) {
+		size_t at = i * DISK_SECTOR_BYTES;
+
+		if (from->hashes[i])
+			memcpy(f->now + at, from->bytes + at, DISK_SECTOR_BYTES);
+	}
+	f->now_bytes = from->size_bytes;
+	f->now_end = from->size_bytes;
+	durable_copy(&f->base, from);
+	disk->version++;
+}
+
 /* -- What an event does -- */
 
 uint64_t disk_event_units(const struct disk_event *event, uint32_t unit_bytes)

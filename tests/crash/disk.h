@@ -98,6 +98,8 @@ struct disk *disk_create(unsigned files, uint64_t room_bytes);
 void disk_free(struct disk *disk);
 /* A file holds this, durably, and nothing is under way. */
 void disk_load(struct disk *disk, unsigned file, const void *bytes, uint64_t length);
+/* What a cut left of a file, summed up by disk_hash; of whole sectors. */
+void disk_copy(struct disk *disk, unsigned file, const struct durable *from);
 
 /* Issue. False: there is no space for it. The bytes are copied. */
 bool disk_issue_write(struct disk *disk, unsigned file, uint64_t offset, const struct iovec *iov,

@@ -82,6 +82,14 @@ static void note_sector(struct durable *durable, uint64_t sector, enum sector_st
 	durable->states[sector] = (uint8_t)state;
 }
 
+static void set_known(struct durable *durable, uint64_t sector, struct durable_sector is)
+{
+	note_sector(durable, sector, SECTOR_KNOWN);
+	durable->words[sector] = is.word;
+	durable->sum += is.hash - durable->hashes[sector];
+	durable->hashes[sector] = is.hash;
+}
+
 /* Bytes [from, end) are not what they were. */
 static void note_change(struct durable *durable, uint64_t from, uint64_t end)
 {
@@ -89,14 +97,40 @@ static void note_change(struct durable *durable, uint64_t from, uint64_t end)
 		note_sector(durable, sector, SECTOR_STALE);
 }
 
+/* All but what is the same. */
 void durable_load(struct durable *durable, const void *bytes, uint64_t length)
 {
+	uint64_t there = length / UNIT * UNIT;
 	uint64_t end = durable->size_bytes > length ? durable->size_bytes : length;
 
-	memset(durable->bytes, 0, end);
-	memcpy(durable->bytes, bytes, length);
-	note_change(durable, 0, end);
+	for (uint64_t at = 0; at < there; at += UNIT) {
+		const uint8_t *from = (const uint8_t *)bytes + at;
+
+		if (!memcmp(durable->bytes + at, from, UNIT))
+			continue;
+		memcpy(durable->bytes + at, from, UNIT);
+		note_sector(durable, at / UNIT, SECTOR_STALE);
+	}
+	memset(durable->bytes + there, 0, end - there);
+	memcpy(durable->bytes + there, (const uint8_t *)bytes + there, length - there);
+	note_change(durable, there, end);
 	durable->size_bytes = length;
+}
+
+void durable_copy(struct durable *to, const struct durable *from)
+{
+	uint64_t end = to->size_bytes > from->size_bytes ? to->size_bytes : from->size_bytes;
+
+	for (uint64_t at = 0; at < end; at += UNIT) {
+		uint64_t sector = at / UNIT;
+		struct durable_sector is = {from->words[sector], from->hashes[sector]};
+
+		if (to->states[sector] != SECTOR_STALE && to->hashes[sector] == is.hash)
+			continue;
+		memcpy(to->bytes + at, from->bytes + at, UNIT);
+		set_known(to, sector, is);
+	}
+	to->size_bytes = from->size_bytes;
 }
 
 /* -- Events -- */
@@ -123,14 +157,6 @@ static bool fate_keeps(const struct fate *fate, uint64_t unit)
 static bool is_zero(const struct durable *durable, uint64_t sector)
 {
 	return durable->states[sector] != SECTOR_STALE && durable->hashes[sector] == 0;
-}
-
-static void set_known(struct durable *durable, uint64_t sector, struct durable_sector is)
-{
-	note_sector(durable, sector, SECTOR_KNOWN);
-	durable->words[sector] = is.word;
-	durable->sum += is.hash - durable->hashes[sector];
-	durable->hashes[sector] = is.hash;
 }
 
 static void zero(struct durable *durable, uint64_t from, uint64_t end)

@@ -35,6 +35,8 @@ struct durable_sector {
 void durable_init(struct durable *durable, uint64_t room_bytes);
 void durable_clear(struct durable *durable);
 void durable_load(struct durable *durable, const void *bytes, uint64_t length);
+/* What `from` is, which is summed up. */
+void durable_copy(struct durable *to, const struct durable *from);
 /* Once for each write, so that it is not looked at in each state that has it. */
 void durable_sum_event(struct disk_event *event);
 /* What the event does, as far as its fate permits. */

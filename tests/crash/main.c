@@ -121,7 +121,7 @@ int main(int argc, char *argv[])
 	struct campaign campaign = {.seed = 1,
 				    .states = 200000,
 				    .oracles = 100,
-				    .fault_workloads = 10,
+				    .fault_workloads = 6,
 				    .mutant_states = 3000000};
 	const char *replay = NULL;
 	bool good = true;
@@ -138,7 +138,7 @@ int main(int argc, char *argv[])
 	if (good && is_mode("faults", argc, argv))
 		good = campaign_faults(&campaign);
 	if (good && optind == argc)
-		good = reach_report(campaign.states >= LONG_STATES ? 1000 : 1);
+		good = reach_report(campaign.states >= LONG_STATES);
 	if (good && is_mode("mutants", argc, argv))
 		good = campaign_mutants(&campaign);
 	return good ? 0 : 1;

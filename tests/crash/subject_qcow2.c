@@ -20,8 +20,9 @@
 #include "tests/crash/sim_file.h"
 #include "tests/crash/variant_qcow2.h"
 
-/* Slices of the cache: so few that they are evicted. */
+/* Slices of the cache: so few that they are evicted, or waited for. */
 #define CACHE_BYTES (UINT64_C(64) << 10)
+#define CACHE_BYTES_SMALL (UINT64_C(16) << 10)
 #define REQUESTS 32u
 /* Descriptors that no kernel has: of file i this one and i more; one for fdatasyncs of the top. */
 #define FD_FIRST 1000001
@@ -52,15 +53,17 @@ static struct {
 	struct image *image;
 } opening;
 
-/* One for each level: an open image uses most of it, and to make it anew takes time. */
-static struct image *image_of_level(unsigned level)
+/* For each level one, and one of few slices: an open image uses most of it, and to make it anew
+ * takes time. */
+static struct image *image_of_level(unsigned level, bool scarce)
 {
-	static struct image images[SUBJECT_LEVELS];
-	struct image *image = &images[level];
+	static struct image images[SUBJECT_LEVELS][2];
+	struct image *image = &images[level][scarce];
+	uint64_t bytes = scarce ? CACHE_BYTES_SMALL : CACHE_BYTES;
 
 	if (!image->cache) {
 		image->requests = calloc(REQUESTS, sizeof(*image->requests));
-		if (!image->requests || qcow2_cache_create(CACHE_BYTES, &image->cache))
+		if (!image->requests || qcow2_cache_create(bytes, &image->cache))
 			abort();
 	}
 	return image;
@@ -111,7 +114,8 @@ static int open_chain(struct image *image, char *why, size_t why_size)
 static int open_image(const struct lun_spec *spec UNUSED, struct image **out,
 		      struct image_info *info, char *why, size_t why_size)
 {
-	struct image *image = image_of_level(opening.level);
+	/* The smallest clusters have the most tables. */
+	struct image *image = image_of_level(opening.level, opening.variant->cluster_bits == 9);
 	int res;
 
 	image->sim = opening.sim;
@@ -170,6 +174,10 @@ static void submit(struct image *image, struct lun_io *io)
 	request->of.length = io->length_bytes;
 	request->of.iov = io->iov;
 	request->of.iov_count = io->iov_count;
+	/* Of every second cluster what lies above the last image. */
+	request->of.base = image->count > 2 && io->offset_bytes / 4096 % 2
+				   ? image->chain[image->count - 1]
+				   : NULL;
 	request->of.done = on_done;
 	qcow2_submit(image->chain[0], &request->of);
 }
@@ -304,7 +312,8 @@ static int repair(struct sim *sim, const struct variant *variant UNUSED, char *w
 static const struct change {
 	unsigned bit;
 	int (*make)(struct sim *sim, const struct variant *variant, char *why);
-} changes_of_files[] = {{CHANGE_GROW, grow}, {CHANGE_REBASE, rebase}, {CHANGE_REPAIR, repair}};
+} changes_of_files[] = {
+	{CHANGE_GROW, grow}, {CHANGE_GROW, grow}, {CHANGE_REBASE, rebase}, {CHANGE_REPAIR, repair}};
 
 /* Names are changed in clusters of 4 KiB and more. */
 static bool has_change(const struct variant *variant, unsigned bit)

@@ -309,11 +309,8 @@ LOOP_ONLY static void reopen(struct trial *trial)
 	inner->guest_random = (struct random){random_next(&trial->random)};
 	inner->cuts.random = (struct random){random_next(&trial->random)};
 	sim_reset(inner->sim, random_next(&trial->random));
-	for (unsigned i = 0; i < subject->files; i++) {
-		const struct durable *left = &trial->scratch->files[i].base;
-
-		disk_load(inner->sim->disk, i, left->bytes, left->size_bytes);
-	}
+	for (unsigned i = 0; i < subject->files; i++)
+		disk_copy(inner->sim->disk, i, &trial->scratch->files[i].base);
 	model_init(&inner->model, trial->words, subject->sectors,
 		   trial->model.number_base + MODEL_WRITES_MAX);
 	inner->changes = (struct changes){0};
@@ -339,7 +336,7 @@ void trial_run(struct trial *trial, const struct trial_identity *identity)
 	model_init(&trial->model, trial->words, subject->sectors, 0);
 	trial->changes = (struct changes){0};
 	trial->change_first = !identity->is_short && random_one_in(&random, 8);
-	trial->change_later = !identity->is_short && random_one_in(&random, 3);
+	trial->change_later = !identity->is_short && random_one_in(&random, 2);
 	if (identity->fault.nth || identity->fault.kinds)
 		trial->sim->fault = identity->fault;
 	run(trial);

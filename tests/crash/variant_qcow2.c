@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/attr.h"
+#include "base/bytes.h"
 #include "lun/qcow2/create.h"
+#include "lun/qcow2/header_bytes.h"
 #include "tests/crash/content.h"
 #include "tests/crash/model.h"
 #include "tests/crash/pattern.h"
@@ -19,24 +21,29 @@
 #define GOLDEN_BITS 12u
 #define MIB (UINT64_C(1) << 20)
 
+/* Near the end of what its refcount table can count. */
+#define LATE (8 * MIB - 24 * 1024)
+#define OTHERS (UINT64_C(1) << 63)
+
 /* Grown: within the L1 table's cluster; to a table of several clusters, which lies elsewhere. */
 const struct variant variants_qcow2[] = {
-	{"small", 9, false, false, 1, false, 3 * MIB},
-	{"small-backed", 9, false, false, 1, true, 7 * MIB},
-	{"middle", 12, false, false, 1, false, BYTES},
-	{"middle-backed", 12, false, false, 1, true, 1500 * MIB},
-	{"compressed", 12, false, true, 1, false, 5000 * MIB},
-	{"compressed-backed", 12, false, true, 1, true, BYTES},
-	{"extended", 14, true, false, 1, false, 40000 * MIB},
-	{"extended-backed", 14, true, false, 1, true, BYTES},
-	{"chain", 12, false, false, 2, true, BYTES},
-	{"chain-small", 9, false, false, 2, false, 4 * MIB},
-	{"chain-extended", 14, true, false, 2, true, BYTES},
+	{"small", 9, false, false, 1, false, 3 * MIB, 0, 0},
+	{"small-backed", 9, false, false, 1, true, 7 * MIB, 0, 0},
+	{"small-late", 9, false, false, 1, false, 7 * MIB, LATE, 0},
+	{"middle", 12, false, false, 1, false, BYTES, 0, OTHERS},
+	{"middle-backed", 12, false, false, 1, true, 1500 * MIB, 0, 0},
+	{"compressed", 12, false, true, 1, false, 5000 * MIB, 0, 0},
+	{"compressed-backed", 12, false, true, 1, true, BYTES, 0, 0},
+	{"extended", 14, true, false, 1, false, 40000 * MIB, 0, 0},
+	{"extended-backed", 14, true, false, 1, true, BYTES, 0, OTHERS},
+	{"chain", 12, false, false, 2, true, BYTES, 0, 0},
+	{"chain-small", 9, false, false, 2, false, 4 * MIB, 0, 0},
+	{"chain-extended", 14, true, false, 2, true, BYTES, 0, 0},
 };
 const char *const variant_names_qcow2[] = {
-	"small",      "small-backed",      "middle",         "middle-backed",
-	"compressed", "compressed-backed", "extended",       "extended-backed",
-	"chain",      "chain-small",       "chain-extended", NULL,
+	"small",       "small-backed",      "small-late", "middle",          "middle-backed",
+	"compressed",  "compressed-backed", "extended",   "extended-backed", "chain",
+	"chain-small", "chain-extended",    NULL,
 };
 
 const char *variant_backing_name(const struct variant *variant, bool rebased)
@@ -75,18 +82,26 @@ static void write_raw(struct disk *disk, unsigned file, struct random *random, u
 	disk_load(disk, file, bytes, (uint64_t)end * DISK_SECTOR_BYTES);
 }
 
-/* `kinds` NULL: it has nothing. */
-static void write_image(struct disk *disk, unsigned file, const struct qcow2_create *create,
-			const enum content_kind *kinds, const uint64_t *words)
+struct image {
+	unsigned file;
+	struct qcow2_create create;
+	const enum content_kind *kinds; /* NULL: it has nothing. */
+	uint64_t first_at;
+	uint64_t autoclear;
+};
+
+static void write_image(struct disk *disk, const struct image *image, const uint64_t *words)
 {
 	static uint8_t guest[BYTES];
-	uint8_t *bytes = calloc(1, VARIANT_ROOM_BYTES);
+	static uint8_t bytes[VARIANT_ROOM_BYTES];
+	static uint64_t used;
+	struct content content = {bytes, VARIANT_ROOM_BYTES, guest, image->kinds, image->first_at};
 	struct qcow2_layout layout;
 	uint64_t length;
 	char why[256];
 
-	assert(bytes);
-	if (qcow2_layout_make(create, &layout, why, sizeof(why))) {
+	memset(bytes, 0, used);
+	if (qcow2_layout_make(&image->create, &layout, why, sizeof(why))) {
 		printf("cannot format: %s\n", why);
 		abort();
 	}
@@ -95,10 +110,12 @@ static void write_image(struct disk *disk, unsigned file, const struct qcow2_cre
 	for (uint32_t i = 0; i < layout.pieces; i++)
 		qcow2_layout_piece(&layout, i, bytes + (size_t)i * layout.piece_bytes);
 	fill(guest, words);
-	if (kinds)
-		length = content_add(&layout, bytes, VARIANT_ROOM_BYTES, guest, kinds);
-	disk_load(disk, file, bytes, length);
-	free(bytes);
+	if (image->kinds)
+		length = content_add(&layout, &content);
+	if (image->autoclear)
+		put_be64(bytes + AT_AUTOCLEAR, image->autoclear);
+	disk_load(disk, image->file, bytes, length);
+	used = length;
 }
 
 /* What cluster i has, and so what its sectors have. */
@@ -121,38 +138,54 @@ static void write_golden(struct disk *disk, const struct variant *variant, struc
 			 uint64_t *words)
 {
 	enum content_kind kinds[VARIANT_SECTORS] = {0};
-	struct qcow2_create create = {
-		.size_bytes = BYTES_FIRST,
-		.cluster_bits = GOLDEN_BITS,
-		.backing_name = variant->on_raw ? "base" : NULL,
-		.backing_format = variant->on_raw ? "raw" : NULL,
+	struct image image = {
+		.file = 1,
+		.create = {.size_bytes = BYTES_FIRST,
+			   .cluster_bits = GOLDEN_BITS,
+			   .backing_name = variant->on_raw ? "base" : NULL,
+			   .backing_format = variant->on_raw ? "raw" : NULL},
+		.kinds = kinds,
 	};
 
 	choose_content(random, (1u << GOLDEN_BITS) / DISK_SECTOR_BYTES, words, kinds);
-	write_image(disk, 1, &create, kinds, words);
+	write_image(disk, &image, words);
+}
+
+static void choose_every_second(const struct variant *variant, uint64_t *words,
+				enum content_kind *kinds)
+{
+	uint32_t cluster = (1u << variant->cluster_bits) / DISK_SECTOR_BYTES;
+	uint32_t end = variant->compressed ? VARIANT_SECTORS_FIRST : 8;
+
+	for (uint32_t i = 0; i < end; i++) {
+		if (i / cluster % 2)
+			continue;
+		kinds[i / cluster] = variant->compressed ? CONTENT_COMPRESSED : CONTENT_DATA;
+		words[i] = pattern_word(MODEL_WRITES_MAX - 2, i);
+	}
 }
 
 static void write_top(struct disk *disk, const struct variant *variant, uint64_t *words)
 {
 	enum content_kind kinds[VARIANT_SECTORS] = {0};
-	uint32_t cluster = (1u << variant->cluster_bits) / DISK_SECTOR_BYTES;
 	const char *name = variant_backing_name(variant, false);
 	const char *format = variant->images > 1 ? "qcow2" : "raw";
-	struct qcow2_create create = {
-		.size_bytes = BYTES_FIRST,
-		.cluster_bits = variant->cluster_bits,
-		.extended = variant->extended,
-		.backing_name = name,
-		.backing_format = name ? format : NULL,
+	bool has_content = variant->compressed || variant->first_at;
+	struct image image = {
+		.file = 0,
+		.create = {.size_bytes = BYTES_FIRST,
+			   .cluster_bits = variant->cluster_bits,
+			   .extended = variant->extended,
+			   .backing_name = name,
+			   .backing_format = name ? format : NULL},
+		.kinds = has_content ? kinds : NULL,
+		.first_at = variant->first_at,
+		.autoclear = variant->autoclear,
 	};
 
-	for (uint32_t i = 0; variant->compressed && i < VARIANT_SECTORS_FIRST; i++) {
-		if (i / cluster % 2)
-			continue;
-		kinds[i / cluster] = CONTENT_COMPRESSED;
-		words[i] = pattern_word(MODEL_WRITES_MAX - 2, i);
-	}
-	write_image(disk, 0, &create, variant->compressed ? kinds : NULL, words);
+	if (has_content)
+		choose_every_second(variant, words, kinds);
+	write_image(disk, &image, words);
 }
 
 void variant_format(struct disk *disk, unsigned number, struct random *random, uint64_t *words)

@@ -13,7 +13,7 @@
 /* Of the guest's disk, those that workloads know: all of it at first, and some that come. */
 #define VARIANT_SECTORS 192u
 #define VARIANT_SECTORS_FIRST 160u
-#define VARIANT_ROOM_BYTES (UINT64_C(4) << 20)
+#define VARIANT_ROOM_BYTES (UINT64_C(10) << 20)
 #define VARIANT_FILES 3u
 
 /* Its files are 0, the top, and so on down the chain. */
@@ -25,6 +25,8 @@ struct variant {
 	unsigned images;      /* 2: over a golden one, which has some of everything. */
 	bool on_raw;          /* A raw file is below all. */
 	uint64_t grown_bytes; /* How large its disk becomes. */
+	uint64_t first_at;    /* Its first L2 table lies here, and some data; 0: it has none. */
+	uint64_t autoclear;   /* Features of others. */
 };
 
 extern const struct variant variants_qcow2[];
