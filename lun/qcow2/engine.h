@@ -219,6 +219,8 @@ LOOP_ONLY bool MUST_CHECK reserve_take(struct qcow2 *image, uint64_t want,
 LOOP_ONLY void reserve_give(struct qcow2 *image, struct hosts *hosts);
 /* Their refcounts are to go down by 1. */
 LOOP_ONLY void reserve_lower(struct qcow2 *image, struct hosts *hosts);
+/* What was punched comes back with the next fdatasync: begin one. */
+LOOP_ONLY void reserve_hurry(struct qcow2 *image);
 /* Begin what is due. */
 LOOP_ONLY void reserve_run(struct qcow2 *image);
 /* All that is free goes back, because the image is closed. */

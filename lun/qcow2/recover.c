@@ -498,8 +498,11 @@ LOOP_ONLY static void step_free(struct recovery *recovery)
 	bool more = true;
 
 	for (unsigned i = 0; i < STEP_EXTENTS && more; i++) {
-		if (image->quarantine.used >= HOSTS_MAX / 2)
+		if (image->quarantine.used >= HOSTS_MAX / 2) {
+			/* Maybe nobody else will ask for an fdatasync for a long time. */
+			reserve_hurry(image);
 			break;
+		}
 		more = find_leaked(recovery);
 		if (more)
 			free_leaked(recovery);

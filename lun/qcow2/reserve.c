@@ -153,6 +153,14 @@ static void on_hurried(struct qcow2 *image, int res)
 	(void)res;
 }
 
+void reserve_hurry(struct qcow2 *image)
+{
+	if (list_is_empty(&image->quarantine.punched) || image->syncer.running)
+		return;
+	image->hurry_sync.done = on_hurried;
+	sync_add(image, &image->hurry_sync);
+}
+
 /* Who waits can have nothing but what is on its way back: hurry that. */
 LOOP_ONLY static void hurry(struct qcow2 *image)
 {
@@ -164,8 +172,7 @@ LOOP_ONLY static void hurry(struct qcow2 *image)
 	if (freed && freed->group > image->commit.done) {
 		commit_want(image);
 	} else if (!list_is_empty(&quarantine->punched) && !image->syncer.running) {
-		image->hurry_sync.done = on_hurried;
-		sync_add(image, &image->hurry_sync);
+		reserve_hurry(image);
 	} else if (!is_coming_back(image) && list_is_empty(&image->reserve.lower)) {
 		request_wake_all(&image->reserve.waiting, -ENOSPC);
 	}
