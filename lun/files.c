@@ -44,6 +44,16 @@ int files_parent(const char *path, char *out, size_t room)
 	return 0;
 }
 
+int files_open_again(int fd, int access)
+{
+	char path[64];
+	int res;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	res = open(path, access | O_CLOEXEC);
+	return res < 0 ? -errno : res;
+}
+
 int files_sync_parent(const char *path)
 {
 	char folder[FILES_PATH_MAX];

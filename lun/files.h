@@ -22,6 +22,8 @@ const char *files_error(int res);
 void files_close(int *fd);
 /* The folder of a path ("." where it names none), cut at `room`. -ENAMETOOLONG. */
 int MUST_CHECK files_parent(const char *path, char *out, size_t room);
+/* A description of its own of an open file. The descriptor, or negative errno. */
+int MUST_CHECK files_open_again(int fd, int access);
 /* Make the entry of `path` in its folder durable. */
 int MUST_CHECK files_sync_parent(const char *path);
 /* Open what a stranger has named, with flags as of open(2): nothing outside of the folder (a

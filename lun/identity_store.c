@@ -105,6 +105,11 @@ static bool attribute_is_absent(const struct identity_place *place, int error)
 	return error == ENODATA || error == ENOTSUP || (place->fd < 0 && error != ERANGE);
 }
 
+bool identity_is_on(int fd)
+{
+	return fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0 || errno != ENODATA;
+}
+
 static int attribute_load(const struct identity_place *place, struct lun_record *out, char *why)
 {
 	char text[RECORD_TEXT_BYTES];

@@ -310,6 +310,8 @@ struct identity_place {
 	const char *state_dir;
 };
 
+/* False: the file could have an identity with it, and has none. */
+bool identity_is_on(int fd);
 /* 0, -ENOENT, or another error with a sentence in `why`. */
 int MUST_CHECK identity_load(const struct identity_place *place, struct lun_record *out, char *why);
 /* Durable when it returns. */

@@ -21,6 +21,7 @@
 #include "lun/files.h"
 #include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
+#include "lun/qcow2_import.h"
 #include "lun/qcow2_new.h"
 #include "lun/qcow2_tables.h"
 
@@ -65,16 +66,6 @@ static bool is_again(const struct chain *chain, const struct stat *st)
 	return false;
 }
 
-static int open_again(int fd, int access)
-{
-	char path[64];
-	int res;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	res = open(path, access | O_CLOEXEC);
-	return res < 0 ? -errno : res;
-}
-
 static void leave_direct(struct chain_file *file)
 {
 	file->io_align_bytes = 0;
@@ -117,7 +108,7 @@ static int take_file(const struct opening *opening, struct chain_file *file, int
 	res = take_place(opening, file, name);
 	if (res != 0)
 		return res;
-	file->sync_fd = open_again(fd, O_RDONLY);
+	file->sync_fd = files_open_again(fd, O_RDONLY);
 	if (file->sync_fd < 0)
 		return refuse(opening, file->sync_fd, "%s cannot be opened again: %s", name,
 			      files_error(file->sync_fd));
@@ -182,7 +173,7 @@ static bool is_for_writing(const struct opening *opening, const struct chain_fil
 /* A descriptor for writing in place of one that only reads. */
 static int make_writable(int fd)
 {
-	int res = open_again(fd, O_RDWR);
+	int res = files_open_again(fd, O_RDWR);
 
 	files_close(&fd);
 	return res;
@@ -240,6 +231,22 @@ static int find_all(const struct opening *opening)
 		res = find_backing(opening, &header);
 	}
 	return res;
+}
+
+/* Before it is written for the first time; what was made just now is in order. */
+static int look_at_top(const struct opening *opening)
+{
+	const struct chain_file *top = &opening->chain->files[0];
+	const struct qcow2_import import = {
+		.name = opening->spec->name,
+		.path = opening->spec->path,
+		.file = &top->file,
+		.fd = top->fd,
+	};
+
+	if (!top->is_written || opening->chain->created)
+		return 0;
+	return qcow2_import(&import, opening->why, opening->why_bytes);
 }
 
 /* -- Images -- */
@@ -359,6 +366,8 @@ int chain_open(const struct lun_spec *spec, struct loop *loop, struct qcow2_cach
 
 	*chain = (struct chain){0};
 	res = find_all(&opening);
+	if (res == 0)
+		res = look_at_top(&opening);
 	if (res == 0)
 		res = open_all(&opening, loop, cache);
 	if (res != 0) {

@@ -105,8 +105,8 @@ void image_fail(struct qcow2 *image, int res, const char *what)
 
 int image_corrupt(struct qcow2 *image, const char *what, uint64_t offset)
 {
-	log_error("qcow2", "%s: corrupt, %s at %" PRIu64 ": see qemu-img check", image->name, what,
-		  offset);
+	log_error("qcow2", "%s: corrupt, %s at %" PRIu64 ": see `ringsan image check`", image->name,
+		  what, offset);
 	if (image->read_only || image->failed)
 		return -EIO;
 	REACHED(corrupt);

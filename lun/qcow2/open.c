@@ -100,11 +100,12 @@ static int check_writable(const struct opening *opening)
 		return refuse(opening, -ENOTSUP,
 			      "version 2 is only read; `qemu-img amend -o compat=1.1` makes it 3");
 	if ((header->incompatible & QCOW2_INCOMPATIBLE_CORRUPT) != 0)
-		return refuse(opening, -EROFS, "marked as corrupt; see `qemu-img check -r all`");
+		return refuse(opening, -EROFS,
+			      "marked as corrupt; see `ringsan image check --repair`");
 	if ((header->incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0)
-		return refuse(
-			opening, -EROFS,
-			"its refcounts are not up to date; `qemu-img check -r all` mends that");
+		return refuse(opening, -EROFS,
+			      "its refcounts are not up to date; `ringsan image check --repair` "
+			      "mends that");
 	if (header->refcount_order != 4)
 		return refuse(opening, -ENOTSUP, "has refcounts of another size than 16 bits");
 	if (header->snapshot_count > 0)
@@ -169,7 +170,7 @@ static int check_l1_entry(const struct opening *opening, uint32_t index)
 	if ((entry & QCOW2_COPIED) == 0)
 		return refuse(opening, -EINVAL,
 			      "an L2 table is shared although there are no snapshots; "
-			      "see `qemu-img check -r all`");
+			      "see `ringsan image check`");
 	return add_metadata(opening, offset, image->geometry.cluster_bytes, "an L2 table");
 }
 
