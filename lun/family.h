@@ -43,10 +43,11 @@ int MUST_CHECK family_place_open(const char *path, struct family_place *out, cha
 void family_place_close(struct family_place *place);
 /*
  * Whoever changes which files a folder has, or what they are based on, does it alone: flock(2) on
- * `folder`, waited for some seconds, until the descriptor is closed. -EBUSY, or what flock says,
- * with a sentence in `why`.
+ * `folder`, waited for some seconds; until family_unlock, or the descriptor is closed. -EBUSY, or
+ * what flock says, with a sentence in `why`.
  */
 int MUST_CHECK family_lock(int folder, char *why, size_t why_bytes);
+void family_unlock(int folder);
 
 /* -- Names -- */
 
@@ -71,6 +72,7 @@ struct family_image {
 	const char *name;
 	enum family_kind kind;
 	uint64_t device, inode;
+	bool is_linked;      /* It has several names. */
 	uint64_t size_bytes; /* Of the guest's disk; of others than qcow2 that of the file. */
 	uint64_t file_bytes, used_bytes;
 	int64_t modified_ns; /* Since the epoch. */

@@ -29,8 +29,9 @@ int family_mark_base(int fd)
 		return 0;
 	if (errno != ENODATA)
 		return -ENOTSUP;
+	/* What is immutable nobody writes anyway. */
 	if (fsetxattr(fd, ATTRIBUTE, "1", 1, 0) != 0)
-		return errno == EDQUOT || errno == ENOSPC || errno == EIO ? -errno : -ENOTSUP;
+		return errno == EPERM ? 0 : -errno;
 	return fsync(fd) == 0 ? 0 : -errno;
 }
 
@@ -51,6 +52,7 @@ static int look_around(int folder, int fd, const struct stat *st, const struct f
 	if (res != 0)
 		return res;
 	image = find_file(family, st);
+	family_recover_links(folder, family);
 	if (image)
 		res = family_may_change(family, image, why->text, why->bytes);
 	if (image && res == 0)
@@ -69,7 +71,7 @@ int family_admit_writer(int fd, char *why, size_t why_bytes)
 	if (fstat(fd, &st) != 0)
 		return family_refuse(&say, -errno, "it cannot be looked at: %s",
 				     files_error(-errno));
-	if (!S_ISREG(st.st_mode) || !may_be_base(fd))
+	if (!S_ISREG(st.st_mode) || (st.st_nlink == 1 && !may_be_base(fd)))
 		return 0;
 	folder = files_open_folder_of(fd);
 	if (folder < 0)

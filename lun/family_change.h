@@ -49,7 +49,7 @@ int MUST_CHECK family_rollback_prepare(const char *path, const char *snapshot, c
 				       enum family_use use, struct family_change **out, char *why,
 				       size_t why_bytes);
 /* Put all in force, or none. The images are closed. Milliseconds. After an error every file is as
- * it was before. */
+ * it was before, and the changes are only to be ended. */
 int MUST_CHECK family_commit(struct family_change *const changes[], unsigned count, char *why,
 			     size_t why_bytes);
 /* Take them back: only what was committed, and not written to since. */
@@ -78,7 +78,8 @@ int MUST_CHECK family_recover(const char *path, char *why, size_t why_bytes);
 
 /* -- Bases: user.ringsan.base (family_base.c) -- */
 
-/* Mark the file as one that others are based on, durably. -ENOTSUP: it can have no attributes. */
+/* Mark the file as one that others are based on, durably. -ENOTSUP: it can have no attributes;
+ * -EACCES: its owner can; others of fsetxattr(2). */
 int MUST_CHECK family_mark_base(int fd);
 /*
  * Who has opened and locked a file to write to it asks whether that may be: nothing is based on it,

@@ -138,6 +138,11 @@ int family_lock(int folder, char *why, size_t why_bytes)
 					files_error(res));
 }
 
+void family_unlock(int folder)
+{
+	(void)flock(folder, LOCK_UN);
+}
+
 /* -- Names -- */
 
 static bool is_snapshot_char(char c)

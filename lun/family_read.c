@@ -102,7 +102,6 @@ static int parse_start(struct reading *reading, const struct open_file *file, ch
 	struct qcow2_header *header = &reading->header;
 	uint32_t bits;
 	size_t length;
-	int res;
 
 	if (qcow2_header_peek(reading->cluster, &bits) != 0)
 		bits = QCOW2_CLUSTER_BITS_MIN;
@@ -110,8 +109,9 @@ static int parse_start(struct reading *reading, const struct open_file *file, ch
 	if (length > file_bytes)
 		length = (size_t)file_bytes;
 	if (!name_is_behind(reading->cluster)) {
-		res = qcow2_header_parse(reading->cluster, length, file_bytes, header, why,
-					 why_bytes);
+		int res = qcow2_header_parse(reading->cluster, length, file_bytes, header, why,
+					     why_bytes);
+
 		if (length <= START_BYTES || (res == 0 && header->extensions_end <= START_BYTES))
 			return res;
 	}
@@ -188,6 +188,7 @@ static void note_stat(struct family_image *image, const struct stat *st)
 {
 	image->device = st->st_dev;
 	image->inode = st->st_ino;
+	image->is_linked = st->st_nlink > 1;
 	image->size_bytes = image->file_bytes = (uint64_t)st->st_size;
 	image->used_bytes = (uint64_t)st->st_blocks * 512;
 	image->modified_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;

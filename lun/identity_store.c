@@ -147,6 +147,30 @@ static int attribute_save(const struct identity_place *place, const struct lun_r
 	return fsync(place->fd) ? -errno : 0;
 }
 
+int identity_hand_over(int from, int to)
+{
+	char text[RECORD_TEXT_BYTES];
+	ssize_t length = fgetxattr(from, ATTRIBUTE, text, sizeof(text));
+
+	if (length < 0)
+		return errno == ENODATA || errno == ENOTSUP ? 0 : -errno;
+	return fsetxattr(to, ATTRIBUTE, text, (size_t)length, 0) == 0 ? 0 : -errno;
+}
+
+bool identity_is_shared(int one, int other)
+{
+	char texts[2][RECORD_TEXT_BYTES];
+	ssize_t length = fgetxattr(one, ATTRIBUTE, texts[0], sizeof(texts[0]));
+
+	return length > 0 && fgetxattr(other, ATTRIBUTE, texts[1], sizeof(texts[1])) == length &&
+	       memcmp(texts[0], texts[1], (size_t)length) == 0;
+}
+
+void identity_remove(int fd)
+{
+	(void)fremovexattr(fd, ATTRIBUTE);
+}
+
 /* -- The state directory -- */
 
 static bool device_key(const char *path, char *out)
