@@ -176,6 +176,7 @@ struct lun {
 	/* Of helper threads: the switch's has it for writing while the image may be closed. */
 	pthread_rwlock_t image_lock;
 	struct lun_switch *switching; /* Control loop: it has drained the LUN. */
+	bool claimed;                 /* Control loop: lun_claim. */
 	unsigned openings;            /* Of the image; changed behind a closed gate only. */
 	struct lun_pool *pool;        /* NULL: none. Set before the loops run. */
 	_Atomic uint64_t used_bytes;  /* As of the last look. */

@@ -365,6 +365,19 @@ static void on_drained(struct lun *lun, int res, void *arg)
 	drained_one(change);
 }
 
+bool lun_claim(struct lun *lun)
+{
+	if (lun->claimed)
+		return false;
+	lun->claimed = true;
+	return true;
+}
+
+void lun_unclaim(struct lun *lun)
+{
+	lun->claimed = false;
+}
+
 void lun_switch_start(struct lun_switch *change)
 {
 	change->res = 0;

@@ -59,4 +59,11 @@ struct lun_switch {
 
 LOOP_ONLY void lun_switch_start(struct lun_switch *change);
 
+/*
+ * Who changes a LUN's files in steps, of which switches are some, claims it, and nobody else does
+ * so until it is given up. False: somebody has. Control loop.
+ */
+LOOP_ONLY bool MUST_CHECK lun_claim(struct lun *lun);
+LOOP_ONLY void lun_unclaim(struct lun *lun);
+
 #endif

@@ -79,10 +79,29 @@ static bool take_flag(const struct control_parameter *parameter, const json_t *f
 	return json_is_boolean(from);
 }
 
+static bool take_texts(const struct control_parameter *parameter, const json_t *from,
+		       struct control_value *to)
+{
+	const json_t *text;
+	size_t at;
+
+	to->texts = (json_t *)(uintptr_t)from;
+	to->number = json_array_size(from);
+	json_array_foreach(from, at, text)
+	{
+		size_t length = json_string_length(text);
+
+		if (!json_is_string(text) || length == 0 || length > CONTROL_LISTED_MAX)
+			return false;
+	}
+	return json_is_array(from) && in_range(parameter, to->number);
+}
+
 static take_fn *const takers[CONTROL_TYPE_COUNT] = {
 	[CONTROL_TEXT] = take_text,
 	[CONTROL_NUMBER] = take_number,
 	[CONTROL_FLAG] = take_flag,
+	[CONTROL_TEXTS] = take_texts,
 };
 
 static void refuse_value(const struct control_row *row, const struct control_parameter *parameter,
@@ -92,6 +111,11 @@ static void refuse_value(const struct control_row *row, const struct control_par
 
 	if (parameter->type == CONTROL_FLAG) {
 		(void)snprintf(remedy, sizeof(remedy), "Give true or false.");
+	} else if (parameter->type == CONTROL_TEXTS) {
+		(void)snprintf(remedy, sizeof(remedy),
+			       "Give a list of %" PRIu64 " to %" PRIu64
+			       " texts, each 1 to %u bytes long.",
+			       parameter->min, parameter->max, CONTROL_LISTED_MAX);
 	} else {
 		(void)snprintf(
 			remedy, sizeof(remedy), "Give a %s from %" PRIu64 " to %" PRIu64 "%s.",

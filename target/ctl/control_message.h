@@ -19,6 +19,8 @@
 /* A request with its newline: names, numbers and words, never contents of a disk. */
 #define CONTROL_LINE_BYTES 16384u
 #define CONTROL_PARAMETERS_MAX 8u
+/* Of each text in a list: paths. */
+#define CONTROL_LISTED_MAX 1023u
 /* A message, a remedy: one sentence each, with a name or two in it. */
 #define CONTROL_TEXT_BYTES 512u
 
@@ -26,6 +28,8 @@ enum control_type {
 	CONTROL_TEXT,   /* min and max: bytes. */
 	CONTROL_NUMBER, /* min and max: its value. */
 	CONTROL_FLAG,   /* true or false. */
+	CONTROL_TEXTS,  /* A list of texts of 1 to CONTROL_LISTED_MAX bytes; min and max: how many.
+			 */
 	CONTROL_TYPE_COUNT
 };
 
@@ -72,7 +76,8 @@ struct control_error {
 struct control_value {
 	bool given;
 	const char *text; /* As long as the call. */
-	uint64_t number;  /* A flag's is 0 or 1. */
+	uint64_t number;  /* A flag's is 0 or 1; how many texts a list has. */
+	json_t *texts;    /* As long as the call; control_text_at. */
 };
 
 /* A request, parsed. */
@@ -90,6 +95,11 @@ struct control_call {
 bool MUST_CHECK control_parse(const struct control_table *table, const char *line, size_t length,
 			      struct control_call *out, struct control_error *error);
 void control_call_clear(struct control_call *call);
+/* Of a list, `at` less than its number. */
+static inline const char *control_text_at(const struct control_value *value, size_t at)
+{
+	return json_string_value(json_array_get(value->texts, at));
+}
 
 /* "bad-request" and so on. */
 const char *control_error_name(enum control_error_code code);

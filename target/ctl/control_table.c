@@ -11,6 +11,7 @@
 #define PARAMETERS(rows) .parameters = (rows), .parameter_count = ARRAY_SIZE(rows)
 #define TARGET_NAME .name = "target", .type = CONTROL_TEXT, .min = 1, .max = CONF_ISCSI_NAME_BYTES_MAX
 #define LUN_NUMBER .name = "lun", .type = CONTROL_NUMBER, .min = 0, .max = CONF_LUN_NUMBER_MAX
+#define IMAGE_PATH .name = "image", .type = CONTROL_TEXT, .min = 1, .max = CONTROL_LISTED_MAX
 
 static const struct control_parameter luns_parameters[] = {
 	{ TARGET_NAME, .optional = true },
@@ -38,6 +39,11 @@ static const struct control_parameter reload_parameters[] = {
 	{ .name = "dry-run", .type = CONTROL_FLAG, .optional = true },
 };
 
+static const struct control_parameter image_resize_parameters[] = {
+	{ IMAGE_PATH },
+	{ .name = "size", .type = CONTROL_NUMBER, .min = 512, .max = (uint64_t)1 << 62 },
+};
+
 static const struct control_row rows[] = {
 	{ .name = "help", .handler = request_help },
 	{ .name = "status", .handler = request_status },
@@ -46,6 +52,7 @@ static const struct control_row rows[] = {
 	{ .name = "alua-show", PARAMETERS(one_target), .handler = request_alua_show },
 	{ .name = "alua-set", PARAMETERS(alua_set_parameters), .handler = request_alua_set },
 	{ .name = "reload", PARAMETERS(reload_parameters), .handler = request_reload },
+	{ .name = "image-resize", PARAMETERS(image_resize_parameters), .handler = request_image_resize },
 	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
 	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
 };

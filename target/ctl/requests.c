@@ -71,6 +71,7 @@ static json_t *parameters_of(const struct control_row *row)
 		[CONTROL_TEXT] = "text",
 		[CONTROL_NUMBER] = "number",
 		[CONTROL_FLAG] = "flag",
+		[CONTROL_TEXTS] = "texts",
 	};
 	json_t *list = json_array();
 

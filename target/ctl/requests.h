@@ -22,6 +22,7 @@ LOOP_ONLY void request_luns(struct control_request *request);
 LOOP_ONLY void request_alua_show(struct control_request *request);
 LOOP_ONLY void request_alua_set(struct control_request *request);
 LOOP_ONLY void request_reload(struct control_request *request);
+LOOP_ONLY void request_image_resize(struct control_request *request);
 LOOP_ONLY void request_reservations_show(struct control_request *request);
 LOOP_ONLY void request_reservations_clear(struct control_request *request);
 

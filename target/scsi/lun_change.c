@@ -203,7 +203,7 @@ static enum scsi_switch_step begin_telling(struct scsi_switch *change)
 	loop_role_assume();
 	atomic_store_explicit(&change->lu->warn_percent, news->warn_percent, memory_order_relaxed);
 	follows = scsi_mode_follow(change->lu, &news->mode_changed);
-	return follows || news->grown ? SCSI_SWITCH_PUBLISH : SCSI_SWITCH_END;
+	return follows || news->grown || news->replaced ? SCSI_SWITCH_PUBLISH : SCSI_SWITCH_END;
 }
 
 static void tell_news(struct scsi_switch *change, struct scsi_nexus *nexus)
@@ -213,6 +213,10 @@ static void tell_news(struct scsi_switch *change, struct scsi_nexus *nexus)
 	loop_role_assume();
 	if (!scsi_nexus_sees(nexus, change->lu))
 		return;
+	if (news->replaced) {
+		scsi_nexus_raise(nexus, change->lu, SCSI_UA_MEDIUM_CHANGED);
+		tell(nexus, change->lu, SENSE_MEDIUM_CHANGED);
+	}
 	if (news->grown) {
 		scsi_nexus_raise(nexus, change->lu, SCSI_UA_CAPACITY_CHANGED);
 		tell(nexus, change->lu, SENSE_CAPACITY_CHANGED);

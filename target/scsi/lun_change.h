@@ -80,6 +80,7 @@ LOOP_ONLY void scsi_lu_forget(struct scsi_lu_end *end);
 struct scsi_lu_news {
 	struct scsi_lu *lu;
 	bool grown;            /* Its new capacity is published: all nexuses hear 2Ah/09h. */
+	bool replaced;         /* Its content is another: all nexuses hear 28h/00h. */
 	unsigned warn_percent; /* As of scsi_lu_spec, from now on. */
 	struct loop *control;  /* Where done runs, when all have been told. */
 	void (*done)(struct scsi_lu_news *news);

@@ -300,6 +300,7 @@ enum scsi_ua {
 	SCSI_UA_REGISTRATIONS_PREEMPTED,   /* 2Ah/05h */
 	SCSI_UA_RESERVATIONS_RELEASED,     /* 2Ah/04h */
 	SCSI_UA_ASYMMETRIC_ACCESS_CHANGED, /* 2Ah/06h */
+	SCSI_UA_MEDIUM_CHANGED,            /* 28h/00h: what hosts have read is not there any more */
 	SCSI_UA_CAPACITY_CHANGED,          /* 2Ah/09h */
 	SCSI_UA_MODE_PARAMETERS_CHANGED,   /* 2Ah/01h */
 	SCSI_UA_LUNS_CHANGED,              /* 3Fh/0Eh */

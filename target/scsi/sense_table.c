@@ -60,6 +60,8 @@ const struct scsi_sense_row scsi_sense_table[SENSE_COUNT] = {
 		"asymmetric access state changed" },
 	[SENSE_CAPACITY_CHANGED] = { SENSE_KEY_UNIT_ATTENTION, 0x2A, 0x09,
 		"capacity data has changed" },
+	[SENSE_MEDIUM_CHANGED] = { SENSE_KEY_UNIT_ATTENTION, 0x28, 0x00,
+		"not ready to ready change, medium may have changed" },
 	[SENSE_COMMANDS_CLEARED] = { SENSE_KEY_UNIT_ATTENTION, 0x2F, 0x00,
 		"commands cleared by another initiator" },
 	[SENSE_THRESHOLD_REACHED] = { SENSE_KEY_UNIT_ATTENTION, 0x38, 0x07,

@@ -22,6 +22,10 @@ static void check_value(const struct control_parameter *parameter,
 		assert(strlen(value->text) <= parameter->max);
 	} else if (parameter->type == CONTROL_NUMBER) {
 		assert(value->number >= parameter->min && value->number <= parameter->max);
+	} else if (parameter->type == CONTROL_TEXTS) {
+		assert(value->number >= parameter->min && value->number <= parameter->max);
+		for (size_t i = 0; i < value->number; i++)
+			assert(control_text_at(value, i)[0] != '\0');
 	} else {
 		assert(value->number <= 1);
 	}

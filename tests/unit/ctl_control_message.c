@@ -19,12 +19,13 @@ static const struct control_parameter echo_parameters[] = {
 	{.name = "text", .type = CONTROL_TEXT, .min = 1, .max = 8},
 	{.name = "count", .type = CONTROL_NUMBER, .min = 2, .max = 9, .optional = true},
 	{.name = "loud", .type = CONTROL_FLAG, .optional = true},
+	{.name = "list", .type = CONTROL_TEXTS, .min = 1, .max = 2, .optional = true},
 };
 
 static const struct control_row rows[] = {
 	{.name = "echo",
 	 .parameters = echo_parameters,
-	 .parameter_count = 3,
+	 .parameter_count = 4,
 	 .handler = do_nothing},
 	{.name = "hold", .handler = do_nothing},
 };
@@ -69,6 +70,16 @@ static const struct bad_request bad_requests[] = {
 	 CONTROL_BAD_REQUEST, "'count'"},
 	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"loud\":1}}", CONTROL_BAD_REQUEST,
 	 "'loud'"},
+	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"list\":\"b\"}}",
+	 CONTROL_BAD_REQUEST, "'list'"},
+	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"list\":[]}}", CONTROL_BAD_REQUEST,
+	 "'list'"},
+	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"list\":[\"b\",\"\"]}}",
+	 CONTROL_BAD_REQUEST, "'list'"},
+	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"list\":[\"b\",1]}}",
+	 CONTROL_BAD_REQUEST, "'list'"},
+	{"{\"request\":\"echo\",\"parameters\":{\"text\":\"a\",\"list\":[\"b\",\"c\",\"d\"]}}",
+	 CONTROL_BAD_REQUEST, "'list'"},
 };
 
 Test(ctl_control_message, requests_that_are_refused)
@@ -91,7 +102,7 @@ Test(ctl_control_message, requests_that_are_refused)
 Test(ctl_control_message, values_reach_the_handler)
 {
 	static const char line[] = "{\"request\":\"echo\",\"parameters\":{\"loud\":true,"
-				   "\"text\":\"12345678\",\"count\":9}}";
+				   "\"text\":\"12345678\",\"count\":9,\"list\":[\"b\",\"c\"]}}";
 	struct control_error error;
 	struct control_call call;
 
@@ -99,6 +110,8 @@ Test(ctl_control_message, values_reach_the_handler)
 	cr_expect_str_eq(call.values[0].text, "12345678");
 	cr_expect_eq(call.values[1].number, 9);
 	cr_expect_eq(call.values[2].number, 1);
+	cr_expect_eq(call.values[3].number, 2);
+	cr_expect_str_eq(control_text_at(&call.values[3], 1), "c");
 	control_call_clear(&call);
 }
 
