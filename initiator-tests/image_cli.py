@@ -178,15 +178,16 @@ def checks():
 def resizes():
     good("resize", "top.qcow2", "5G")
     same_check("top.qcow2")
-    good("resize", "a.qcow2", "2G")
-    equal("larger", 2 << 30, qemu("info", "--output=json", "a.qcow2")["virtual-size"])
-    good("resize", "a.qcow2", "+1M")
-    same_check("a.qcow2")
+    good("resize", "b.qcow2", "2G")
+    equal("larger", 2 << 30, qemu("info", "--output=json", "b.qcow2")["virtual-size"])
+    good("resize", "b.qcow2", "+1M")
+    same_check("b.qcow2")
     good("resize", "a.raw", "+1M")
     equal("raw larger", 2 * MIB, os.stat("a.raw").st_size)
-    refused("does not become smaller", "resize", "a.qcow2", "1G")
-    refused("is no size", "resize", "a.qcow2", "1Q")
-    refused("above 64 TiB", "resize", "a.qcow2", "65T")
+    refused("based on it: top.qcow2", "resize", "a.qcow2", "2G")
+    refused("does not become smaller", "resize", "b.qcow2", "1G")
+    refused("is no size", "resize", "b.qcow2", "1Q")
+    refused("above 64 TiB", "resize", "b.qcow2", "65T")
     os.link("a.qcow2", "again.qcow2")
     good("rebase", "--unsafe", "--backing", "again.qcow2", "top.qcow2")
     equal("another name", "again.qcow2",
@@ -259,6 +260,50 @@ def interrupted():
     check("and is not there", not os.path.exists("c7.qcow2"))
 
 
+def families():
+    """Snapshots and clones: names, contents, who may change what."""
+    os.mkdir("family")
+    os.chdir("family")
+    os.link("../data.raw", "golden.raw")
+    good("clone", "golden.raw", "vm1.qcow2", "--size", "64M")
+    good("clone", "golden.raw", "vm2.qcow2")
+    equal("a clone", ("golden.raw", 64 * MIB), tuple(
+        qemu("info", "--output=json", "vm1.qcow2")[key]
+        for key in ("backing-filename", "virtual-size")))
+    write("vm1.qcow2", "write -q -P 5 0 1M")
+    good("snapshot", "--name", "monday", "vm1.qcow2", "vm2.qcow2")
+    write("vm1.qcow2", "write -q -P 6 0 2M")
+    listed = {row["filename"]: row for row in good("list", ".")}
+    equal("all of them", {"golden.raw", "vm1.qcow2", "vm1@monday.qcow2", "vm2.qcow2",
+                          "vm2@monday.qcow2"}, set(listed))
+    row = listed["vm1@monday.qcow2"]
+    equal("a snapshot", ("vm1.qcow2", "monday", 1, 1),
+          (row["snapshot-of"], row["snapshot"], row["children"], row["level"]))
+    equal("active", (True, 2), (listed["vm1.qcow2"]["active"], listed["vm1.qcow2"]["level"]))
+    equal("those of a family", 5, len(good("list", "vm2.qcow2")))
+    check("a tree for people", "\n    vm1.qcow2 " in run(RINGSAN, "image", "list", ".").stdout)
+    refused("based on", "resize", "golden.raw", "1G", "--format", "raw")
+    refused("based on", "check", "--repair", "vm1@monday.qcow2")
+    refused("based on", "remove", "golden.raw")
+    good("rollback", "vm1.qcow2", "monday", "--keep", "tuesday")
+    equal("content came back", 0, run("qemu-io", "-f", "qcow2", "-c", "read -q -P 5 0 1M",
+                                      "vm1.qcow2").returncode)
+    for name in ("vm1.qcow2", "vm1@tuesday.qcow2", "vm1@monday.qcow2"):
+        same_check(name)
+    good("remove", "vm1@tuesday.qcow2")
+    good("remove", "vm1.qcow2")
+    good("remove", "vm1@monday.qcow2")
+    equal("what is left", ["golden.raw", "vm2.qcow2", "vm2@monday.qcow2"],
+          sorted(os.listdir(".")))
+    refused("", "snapshot", "--name", "a/b", "vm2.qcow2")
+    refused("", "rollback", "vm2.qcow2", "never")
+    refused("", "clone", "golden.raw", "vm2.qcow2")
+    refused("there is no", "list", "never.qcow2")
+    made = good("snapshot", "vm2.qcow2")[0]["snapshot"]
+    check("a name by time", os.path.exists(f"vm2@{made}.qcow2"))
+    os.chdir("..")
+
+
 def hostile():
     """Headers that lead astray."""
     os.mkdir("other")
@@ -300,6 +345,7 @@ def main():
     checks()
     resizes()
     conversions()
+    families()
     hostile()
     os.chdir("/")
     end()

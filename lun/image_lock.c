@@ -83,3 +83,9 @@ int image_lock_patiently(image_lock_fn *lock, int fd, bool writes)
 	}
 	return res;
 }
+
+bool image_lock_is_held(int fd)
+{
+	return lock_byte(fd, F_OFD_GETLK, F_WRLCK, LOCK_USED + PERMISSION_WRITE) == -EBUSY ||
+	       lock_byte(fd, F_OFD_GETLK, F_RDLCK, LOCK_RAW) == -EBUSY;
+}

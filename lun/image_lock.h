@@ -26,5 +26,7 @@ int MUST_CHECK image_lock_raw(int fd, bool writes);
  * find its images in use. Blocks.
  */
 int MUST_CHECK image_lock_patiently(image_lock_fn *lock, int fd, bool writes);
+/* Whether somebody else may write to the file, by either lock. Takes none. */
+bool image_lock_is_held(int fd);
 
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "lun/family_change.h"
 #include "lun/image_lock.h"
 
 #define QCOW2_MAGIC 0x514649fbu /* qcow2, "Header": QFI\xfb. */
@@ -112,6 +113,18 @@ static int take_file(struct image_order *order, struct closed_file *file)
 	return find_size(order, file);
 }
 
+/* Of a family: a base is not written. */
+static int admit(struct image_order *order, const struct closed_file *file,
+		 enum closed_access access)
+{
+	char why[IMAGE_WHY_BYTES] = "";
+	int res = access == CLOSED_WRITE ? family_admit_writer(file->fd, why, sizeof(why)) : 0;
+
+	return res == 0 ? 0
+			: image_refuse(order, res, "clone it, and change the clone", "%s: %s",
+				       file->path, why);
+}
+
 int closed_take(struct image_order *order, int fd, const char *told, enum closed_access access,
 		struct closed_file *out)
 {
@@ -123,6 +136,8 @@ int closed_take(struct image_order *order, int fd, const char *told, enum closed
 		res = find_format(order, told, out);
 	if (res == 0)
 		res = lock_file(order, out, access);
+	if (res == 0)
+		res = admit(order, out, access);
 	if (res != 0)
 		closed_close(out);
 	return res;

@@ -50,6 +50,21 @@ static const struct column map_columns[] = {
 	{ "FILE", "filename", COLUMN_TEXT },
 };
 
+static const struct column list_columns[] = {
+	{ "IMAGE", "tree", COLUMN_TEXT },
+	{ "FORMAT", "format", COLUMN_TEXT },
+	{ "SIZE", "virtual-size", COLUMN_BYTES },
+	{ "OWN", "actual-size", COLUMN_BYTES },
+	{ "CHILDREN", "children", COLUMN_NUMBER },
+	{ "IN USE", "in-use", COLUMN_YES_NO },
+	{ "PROBLEM", "problem", COLUMN_TEXT },
+};
+
+static const struct column family_columns[] = {
+	{ "IMAGE", "filename", COLUMN_TEXT },
+	{ "SNAPSHOT", "snapshot", COLUMN_TEXT },
+};
+
 static const struct column du_columns[] = {
 	{ "FILE", "filename", COLUMN_TEXT },
 	{ "SIZE", "virtual-size", COLUMN_BYTES },
@@ -124,4 +139,32 @@ void image_show_map(FILE *to, const json_t *result)
 void image_show_du(FILE *to, const json_t *result)
 {
 	columns_print(to, result, LIST(du_columns), "there are none");
+}
+
+/* Each below what it is based on, and two columns to the right. */
+void image_show_list(FILE *to, const json_t *result)
+{
+	json_t *rows = json_deep_copy(result);
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+	{
+		char tree[COLUMN_CELL_BYTES];
+		int level = (int)json_integer_value(json_object_get(row, "level"));
+
+		(void)snprintf(tree, sizeof(tree), "%*s%s", 2 * level, "",
+			       json_string_value(json_object_get(row, "filename")));
+		(void)json_object_set_new(row, "tree", image_text(tree));
+	}
+	columns_print(to, rows, LIST(list_columns), "there are no images");
+	json_decref(rows);
+}
+
+void image_show_family(FILE *to, const json_t *result)
+{
+	json_t *one = json_is_array(result) ? json_deep_copy(result) : json_pack("[O]", result);
+
+	columns_print(to, one, LIST(family_columns), "nothing was done");
+	json_decref(one);
 }

@@ -39,6 +39,9 @@ enum image_option {
 	IMAGE_BACKING_CHAIN,
 	IMAGE_REPAIR,
 	IMAGE_UNSAFE,
+	IMAGE_NAME,
+	IMAGE_KEEP,
+	IMAGE_FORCE,
 	IMAGE_OPTIONS
 };
 
@@ -87,7 +90,10 @@ struct image_order {
 	int status;     /* Where all went well; IMAGE_EXIT_OK otherwise said. */
 	char message[IMAGE_MESSAGE_BYTES];
 	const char *code;
-	const char *remedy; /* A constant. */
+	const char *remedy; /* A constant, or told_remedy. */
+	/* Of a daemon. */
+	char told_code[32];
+	char told_remedy[IMAGE_WHY_BYTES];
 };
 
 static inline bool image_has(const struct image_order *order, enum image_option option)
@@ -128,6 +134,11 @@ int image_run_check(struct image_order *order);
 int image_run_map(struct image_order *order);
 int image_run_convert(struct image_order *order);
 int image_run_du(struct image_order *order);
+int image_run_list(struct image_order *order);
+int image_run_snapshot(struct image_order *order);
+int image_run_rollback(struct image_order *order);
+int image_run_clone(struct image_order *order);
+int image_run_remove(struct image_order *order);
 int image_run_resize(struct image_order *order);
 int image_run_rebase(struct image_order *order);
 
@@ -135,6 +146,8 @@ int image_run_rebase(struct image_order *order);
 void image_show_create(FILE *to, const json_t *result);
 void image_show_info(FILE *to, const json_t *result);
 void image_show_check(FILE *to, const json_t *result);
+void image_show_list(FILE *to, const json_t *result);
+void image_show_family(FILE *to, const json_t *result);
 void image_show_du(FILE *to, const json_t *result);
 void image_show_map(FILE *to, const json_t *result);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lun/family_change.h"
 #include "lun/new_file.h"
 #include "lun/qcow2/build.h"
 #include "target/image/new_options.h"
@@ -32,6 +33,7 @@ struct creation {
 	enum closed_format format;
 	enum preallocation preallocation;
 	struct qcow2_create spec;
+	struct closed_chain *backing;
 	struct new_file file;
 	struct qcow2_descriptor disk;
 };
@@ -97,11 +99,16 @@ static int take_backing(struct creation *c)
 	res = open_backing(c, c->order->values[IMAGE_BACKING], &chain);
 	if (res != 0)
 		return res;
+	/* Read until the new image is there, which nobody may write meanwhile, and marked. */
+	c->backing = chain;
+	res = family_mark_base(chain->layers[0].file.fd);
+	if (res != 0 && res != -ENOTSUP)
+		return image_refuse_errno(c->order, res, "cannot be marked as a base",
+					  chain->layers[0].file.path);
 	c->spec.backing_name = c->order->values[IMAGE_BACKING];
 	c->spec.backing_format = closed_format_names[chain->layers[0].file.format];
 	if (c->spec.size_bytes == 0)
 		c->spec.size_bytes = closed_layer_size(&chain->layers[0]);
-	closed_chain_close(chain);
 	return 0;
 }
 
@@ -234,6 +241,7 @@ int image_run_create(struct image_order *order)
 		res = steps[i](c);
 	if (res == 0)
 		order->result = describe(c);
+	closed_chain_close(c->backing);
 	free(c);
 	return res;
 }

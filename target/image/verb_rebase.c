@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lun/family_change.h"
 #include "lun/qcow2/rebase.h"
 #include "target/image/closed.h"
 
@@ -32,6 +33,19 @@ static int take_backing(struct image_order *order, struct qcow2_rebase *rebase)
 	return 0;
 }
 
+/* If it is there, and can be: whoever opens it for writing looks for children anyway. */
+static void mark_base(const char *path, const char *name)
+{
+	char folder[FILES_PATH_MAX];
+	int CLEANUP(files_close) fd =
+		name != NULL ? files_parent(path, folder, sizeof(folder)) : -ENOENT;
+
+	if (fd == 0)
+		fd = files_open_beneath(folder, name);
+	if (fd >= 0)
+		(void)!family_mark_base(fd);
+}
+
 static int change_header(struct image_order *order, struct closed_layer *layer)
 {
 	struct qcow2_rebase rebase = {.writable = &layer->file.disk.writable};
@@ -43,6 +57,7 @@ static int change_header(struct image_order *order, struct closed_layer *layer)
 				   "%s is raw, and has no backing file", layer->file.path);
 	if (res != 0)
 		return res;
+	mark_base(layer->file.path, rebase.backing_name);
 	res = qcow2_rebase(&rebase, why, sizeof(why));
 	if (res != 0)
 		return image_refuse(order, res, NULL, "%s: %s", layer->file.path, why);

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "lun/qcow2/grow.h"
 #include "target/image/closed.h"
+#include "target/image/forward.h"
 
 #define SECTOR_BYTES 512u
 
@@ -74,12 +75,36 @@ static int resize(struct image_order *order, struct closed_chain *chain)
 	return res;
 }
 
+/* The daemon knows the format; where a size is added to another, somebody has to know that. */
+static int ask(struct image_order *order)
+{
+	const char *path = order->operands[0];
+	struct closed_chain *chain;
+	uint64_t size;
+	int res = closed_chain_open_alone(order, path, order->values[IMAGE_FORMAT], CLOSED_LOOK,
+					  &chain);
+
+	if (res != 0)
+		return res;
+	res = take_size(order, closed_layer_size(&chain->layers[0]), &size);
+	closed_chain_close(chain);
+	if (res != 0)
+		return res;
+	return forward_ask(
+		order, "image-resize",
+		json_pack("{s:o, s:I}", "image", forward_path(path), "size", (json_int_t)size),
+		path);
+}
+
 int image_run_resize(struct image_order *order)
 {
 	struct closed_chain *chain;
-	int res = closed_chain_open(order, order->operands[0], order->values[IMAGE_FORMAT],
-				    CLOSED_WRITE, &chain);
+	int res;
 
+	if (forward_is_wanted(order->operands[0]))
+		return ask(order);
+	res = closed_chain_open(order, order->operands[0], order->values[IMAGE_FORMAT],
+				CLOSED_WRITE, &chain);
 	if (res == 0)
 		res = resize(order, chain);
 	if (chain != NULL)

@@ -1,0 +1,82 @@
+/*
+ * Asking the daemon. See forward.h.
+ */
+#include "target/image/forward.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lun/files.h"
+#include "lun/image_lock.h"
+#include "target/cli/client.h"
+#include "target/image/progress.h"
+
+bool forward_is_wanted(const char *path)
+{
+	int CLEANUP(files_close) fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+	return fd >= 0 && image_lock_is_held(fd);
+}
+
+json_t *forward_path(const char *path)
+{
+	char *whole = realpath(path, NULL);
+	json_t *value = json_string(whole);
+
+	free(whole);
+	return value;
+}
+
+static int refuse_locked(struct image_order *order, const char *path)
+{
+	return image_refuse(order, -EBUSY,
+			    "end that first, or name the ringsand that serves it with --socket",
+			    "%s is locked by another program", path);
+}
+
+/* Its remedy is its own sentence, so it joins the message's. */
+static int take_error(struct image_order *order, const json_t *error, const char *path)
+{
+	const char *code = json_string_value(json_object_get(error, "code"));
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *remedy = json_string_value(json_object_get(error, "remedy"));
+
+	if (code == NULL || message == NULL || remedy == NULL)
+		return refuse_locked(order, path);
+	if (strcmp(code, "unknown-request") == 0)
+		return image_refuse(order, -ENOTSUP, "install the same version of both",
+				    "this ringsand cannot do that: %s", message);
+	(void)snprintf(order->told_remedy, sizeof(order->told_remedy), "%s", remedy);
+	(void)image_refuse(order, -EBUSY, order->told_remedy, "%s", message);
+	(void)snprintf(order->told_code, sizeof(order->told_code), "%s", code);
+	order->code = order->told_code;
+	return -EBUSY;
+}
+
+int forward_ask(struct image_order *order, const char *request, json_t *parameters,
+		const char *path)
+{
+	const struct client_question question = {
+		.socket = order->socket,
+		.timeout_s = order->timeout_s,
+		.request = request,
+		.parameters = parameters,
+	};
+	char why[CLIENT_ERROR_BYTES];
+	json_t *answer = NULL;
+	int res = parameters != NULL ? client_ask(&question, &answer, why) : -ENOMEM;
+	const json_t *error = json_object_get(answer, "error");
+
+	if (res != 0)
+		res = refuse_locked(order, path);
+	else if (error != NULL)
+		res = take_error(order, error, path);
+	else
+		order->result = json_incref(json_object_get(answer, "result"));
+	json_decref(answer);
+	json_decref(parameters);
+	return res;
+}

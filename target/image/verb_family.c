@@ -1,0 +1,189 @@
+/*
+ * `ringsan image snapshot`, `rollback`, `clone` and `remove`: lun/family_change.h on images that
+ * nobody has open, a request where a daemon serves them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "lun/family_change.h"
+#include "target/image/closed.h"
+#include "target/image/forward.h"
+
+static int refuse_why(struct image_order *order, int res, const char *why)
+{
+	return image_refuse(order, res, NULL, "%s", why);
+}
+
+/* A snapshot has to be named somehow: when it was made, in UTC. */
+static const char *name_of(const struct image_order *order, char made[FAMILY_SNAPSHOT_MAX + 1])
+{
+	time_t now = time(NULL);
+	struct tm utc;
+
+	if (image_has(order, IMAGE_NAME))
+		return order->values[IMAGE_NAME];
+	if (gmtime_r(&now, &utc) == NULL ||
+	    strftime(made, FAMILY_SNAPSHOT_MAX + 1, "%Y%m%d-%H%M%SZ", &utc) == 0)
+		(void)snprintf(made, FAMILY_SNAPSHOT_MAX + 1, "snapshot");
+	return made;
+}
+
+/* -- Snapshots, at one instant -- */
+
+struct snapshots {
+	struct image_order *order;
+	const char *name;
+	struct family_change *changes[IMAGE_OPERANDS_MAX];
+	unsigned count;
+	char why[IMAGE_WHY_BYTES];
+};
+
+static int prepare_all(struct snapshots *s)
+{
+	int res = 0;
+
+	while (res == 0 && s->count < s->order->operand_count) {
+		res = family_snapshot_prepare(s->order->operands[s->count], s->name, FAMILY_CLOSED,
+					      &s->changes[s->count], s->why, sizeof(s->why));
+		if (res == 0)
+			s->count++;
+	}
+	return res;
+}
+
+static json_t *describe_all(const struct snapshots *s)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < s->count; i++)
+		(void)json_array_append_new(list, json_pack("{s:o, s:s}", "filename",
+							    image_text(s->order->operands[i]),
+							    "snapshot", s->name));
+	return list;
+}
+
+static int snapshot_here(struct image_order *order, const char *name)
+{
+	struct snapshots s = {.order = order, .name = name};
+	int res = prepare_all(&s);
+
+	if (res == 0)
+		res = family_commit(s.changes, s.count, s.why, sizeof(s.why));
+	if (res == 0)
+		order->result = describe_all(&s);
+	for (unsigned i = 0; i < s.count; i++)
+		family_end(s.changes[i]);
+	return res == 0 ? 0 : refuse_why(order, res, s.why);
+}
+
+static json_t *paths_of(const struct image_order *order)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < order->operand_count; i++)
+		(void)json_array_append_new(list, forward_path(order->operands[i]));
+	return list;
+}
+
+int image_run_snapshot(struct image_order *order)
+{
+	char made[FAMILY_SNAPSHOT_MAX + 1];
+	const char *name = name_of(order, made);
+
+	for (unsigned i = 0; i < order->operand_count; i++) {
+		if (forward_is_wanted(order->operands[i]))
+			return forward_ask(order, "image-snapshot",
+					   json_pack("{s:o, s:s}", "images", paths_of(order),
+						     "snapshot", name),
+					   order->operands[i]);
+	}
+	return snapshot_here(order, name);
+}
+
+/* -- Rollback -- */
+
+static int rollback_here(struct image_order *order)
+{
+	struct family_change *change = NULL;
+	char why[IMAGE_WHY_BYTES] = "";
+	int res = family_rollback_prepare(order->operands[0], order->operands[1],
+					  order->values[IMAGE_KEEP], FAMILY_CLOSED, &change, why,
+					  sizeof(why));
+
+	if (res == 0)
+		res = family_commit(&change, 1, why, sizeof(why));
+	if (change != NULL)
+		family_end(change);
+	if (res != 0)
+		return refuse_why(order, res, why);
+	order->result = json_pack("{s:o, s:s}", "filename", image_text(order->operands[0]),
+				  "snapshot", order->operands[1]);
+	return 0;
+}
+
+int image_run_rollback(struct image_order *order)
+{
+	json_t *parameters;
+
+	if (!forward_is_wanted(order->operands[0]))
+		return rollback_here(order);
+	parameters = json_pack("{s:o, s:s}", "image", forward_path(order->operands[0]), "snapshot",
+			       order->operands[1]);
+	if (image_has(order, IMAGE_KEEP))
+		(void)json_object_set_new(parameters, "keep",
+					  json_string(order->values[IMAGE_KEEP]));
+	if (image_has(order, IMAGE_FORCE))
+		(void)json_object_set_new(parameters, "force", json_true());
+	return forward_ask(order, "image-rollback", parameters, order->operands[0]);
+}
+
+/* -- Clones -- */
+
+/* A disk may be larger than what it stands on. */
+static int take_clone(struct image_order *order, struct family_clone *clone)
+{
+	enum closed_format format;
+	int res = closed_format_told(order, IMAGE_FORMAT, &format);
+
+	if (res == 0 && format == CLOSED_FORMATS)
+		format = closed_format_of(clone->base);
+	if (res == 0 && format == CLOSED_FORMATS)
+		res = image_refuse(order, -EINVAL, "say --format", "%s: is it raw or qcow2?",
+				   clone->base);
+	if (res == 0)
+		clone->base_format = closed_format_names[format];
+	if (res == 0 && image_has(order, IMAGE_SIZE))
+		res = image_take_size(order, IMAGE_SIZE, &clone->size_bytes);
+	return res;
+}
+
+int image_run_clone(struct image_order *order)
+{
+	struct family_clone clone = {.base = order->operands[0], .name = order->operands[1]};
+	char why[IMAGE_WHY_BYTES] = "";
+	int res = take_clone(order, &clone);
+
+	if (res == 0) {
+		res = family_clone(&clone, why, sizeof(why));
+		if (res != 0)
+			(void)refuse_why(order, res, why);
+	}
+	if (res == 0)
+		order->result = json_pack("{s:o, s:o}", "filename", image_text(clone.name),
+					  "backing-filename", image_text(clone.base));
+	return res;
+}
+
+/* -- Removal -- */
+
+int image_run_remove(struct image_order *order)
+{
+	char why[IMAGE_WHY_BYTES] = "";
+	int res = family_remove(order->operands[0], why, sizeof(why));
+
+	if (res != 0)
+		return refuse_why(order, res, why);
+	order->result = json_pack("{s:o}", "filename", image_text(order->operands[0]));
+	return 0;
+}
