@@ -75,6 +75,10 @@ def rate_fresh_to_again(store):
                        / at.of(plan.STREAM_AGAIN)("ringsand", store).iops)
 
 
+def rate_of_qcow2(store):
+    return lambda at: at(plan.QCOW2, store).iops / at("ringsand", store).iops
+
+
 def cpu_of_two_loops(at):
     return at("ringsand-2loops", plan.NULL).cpu_us / at("ringsand", plan.NULL).cpu_us
 
@@ -95,6 +99,9 @@ def table():
     disk = "File on ext4, direct: 2.5 times tgt aio at half its CPU, or 90 % of fio if that is lower"
     add(disk, ext4, plan.QD32, "IOPS / min(2.5 tgt, 0.9 fio)", rate_to_disk_target, 1)
     add(disk, ext4, plan.QD32, "CPU per I/O / tgt aio", cpu_to_tgt(ext4), 0.5, True)
+    for store in (tmpfs, ext4):
+        add("qcow2, all of it mapped, against raw", store, (plan.READ, plan.WRITE), "IOPS qcow2 / raw",
+            rate_of_qcow2(store), 0.95)
     fresh = "Fresh thin LUN: first writes"
     for store in (ext4, xfs):
         add(fresh, store, (plan.FRESH_STREAM,), "throughput / overwrite", rate_fresh_to_again(store), 0.9)

@@ -63,10 +63,15 @@ class Bench:
     def through_fresh(self, cell):
         """A daemon of its own: the file is new to it as to the disk."""
         store = self.stores[cell.store]
-        with store.fresh(cell.workload.state) as (path, size):
-            luns = {FRESH_LUN: image_line(path, store)}
+        is_clone = cell.who == plan.QCOW2
+        with store.clone(self.tool) if is_clone else store.fresh(cell.workload.state) as (path, size):
+            luns = {FRESH_LUN: image_line(path, store, "qcow2" if is_clone else "raw")}
             with self.ringsand("fresh", self.settings.engine, luns) as server:
                 return self.drive(cell, server, FRESH_LUN, size)
+
+    @property
+    def tool(self):
+        return self.settings.build / "ringsan"
 
     def ringsand(self, name, engine, luns, loops=1):
         cpus = [self.settings.target_cpu, self.settings.client_cpu][:loops]
@@ -79,7 +84,7 @@ class Bench:
             if len(server.cpus) > 1 else settings.client_cpu
         seconds = self.seconds(load)
         found = output_of(
-            [settings.build / "ringsan", "bench", "--json", "-w", load.operation, "-p", load.pattern,
+            [self.tool, "bench", "--json", "-w", load.operation, "-p", load.pattern,
              "-b", load.block, "-q", load.depth, "-s", load.sessions, "--size", region,
              "-t", f"{seconds * 1000:.0f}ms", "--ramp", f"{settings.ramp * 1000:.0f}ms",
              "--digests", "both" if load.digests else "none", "--cpu", cpus,
@@ -133,8 +138,8 @@ class Bench:
         return from_fio(found)
 
 
-def image_line(path, store):
-    return f'image = "{path}" cache = {"direct" if store.direct else "page"}'
+def image_line(path, store, kind="raw"):
+    return f'type = {kind} image = "{path}" cache = {"direct" if store.direct else "page"}'
 
 
 def fio_pattern(load):
@@ -186,6 +191,7 @@ CONTENDERS = {
     "ringsand": Bench.through_server,
     "ringsand-aio": Bench.through_server,
     "ringsand-2loops": Bench.through_server,
+    plan.QCOW2: Bench.through_server,
     "tgt": Bench.through_server,
     "fio": Bench.fio,
 }

@@ -18,6 +18,8 @@ WRITTEN, UNWRITTEN, HOLE = "written", "unwritten", "hole"
 JUDGED, SEEN, ONCE = 1, 4, 8
 
 ECHOES = ("echo-epoll", "echo-ring")
+# The target on qcow2 images: all of it mapped, and for first writes a clone of a golden image.
+QCOW2 = "ringsand-qcow2"
 # Stores of the target: nothing, a file in memory, files with direct I/O.
 NULL, TMPFS, EXT4, XFS = "null", "tmpfs", "ext4", "xfs"
 
@@ -117,9 +119,11 @@ TABLE = (
     (NULL, (READ_X4, WRITE_X4), (*ECHOES, "ringsand", "ringsand-2loops", "tgt"), JUDGED),
     (TMPFS, (READ, WRITE), ("ringsand", "ringsand-aio", "tgt"), JUDGED),
     (TMPFS, (READ_X4, WRITE_X4), ("ringsand", "tgt"), JUDGED),
+    (TMPFS, (READ, WRITE), (QCOW2,), JUDGED),
     (TMPFS, QD32, ("fio",), SEEN),
     (EXT4, (READ, WRITE), ("ringsand", "ringsand-aio", "fio", "tgt"), JUDGED),
     (EXT4, (READ_X4, WRITE_X4), ("ringsand", "fio", "tgt"), JUDGED),
+    (EXT4, (READ, WRITE), (QCOW2,), JUDGED),
     (XFS, (READ, WRITE), ("ringsand", "fio", "tgt"), SEEN),
     (NULL, (MIX,), ("ringsand", "tgt"), SEEN),
     (TMPFS, (MIX,), ("ringsand", "fio", "tgt"), SEEN),
@@ -129,6 +133,7 @@ TABLE = (
     (NULL, MIB_STREAMS, ("tgt",), SEEN),
     (EXT4, (FRESH_STREAM, STREAM_AGAIN), ("ringsand",), JUDGED),
     (EXT4, (FRESH,), ("ringsand", "fio"), JUDGED),
+    (EXT4, (FRESH,), (QCOW2,), SEEN),
     (XFS, (FRESH_STREAM, STREAM_AGAIN), ("ringsand",), JUDGED),
     (XFS, (FRESH,), ("ringsand", "fio"), JUDGED),
     (NULL, STREAMS, (*ECHOES, "ringsand", "tgt"), SEEN),

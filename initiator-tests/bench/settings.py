@@ -35,7 +35,7 @@ OPTIONS = (
     ("rounds", int, 8, "eight give bounds that bear one spoilt round; under five give none"),
     ("minutes", float, 10.0, "no round is begun that would end later"),
     ("only", str, "", "rows whose names match this expression, see --list"),
-    ("dir", Path, None, "folder for files on a disk: ext4, 4 GiB free [the build folder]"),
+    ("dir", Path, None, "folder for files on a disk: ext4, 5 GiB free [the build folder]"),
     ("out", Path, None, "folder for bench.json and bench.html [BUILD/bench]"),
     ("target-cpu", int, 0, "where the target runs"),
     ("client-cpu", int, 1, "where the client runs, and the second of two loops"),

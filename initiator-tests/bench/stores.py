@@ -19,7 +19,7 @@ LUN_BYTES = {TMPFS: 512 * MIB, EXT4: 512 * MIB, XFS: 256 * MIB}
 # A fresh file: a hole is long enough for a stream not to come round, the rest is what a short run needs.
 FRESH_BYTES = {HOLE: 8 * GIB, UNWRITTEN: 512 * MIB}
 XFS_BYTES = 1536 * MIB
-DISK_BYTES, MEMORY_BYTES = 4 * GIB, 3 * GIB
+DISK_BYTES, MEMORY_BYTES = 5 * GIB, 4 * GIB
 
 
 class Unavailable(Exception):
@@ -46,6 +46,30 @@ class Store:
     @property
     def bytes(self):
         return LUN_BYTES[self.name]
+
+    def golden(self):
+        """A raw image that nobody writes; made when it is first asked for."""
+        path = self.folder / "golden.img"
+        if not path.exists():
+            write_through(path, self.bytes, self.direct)
+        return path
+
+    def mapped(self, tool):
+        """The same content as a qcow2 image."""
+        path = self.folder / "mapped.qcow2"
+        run(str(tool), "image", "convert", str(self.golden()), str(path))
+        return path
+
+    @contextmanager
+    def clone(self, tool):
+        """A qcow2 image over the golden one, with nothing of its own."""
+        path = self.folder / "clone.qcow2"
+        try:
+            run(str(tool), "image", "create", "--backing", self.golden().name, "--backing-format", "raw",
+                str(path))
+            yield path, self.bytes
+        finally:
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def fresh(self, state):

@@ -173,6 +173,12 @@ def start_two_loops(bench):
     return bench.ringsand("ringsand-2loops", bench.settings.engine, null, loops=2)
 
 
+def start_qcow2(bench):
+    luns = {measure.LUN[name]: measure.image_line(store.mapped(bench.tool), store, "qcow2")
+            for name, store in bench.stores.items() if name in (plan.TMPFS, plan.EXT4)}
+    return bench.ringsand(plan.QCOW2, bench.settings.engine, luns)
+
+
 def start_tgt(bench):
     sized = bench.folder / "tgt-null.img"
     with open(sized, "wb") as file:
@@ -185,7 +191,7 @@ def start_tgt(bench):
 
 
 SERVERS = {"ringsand": start_main, "ringsand-aio": start_aio, "ringsand-2loops": start_two_loops,
-           "tgt": start_tgt}
+           plan.QCOW2: start_qcow2, "tgt": start_tgt}
 
 
 def status_of(data, strict):

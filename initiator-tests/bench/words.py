@@ -1,8 +1,8 @@
 """The words and number formats that the table in the terminal and the page share. Pure."""
-from plan import EXT4, NULL, TMPFS, XFS
+from plan import EXT4, NULL, QCOW2, TMPFS, XFS
 
 NAMES = {"echo-epoll": "echo, epoll", "echo-ring": "echo, ring", "ringsand": "ringsand",
-         "ringsand-aio": "ringsand, aio", "ringsand-2loops": "two loops", "tgt": "tgt",
+         "ringsand-aio": "ringsand, aio", "ringsand-2loops": "two loops", QCOW2: "qcow2", "tgt": "tgt",
          "fio": "fio on the file"}
 STORES = {NULL: "Nothing stored", TMPFS: "File in memory, page cache", EXT4: "File on ext4, direct",
           XFS: "File on XFS (loop device), direct"}
