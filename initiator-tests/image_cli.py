@@ -1,4 +1,5 @@
-"""`ringsan image` beside qemu-img (see image_cli.sh). Arguments: ringsan, a folder for images."""
+"""`ringsan image` beside qemu-img (see image_cli.sh). Arguments: ringsan, a folder for images,
+README.md."""
 import json
 import os
 import random
@@ -304,6 +305,22 @@ def families():
     os.chdir("..")
 
 
+def walk_through(readme):
+    """What README.md tells people to type."""
+    os.mkdir("walk")
+    os.chdir("walk")
+    os.link("../over.qcow2", "debian-12.qcow2")
+    os.link("../packed.qcow2", "packed.qcow2")
+    with open(readme, encoding="utf-8") as file:
+        lines = [line.strip() for line in file if line.startswith("    ringsan image ")]
+    check("there is something to type", len(lines) >= 5, lines)
+    for line in lines:
+        done = run("bash", "-c", line.replace("ringsan", f"'{RINGSAN}'", 1))
+        equal(f"README: {line}", 0, done.returncode) or print(done.stdout, done.stderr)
+    check("and it ends in a tree", "\n    vm1.qcow2 " in done.stdout, done.stdout)
+    os.chdir("..")
+
+
 def hostile():
     """Headers that lead astray."""
     os.mkdir("other")
@@ -346,6 +363,7 @@ def main():
     resizes()
     conversions()
     families()
+    walk_through(sys.argv[3])
     hostile()
     os.chdir("/")
     end()

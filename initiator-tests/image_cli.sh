@@ -4,6 +4,58 @@
 . "$(dirname "$0")/lib.sh"
 images_in_memory
 
-limited python3 initiator-tests/image_cli.py "$(realpath "$B")/$RINGSAN_VARIANT/ringsan" "$images" ||
+ringsan=$(realpath "$B")/$RINGSAN_VARIANT/ringsan
+limited python3 initiator-tests/image_cli.py "$ringsan" "$images" "$PWD/README.md" ||
 	fail 'image_cli.py' 'see above'
+
+# image STATUS REGEX ARGUMENT...: a verb, its exit status, and a line of what it says.
+image() {
+	local wanted=$1 regex=$2 status=0 output
+	shift 2
+	output=$(limited "$ringsan" image "$@" --socket "$dir/a/ringsand.sock" 2>&1) || status=$?
+	if [ "$status" -ne "$wanted" ]; then
+		fail "ringsan image $*" "exit status $status, not $wanted: $output"
+	else
+		case_match "ringsan image $*" "$regex" "$output"
+	fi
+}
+
+# The same on images that a daemon serves: it is asked.
+served=$images/served
+mkdir -p "$served"
+for name in disk other; do
+	"$ringsan" image create --size 64M "$served/$name.qcow2" >/dev/null
+done
+configure <<C
+target "$iqn" {
+	lun 0 { type = qcow2 image = "$served/disk.qcow2" }
+}
+C
+start_or_end
+image 0 '^virtual size +64.0 MiB' info "$served/disk.qcow2"
+image 0 'disk.qcow2 +qcow2 +64.0 MiB .* yes' list "$served/disk.qcow2"
+image 1 'disk.qcow2 is locked by another program' check "$served/disk.qcow2"
+image 1 'disk.qcow2 is locked by another program' convert "$served/disk.qcow2" "$served/copy.qcow2"
+image 0 '' resize "$served/disk.qcow2" +64M
+image 0 '^virtual size +128.0 MiB' info "$served/disk.qcow2"
+qemu_io 0 'write -q -P 7 100M 1M' >/dev/null || fail 'hosts write behind the old end' "$(log_file)"
+case_equal 'what the daemon refuses is said in its words' 1 "$(
+	"$ringsan" image resize "$served/disk.qcow2" 1M --socket "$dir/a/ringsand.sock" >/dev/null 2>&1
+	echo $?
+)"
+# Another program, which is no ringsand: nobody can be asked.
+python3 -c 'import fcntl, struct, sys, time
+file = open(sys.argv[1], "r+b")
+for byte in (100, 101, 103, 201, 203):
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK if hasattr(fcntl, "F_OFD_SETLK") else 37,
+                struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, byte, 1, 0))
+print("locked", flush=True)
+time.sleep(60)' "$served/other.qcow2" >"$dir/locked" &
+locker=$!
+until [ -s "$dir/locked" ]; do sleep 0.02; done
+image 1 'other.qcow2 is locked by another program' resize "$served/other.qcow2" +1M
+image 1 'locked|no request' snapshot "$served/other.qcow2"
+kill "$locker" && wait "$locker" 2>/dev/null
+image 0 'SNAPSHOT' snapshot --name now "$served/other.qcow2"
+stop_ringsand
 cases_end

@@ -30,11 +30,16 @@ json_t *forward_path(const char *path)
 	return value;
 }
 
-static int refuse_locked(struct image_order *order, const char *path)
+/* No daemon has it, or none is there; `why` is the client's. */
+static int refuse_here(struct image_order *order, const char *path, const char *why)
 {
-	return image_refuse(order, -EBUSY,
-			    "end that first, or name the ringsand that serves it with --socket",
-			    "%s is locked by another program", path);
+	if (forward_is_wanted(path))
+		return image_refuse(
+			order, -EBUSY,
+			"end that first, or name the ringsand that serves it with --socket",
+			"%s is locked by another program", path);
+	return image_refuse(order, -ENOENT, "name the ringsand that serves it with --socket", "%s",
+			    why);
 }
 
 /* Its remedy is its own sentence, so it joins the message's. */
@@ -45,15 +50,26 @@ static int take_error(struct image_order *order, const json_t *error, const char
 	const char *remedy = json_string_value(json_object_get(error, "remedy"));
 
 	if (code == NULL || message == NULL || remedy == NULL)
-		return refuse_locked(order, path);
-	if (strcmp(code, "unknown-request") == 0)
-		return image_refuse(order, -ENOTSUP, "install the same version of both",
-				    "this ringsand cannot do that: %s", message);
+		return refuse_here(order, path, "ringsand gives no reason");
+	if (strcmp(code, "not-found") == 0 && forward_is_wanted(path))
+		return refuse_here(order, path, message);
 	(void)snprintf(order->told_remedy, sizeof(order->told_remedy), "%s", remedy);
 	(void)image_refuse(order, -EBUSY, order->told_remedy, "%s", message);
 	(void)snprintf(order->told_code, sizeof(order->told_code), "%s", code);
 	order->code = order->told_code;
 	return -EBUSY;
+}
+
+/* Of long work, where it tells of its progress. */
+static struct progress bar;
+
+static void on_progress(const json_t *progress)
+{
+	json_int_t done = json_integer_value(json_object_get(progress, "done_bytes"));
+	json_int_t total = json_integer_value(json_object_get(progress, "total_bytes"));
+
+	if (total > 0)
+		progress_show(&bar, (uint64_t)done, (uint64_t)total);
 }
 
 int forward_ask(struct image_order *order, const char *request, json_t *parameters,
@@ -64,14 +80,21 @@ int forward_ask(struct image_order *order, const char *request, json_t *paramete
 		.timeout_s = order->timeout_s,
 		.request = request,
 		.parameters = parameters,
+		.on_progress = on_progress,
 	};
 	char why[CLIENT_ERROR_BYTES];
 	json_t *answer = NULL;
-	int res = parameters != NULL ? client_ask(&question, &answer, why) : -ENOMEM;
-	const json_t *error = json_object_get(answer, "error");
+	const json_t *error;
+	int res = -ENOMEM;
 
+	(void)snprintf(why, sizeof(why), "memory is short");
+	progress_begin(order, &bar);
+	if (parameters != NULL)
+		res = client_ask(&question, &answer, why);
+	progress_end(&bar);
+	error = json_object_get(answer, "error");
 	if (res != 0)
-		res = refuse_locked(order, path);
+		res = refuse_here(order, path, why);
 	else if (error != NULL)
 		res = take_error(order, error, path);
 	else

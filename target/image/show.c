@@ -65,6 +65,16 @@ static const struct column family_columns[] = {
 	{ "SNAPSHOT", "snapshot", COLUMN_TEXT },
 };
 
+static const struct column job_columns[] = {
+	{ "IMAGE", "image", COLUMN_TEXT },
+	{ "JOB", "kind", COLUMN_TEXT },
+	{ "STATE", "state", COLUMN_TEXT },
+	{ "DONE", "done_bytes", COLUMN_BYTES },
+	{ "OF", "total_bytes", COLUMN_BYTES },
+	{ "LEFT", "left_s", COLUMN_SECONDS },
+	{ "WHY", "why", COLUMN_TEXT },
+};
+
 static const struct column du_columns[] = {
 	{ "FILE", "filename", COLUMN_TEXT },
 	{ "SIZE", "virtual-size", COLUMN_BYTES },
@@ -161,10 +171,36 @@ void image_show_list(FILE *to, const json_t *result)
 	json_decref(rows);
 }
 
+/* A daemon's list of images, or ours. */
 void image_show_family(FILE *to, const json_t *result)
 {
-	json_t *one = json_is_array(result) ? json_deep_copy(result) : json_pack("[O]", result);
+	const json_t *list = json_object_get(result, "images");
+	json_t *rows = json_is_array(result) ? json_deep_copy(result)
+		       : list != NULL        ? json_deep_copy(list)
+					     : json_pack("[O]", result);
+	json_t *row;
+	size_t i;
 
-	columns_print(to, one, LIST(family_columns), "nothing was done");
-	json_decref(one);
+	json_array_foreach(rows, i, row)
+	{
+		if (json_object_get(row, "filename") == NULL)
+			(void)json_object_set(row, "filename", json_object_get(row, "image"));
+		if (json_object_get(row, "snapshot") == NULL)
+			(void)json_object_set(row, "snapshot", json_object_get(result, "snapshot"));
+	}
+	columns_print(to, rows, LIST(family_columns), "nothing was done");
+	json_decref(rows);
+}
+
+void image_show_jobs(FILE *to, const json_t *result)
+{
+	columns_print(to, json_object_get(result, "jobs"), LIST(job_columns), "there are no jobs");
+}
+
+void image_show_done(FILE *to, const json_t *result)
+{
+	const char *state = json_string_value(json_object_get(result, "state"));
+
+	(void)fprintf(to, "%s\n",
+		      state != NULL && strcmp(state, "running") == 0 ? "begun" : "done");
 }

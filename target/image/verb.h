@@ -42,6 +42,10 @@ enum image_option {
 	IMAGE_NAME,
 	IMAGE_KEEP,
 	IMAGE_FORCE,
+	IMAGE_BASE,
+	IMAGE_RATE,
+	IMAGE_BACKGROUND,
+	IMAGE_MERGE,
 	IMAGE_OPTIONS
 };
 
@@ -139,6 +143,10 @@ int image_run_snapshot(struct image_order *order);
 int image_run_rollback(struct image_order *order);
 int image_run_clone(struct image_order *order);
 int image_run_remove(struct image_order *order);
+int image_run_stream(struct image_order *order);
+int image_run_commit(struct image_order *order);
+int image_run_jobs(struct image_order *order);
+int image_run_cancel(struct image_order *order);
 int image_run_resize(struct image_order *order);
 int image_run_rebase(struct image_order *order);
 
@@ -148,6 +156,8 @@ void image_show_info(FILE *to, const json_t *result);
 void image_show_check(FILE *to, const json_t *result);
 void image_show_list(FILE *to, const json_t *result);
 void image_show_family(FILE *to, const json_t *result);
+void image_show_jobs(FILE *to, const json_t *result);
+void image_show_done(FILE *to, const json_t *result);
 void image_show_du(FILE *to, const json_t *result);
 void image_show_map(FILE *to, const json_t *result);
 

@@ -93,10 +93,10 @@ int image_run_snapshot(struct image_order *order)
 
 	for (unsigned i = 0; i < order->operand_count; i++) {
 		if (forward_is_wanted(order->operands[i]))
-			return forward_ask(order, "image-snapshot",
-					   json_pack("{s:o, s:s}", "images", paths_of(order),
-						     "snapshot", name),
-					   order->operands[i]);
+			return forward_ask(
+				order, "image-snapshot",
+				json_pack("{s:o, s:s}", "images", paths_of(order), "name", name),
+				order->operands[i]);
 	}
 	return snapshot_here(order, name);
 }
@@ -177,13 +177,20 @@ int image_run_clone(struct image_order *order)
 
 /* -- Removal -- */
 
+/* What others are based on a daemon can remove, if it serves them: their data move first. */
 int image_run_remove(struct image_order *order)
 {
+	const char *path = order->operands[0];
 	char why[IMAGE_WHY_BYTES] = "";
-	int res = family_remove(order->operands[0], why, sizeof(why));
+	int res;
 
+	if (forward_is_wanted(path) || image_has(order, IMAGE_MERGE))
+		return forward_ask(order, "image-remove",
+				   json_pack("{s:o*, s:b}", "image", forward_path(path), "wait", 1),
+				   path);
+	res = family_remove(path, why, sizeof(why));
 	if (res != 0)
 		return refuse_why(order, res, why);
-	order->result = json_pack("{s:o}", "filename", image_text(order->operands[0]));
+	order->result = json_pack("{s:o}", "filename", image_text(path));
 	return 0;
 }

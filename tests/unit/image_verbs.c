@@ -135,7 +135,7 @@ Test(image_verbs, the_manual_lists_them)
 		const char *at;
 		const char *end;
 
-		(void)snprintf(item, sizeof(item), "\n.It Cm %s ", verb->name);
+		(void)snprintf(item, sizeof(item), "\n.It Cm %s", verb->name);
 		at = strstr(images, item);
 		cr_assert_not_null(at, "ringsan.1 has no%s", item);
 		end = strchr(at + 1, '\n');
