@@ -79,7 +79,7 @@ int check_mark_all(struct check *check)
 	check->first_pass = check->window_first == 0;
 	memset(check->marks, 0, check->window_count * sizeof(*check->marks));
 	(void)check_refer(check, 0, check->geometry.cluster_bytes, MARK_METADATA, "the header");
-	res = check_refer_to_refcounts(check);
+	res = check->without_refcounts ? 0 : check_refer_to_refcounts(check);
 	if (res == 0)
 		res = check_mapping(check, &active);
 	if (res == 0)
@@ -92,6 +92,7 @@ int check_mark_all(struct check *check)
 /* The room for findings is not touched. */
 static void clear(struct qcow2_check *out, const struct qcow2_header *header)
 {
+	out->misplaced = 0;
 	out->corruptions = out->beyond_repair = out->leaks = out->referenced = 0;
 	out->guest_clusters = out->guest_compressed = out->finding_count = 0;
 	out->dirty = (header->incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0;

@@ -31,6 +31,7 @@ struct qcow2_check_spec {
 
 struct qcow2_check {
 	uint64_t corruptions;
+	uint64_t misplaced;         /* Of these: in the refcount table. */
 	uint64_t beyond_repair;     /* Of these: not in refcounts alone (repair.h). */
 	uint64_t leaks;             /* Clusters. */
 	uint64_t clusters;          /* Of the file. */

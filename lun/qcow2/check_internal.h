@@ -42,6 +42,8 @@ struct check {
 	uint32_t chunk_bytes;
 	uint8_t *chunks[DEPTH_COUNT];
 	bool first_pass;
+	bool no_place;          /* repair.c: a count that is not 0 has no block, or not the bits. */
+	bool without_refcounts; /* Their table and blocks are not looked at: rebuild.c. */
 	struct qcow2_repair *repair; /* repair.c's, which changes what it finds. */
 };
 
@@ -66,6 +68,8 @@ const uint8_t *check_walk_next(struct check_walk *walk, uint64_t *index);
 /* A finding of what a table says: the same in each pass, so it counts in the first one only. New
  * refcounts do not mend it. */
 void PRINTF_LIKE(2, 3) check_broken(struct check *check, const char *text, ...);
+/* The same of the refcount table, which repair makes anew. */
+void PRINTF_LIKE(2, 3) check_misplaced(struct check *check, const char *text, ...);
 /* A finding about a cluster of this pass's window. */
 void PRINTF_LIKE(2, 3) check_corrupt(struct check *check, const char *text, ...);
 void PRINTF_LIKE(2, 3) check_leak(struct check *check, const char *text, ...);
@@ -78,6 +82,9 @@ bool check_refer(struct check *check, uint64_t offset, uint64_t bytes, uint32_t 
 uint32_t check_count(const struct check *check, uint64_t offset);
 
 /* -- check_refcounts.c -- */
+
+/* The largest that the image's refcounts can be. */
+uint64_t check_largest_refcount(const struct check *check);
 
 /* Refcounts of `count` clusters from `first` on: they begin at `index` of `bytes`, chunk_bytes of a
  * block that lie at `offset`. bytes NULL: they have no block, and are 0. */
@@ -93,6 +100,11 @@ int MUST_CHECK check_refer_to_refcounts(struct check *check);
 /* All clusters of the window, in their order. */
 int MUST_CHECK check_refcounts(struct check *check, check_chunk_fn *fn);
 int MUST_CHECK check_compare(struct check *check, const struct check_chunk *chunk);
+
+/* -- rebuild.c -- */
+
+/* All refcounts at a new place, as the references are. -ENOTSUP: not where it is more than them. */
+int MUST_CHECK repair_rebuild(struct qcow2_repair *repair, char *why, size_t why_bytes);
 
 /* -- check.c -- */
 

@@ -47,6 +47,18 @@ void check_broken(struct check *check, const char *text, ...)
 	va_end(args);
 }
 
+void check_misplaced(struct check *check, const char *text, ...)
+{
+	va_list args;
+
+	if (!check->first_pass)
+		return;
+	check->out->misplaced++;
+	va_start(args, text);
+	find_corruption(check->out, text, args);
+	va_end(args);
+}
+
 void check_corrupt(struct check *check, const char *text, ...)
 {
 	va_list args;

@@ -25,6 +25,13 @@ static struct check_walk refcount_table(struct check *check)
 	};
 }
 
+uint64_t check_largest_refcount(const struct check *check)
+{
+	uint32_t bits = 1u << check->geometry.refcount_order;
+
+	return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
+}
+
 int check_refer_to_refcounts(struct check *check)
 {
 	struct check_walk walk = refcount_table(check);
@@ -36,9 +43,13 @@ int check_refer_to_refcounts(struct check *check)
 			  "the refcount table");
 	while ((bytes = check_walk_next(&walk, &index)) != NULL) {
 		if (qcow2_refcount_table_decode(get_be64(bytes), &check->geometry, &offset) != 0)
-			check_broken(check, "the refcount table entry %llu, 0x%llx, is not valid",
-				     (unsigned long long)index,
-				     (unsigned long long)get_be64(bytes));
+			check_misplaced(
+				check, "the refcount table entry %llu, 0x%llx, is not valid",
+				(unsigned long long)index, (unsigned long long)get_be64(bytes));
+		else if (offset >= check->clusters << check->geometry.cluster_bits)
+			check_misplaced(
+				check, "a refcount block at 0x%llx lies beyond the end of the file",
+				(unsigned long long)offset);
 		else
 			(void)check_refer(check, offset, check->geometry.cluster_bytes,
 					  MARK_METADATA, "a refcount block");

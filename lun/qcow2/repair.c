@@ -88,13 +88,6 @@ static int mend_copied(struct check *check, bool copied)
 
 /* -- Refcounts -- */
 
-static uint64_t largest_refcount(const struct check *check)
-{
-	uint32_t bits = 1u << check->geometry.refcount_order;
-
-	return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
-}
-
 static uint64_t count_at(const struct check *check, const struct check_chunk *chunk, uint32_t i)
 {
 	return check->marks[chunk->first + i - check->window_first] & MARK_COUNT;
@@ -103,13 +96,13 @@ static uint64_t count_at(const struct check *check, const struct check_chunk *ch
 /* Before anything is changed: has each count its place? */
 static int try_chunk(struct check *check, const struct check_chunk *chunk)
 {
-	uint64_t largest = chunk->bytes != NULL ? largest_refcount(check) : 0;
+	uint64_t largest = chunk->bytes != NULL ? check_largest_refcount(check) : 0;
 
 	for (uint32_t i = 0; i < chunk->count; i++) {
 		uint64_t count = count_at(check, chunk, i);
 
 		if (count > largest || count == MARK_COUNT)
-			return -ENOTSUP;
+			check->no_place = true;
 	}
 	return 0;
 }
@@ -182,10 +175,8 @@ static int mend(struct check *check, struct qcow2_check *again, char *why, size_
 		(void)snprintf(why, why_bytes, "%s", check->out->findings[0]);
 		return -ENOTSUP;
 	}
-	if (res == -ENOTSUP)
-		(void)snprintf(
-			why, why_bytes,
-			"refcounts have no place: a block is missing, or they are too narrow");
+	if (res == 0 && (check->no_place || check->out->misplaced > 0))
+		return -EAGAIN;
 	if (res != 0)
 		return res;
 	check->window_count = at_once;
@@ -196,7 +187,9 @@ static int mend(struct check *check, struct qcow2_check *again, char *why, size_
 	return res == 0 ? clear_marks_of_header(check) : res;
 }
 
-int qcow2_repair(struct qcow2_repair *repair, char *why, size_t why_bytes)
+/* -EAGAIN: refcounts have no place, and nothing was changed. */
+static int repair_in_place(struct qcow2_repair *repair, struct qcow2_check *found, char *why,
+			   size_t why_bytes)
 {
 	const struct qcow2_check_spec spec = {
 		.file = &repair->writable->file,
@@ -204,13 +197,29 @@ int qcow2_repair(struct qcow2_repair *repair, char *why, size_t why_bytes)
 	};
 	struct qcow2_check again;
 	struct check check;
-	int res = check_begin(&check, &spec, &repair->before, why, why_bytes);
+	int res = check_begin(&check, &spec, found, why, why_bytes);
 
-	repair->refcounts = repair->entries = 0;
 	if (res != 0)
 		return res;
 	check.repair = repair;
 	res = mend(&check, &again, why, why_bytes);
 	check_end(&check);
 	return res;
+}
+
+int qcow2_repair(struct qcow2_repair *repair, char *why, size_t why_bytes)
+{
+	struct qcow2_check rebuilt;
+	int res;
+
+	repair->refcounts = repair->entries = 0;
+	repair->rebuilt = false;
+	res = repair_in_place(repair, &repair->before, why, why_bytes);
+	if (res != -EAGAIN)
+		return res;
+	res = repair_rebuild(repair, why, why_bytes);
+	if (res != 0)
+		return res;
+	repair->rebuilt = true;
+	return repair_in_place(repair, &rebuilt, why, why_bytes);
 }

@@ -1,8 +1,8 @@
 /*
- * Closed images whose refcounts are wrong: they are counted anew, in place. Leaks come back,
+ * Closed images whose refcounts are wrong: they are counted anew, in place, or where they have none
+ * (blocks are missing, their table leads nowhere) behind the end of the file. Leaks come back,
  * refcounts that are too low rise, entries say COPIED where that is so, and the dirty bit goes.
- * What refers to nothing or to what is something else is nobody's to guess, and neither is a
- * refcount block that is not there.
+ * What refers to nothing or to what is something else is nobody's to guess.
  *
  * May be cut short at any point: what it leaves, the next one mends. Any thread, one at a time.
  * Read next: repair.c.
@@ -19,6 +19,7 @@ struct qcow2_repair {
 	/* What it changed. */
 	uint64_t refcounts;
 	uint64_t entries;
+	bool rebuilt;              /* All refcounts have a new place. */
 	struct qcow2_check before; /* What was found. */
 };
 

@@ -11,7 +11,8 @@
 #include "lun/qcow2/qcow2.h"
 
 struct qcow2_writable {
-	struct qcow2_file file; /* First. Its size stays what it was at the beginning. */
+	struct qcow2_file
+		file; /* First. Its size is what it was at the beginning, and what repair adds. */
 	/* All bytes or negative errno. Beyond the end the file grows; gaps are zeroes. */
 	int (*write)(struct qcow2_writable *writable, const void *bytes, size_t length,
 		     uint64_t offset);

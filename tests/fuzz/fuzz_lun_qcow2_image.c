@@ -31,6 +31,7 @@ enum {
 struct input {
 	struct qcow2_writable writable; /* First, and first in it the file. */
 	uint8_t *bytes;
+	size_t room;
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,9 +58,10 @@ static int input_write(struct qcow2_writable *writable, const void *bytes, size_
 		       uint64_t offset)
 {
 	struct input *input = (void *)writable;
-	uint64_t end = writable->file.size_bytes;
+	uint64_t end = input->room;
 
 	require(offset <= end && length <= end - offset);
+	require(offset + length <= writable->file.size_bytes);
 	memcpy(input->bytes + offset, bytes, length);
 	return 0;
 }
@@ -151,7 +153,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_inflate(data + 1, size - 1, (data[0] & ZSTD) != 0);
 		return 0;
 	}
-	input.bytes = malloc(size);
+	/* Refcounts that get a new place take some clusters, of at most all of the file. */
+	input.room = 8 * size;
+	input.bytes = calloc(1, input.room);
 	memcpy(input.bytes, data + 1, size - 1);
 	if ((data[0] & REPAIR) != 0)
 		try_repair(&input, small_memory ? SMALL_MEMORY_BYTES : 0);

@@ -20,6 +20,7 @@ static int image_read(const struct qcow2_file *file, void *buffer, size_t length
 {
 	const struct writable_image *to = (const void *)file;
 
+	to->image->memory.file.size_bytes = (uint64_t)to->image->clusters * CLUSTER;
 	return memory_file_read(&to->image->memory.file, buffer, length, offset);
 }
 
@@ -31,8 +32,10 @@ static int image_write(struct qcow2_writable *writable, const void *bytes, size_
 	if (to->left == 0)
 		return -EIO;
 	to->left--;
-	cr_assert_leq(offset + length, writable->file.size_bytes);
+	cr_assert_leq(offset + length, CLUSTERS_MAX * CLUSTER);
 	memcpy(to->image->bytes + offset, bytes, length);
+	if (offset + length > (uint64_t)to->image->clusters * CLUSTER)
+		to->image->clusters = (uint32_t)((offset + length + CLUSTER - 1) / CLUSTER);
 	return 0;
 }
 
@@ -159,7 +162,7 @@ Test(qcow2_repair, what_is_refused_is_not_touched)
 		{"data at the L1 table", 4 * CLUSTER, 3 * CLUSTER, "something else"},
 		{"an entry that is not valid", 4 * CLUSTER, 2, "not valid"},
 		{"data beyond the end", 4 * CLUSTER, 1 << 30, "beyond the end"},
-		{"no refcount block", CLUSTER, 0, "a block is missing"},
+		{"a refcount block at the L2 table", CLUSTER, 4 * CLUSTER, "something else"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -176,5 +179,42 @@ Test(qcow2_repair, what_is_refused_is_not_touched)
 		cr_expect_eq(memcmp(before, image.bytes, (size_t)image.clusters * CLUSTER), 0);
 		free(before);
 		free(image.bytes);
+	}
+}
+
+/* Refcounts without a place get a new one; wherever it is cut, it can be done again. */
+Test(qcow2_repair, refcounts_get_a_new_place)
+{
+	static const struct {
+		const char *name;
+		uint64_t entry;
+	} rows[] = {
+		{"none", 0},
+		{"beyond the end", 1 << 30},
+		{"not aligned", 2 * CLUSTER + 512},
+		{"reserved bits", 2 * CLUSTER | 1},
+	};
+
+	for (size_t i = 0; i < 3 * ARRAY_SIZE(rows); i++) {
+		uint64_t memory_bytes = i % 3 * 12;
+		int res = -EIO;
+
+		for (unsigned writes = 0; res != 0; writes++) {
+			struct image image = wrong_image();
+			struct qcow2_repair repair;
+			char why[WHY_BYTES] = "";
+
+			cr_assert_lt(writes, 200);
+			put_be64(image.bytes + CLUSTER, rows[i / 3].entry);
+			res = repair_with(&image, writes, memory_bytes, &repair, why);
+			cr_expect(res == 0 || res == -EIO, "%s: %s", rows[i / 3].name, why);
+			cr_expect(res != 0 || repair.rebuilt);
+			cr_assert_eq(repair_with(&image, 1000, memory_bytes, &repair, why), 0, "%s",
+				     why);
+			cr_expect_eq(verdict_of(&image), QCOW2_CLEAN, "%s, %u writes",
+				     rows[i / 3].name, writes);
+			cr_expect_eq(get_be64(image.bytes + AT_INCOMPATIBLE), 0);
+			free(image.bytes);
+		}
 	}
 }
