@@ -1,7 +1,8 @@
 /*
  * The qcow2 image type: hosts' I/O from every loop, carried to the loop that owns the image, and
  * its completion back. The owner's engine (lun/qcow2) does the rest. Images on one loop share its
- * cache of slices, and its request records; who finds none waits.
+ * cache of slices, and its request records: each has one of its own, and leaves some of the others
+ * to the next, so that one that is stuck does not stop all. Who finds none waits.
  *
  * Threads: submit runs on the loop of each io, all else of an io on the owner's. Opening and
  * closing on the control thread. Read next: qcow2_chain.c, lun/qcow2/README.md.
@@ -33,7 +34,6 @@ struct owner {
 	struct qcow2_cache *cache;
 	unsigned images;
 	struct pool requests;
-	struct list_node waiting; /* lun_io.image_link: no request record is free. */
 };
 
 struct carried {
@@ -44,6 +44,9 @@ struct carried {
 
 struct image {
 	struct owner *owner;
+	struct carried own;       /* io is NULL: free. */
+	uint32_t carried;         /* Records of the owner's. */
+	struct list_node waiting; /* lun_io.image_link: no record is free for it. */
 	struct chain chain;
 	struct image_rest *rest;
 	struct loop_msg rest_msg;
@@ -65,7 +68,6 @@ static int owner_make(struct loop *loop, uint64_t cache_bytes, struct owner **ou
 	if (!owner)
 		return -ENOMEM;
 	owner->loop = loop;
-	list_init(&owner->waiting);
 	res = pool_init(&owner->requests, REQUESTS, sizeof(struct carried), 0);
 	if (res == 0)
 		res = qcow2_cache_create(cache_bytes, &owner->cache);
@@ -166,12 +168,34 @@ static void finish(struct lun_io *io)
 	image_io_done(io, res);
 }
 
+/* NULL: the image has its part of them already. */
+static struct carried *carried_take(struct image *image)
+{
+	struct pool *requests = &image->owner->requests;
+
+	if (!image->own.io)
+		return &image->own;
+	if (image->carried >= pool_free_count(requests))
+		return NULL;
+	image->carried++;
+	return pool_acquire(requests);
+}
+
+static void carried_drop(struct image *image, struct carried *carried)
+{
+	carried->io = NULL;
+	if (carried == &image->own)
+		return;
+	image->carried--;
+	pool_release(&image->owner->requests, carried);
+}
+
 static void on_back(struct loop_msg *msg)
 {
 	finish(CONTAINER_OF(msg, struct lun_io, image_msg));
 }
 
-LOOP_ONLY static void begin(struct image *image, struct lun_io *io);
+LOOP_ONLY static void begin_next(struct image *image);
 
 static void on_done(struct qcow2_request *request, int res)
 {
@@ -186,17 +210,12 @@ static void on_done(struct qcow2_request *request, int res)
 		((struct lun_pull *)io->iov[0].iov_base)->moved_bytes = request->moved;
 	io->image_word[WORD_RES] = (uint64_t)(int64_t)res;
 	io->image_word[WORD_FAILED] = res < 0 && qcow2_has_failed(image->chain.files[0].image);
-	pool_release(&owner->requests, carried);
+	carried_drop(image, carried);
+	begin_next(image);
 	if (io->loop == owner->loop) {
 		finish(io);
 	} else {
 		loop_post(io->loop, &io->image_msg, on_back);
-	}
-	if (!list_is_empty(&owner->waiting)) {
-		struct lun_io *next =
-			CONTAINER_OF(list_take_first(&owner->waiting), struct lun_io, image_link);
-
-		begin(next->image, next);
 	}
 }
 
@@ -223,17 +242,11 @@ LOOP_ONLY static struct qcow2 *find_pulled(const struct chain *chain, const stru
 	return is_known ? layer : top;
 }
 
-LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
+LOOP_ONLY static void begin(struct image *image, struct carried *carried, struct lun_io *io)
 {
 	struct qcow2 *target = image->chain.files[0].image;
-	struct carried *carried = pool_acquire(&image->owner->requests);
-	struct qcow2_request *request;
+	struct qcow2_request *request = &carried->request;
 
-	if (!carried) {
-		list_append(&image->owner->waiting, &io->image_link);
-		return;
-	}
-	request = &carried->request;
 	carried->io = io;
 	request->op = io->op;
 	request->flags = io->flags;
@@ -253,12 +266,31 @@ LOOP_ONLY static void begin(struct image *image, struct lun_io *io)
 	qcow2_submit(target, request);
 }
 
+/* Its own I/O that waits, as far as there are records: when one of its own comes back. */
+LOOP_ONLY static void begin_next(struct image *image)
+{
+	while (!list_is_empty(&image->waiting)) {
+		struct carried *carried = carried_take(image);
+
+		if (!carried)
+			return;
+		begin(image, carried,
+		      CONTAINER_OF(list_take_first(&image->waiting), struct lun_io, image_link));
+	}
+}
+
+LOOP_ONLY static void arrive(struct image *image, struct lun_io *io)
+{
+	list_append(&image->waiting, &io->image_link);
+	begin_next(image);
+}
+
 static void on_arrived(struct loop_msg *msg)
 {
 	struct lun_io *io = CONTAINER_OF(msg, struct lun_io, image_msg);
 
 	loop_role_assume();
-	begin(io->image, io);
+	arrive(io->image, io);
 }
 
 static void qcow2_io_submit(struct image *image, struct lun_io *io)
@@ -266,7 +298,7 @@ static void qcow2_io_submit(struct image *image, struct lun_io *io)
 	loop_role_assume();
 	io->image = image;
 	if (io->loop == image->owner->loop) {
-		begin(image, io);
+		arrive(image, io);
 	} else {
 		loop_post(image->owner->loop, &io->image_msg, on_arrived);
 	}
@@ -378,6 +410,7 @@ static int qcow2_io_open(const struct lun_spec *spec, struct image **out, struct
 	if (res != 0)
 		goto fail;
 	image->rested = true;
+	list_init(&image->waiting);
 	res = chain_open(spec, image->owner->loop, image->owner->cache, &image->chain, why,
 			 why_size);
 	if (res != 0)

@@ -5,7 +5,7 @@
  *
  * Runs on the image's loop. Read next: write.c.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/cow.h"
 
 #include <stdlib.h>
 
@@ -23,6 +23,7 @@ int copies_init(struct qcow2_cache *cache)
 	cache->copies = calloc(COPIES_MAX, sizeof(*cache->copies));
 	if (!cache->copies)
 		return -ENOMEM;
+	cache->copies_left = COPIES_MAX;
 	for (uint32_t i = 0; i < COPIES_MAX; i++) {
 		cache->copies[i].buffer = pool_acquire(&cache->copy_buffers);
 		list_append(&cache->free_copies, &cache->copies[i].link);
@@ -40,7 +41,7 @@ bool copy_is_there(struct qcow2_request *request)
 {
 	struct qcow2_cache *cache = request->image->cache;
 
-	if (!list_is_empty(&cache->free_copies))
+	if (may_have_another(request->image->copies, cache->copies_left))
 		return true;
 	REACHED(copy_wait);
 	request_wait(request, &cache->no_copy);
@@ -90,6 +91,8 @@ void copy_begin(struct qcow2_request *request, struct byte_range around, struct 
 	struct copy *copy = CONTAINER_OF(list_take_first(&cache->free_copies), struct copy, link);
 
 	REACHED(copy);
+	cache->copies_left--;
+	request->image->copies++;
 	copy->owner = request;
 	copy->around = around;
 	copy->range = range;
@@ -115,5 +118,7 @@ void copy_end(struct qcow2_request *request)
 		return;
 	list_append(&cache->free_copies, &request->copy->link);
 	request->copy = NULL;
+	cache->copies_left++;
+	request->image->copies--;
 	request_wake_all(&cache->no_copy, 0);
 }

@@ -5,7 +5,7 @@
  *
  * Runs on the image's loop, the inflating on a worker. Read next: inflate.h.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/cow.h"
 
 #include <stdlib.h>
 
@@ -29,6 +29,7 @@ int inflates_init(struct qcow2_cache *cache)
 	cache->inflates = calloc(INFLATES_MAX, sizeof(*cache->inflates));
 	if (!cache->inflates)
 		return -ENOMEM;
+	cache->inflates_left = INFLATES_MAX;
 	for (uint32_t i = 0; i < INFLATES_MAX; i++) {
 		struct inflate *inflate = &cache->inflates[i];
 
@@ -91,6 +92,8 @@ LOOP_ONLY static void inflate_end(struct inflate *inflate, int res)
 	}
 	inflate->is_kept = res == 0 && inflate->extent.image->read_only;
 	list_append(&cache->free_inflates, &inflate->link);
+	cache->inflates_left++;
+	image->inflates--;
 	request_wake_all(&cache->no_inflate, 0);
 	quarantine_advance(image);
 	requests_run(cache, image->loop);
@@ -153,12 +156,14 @@ int inflate_begin(struct qcow2_request *request, const struct extent *extent)
 		give(inflate, request, extent);
 		return 0;
 	}
-	if (list_is_empty(&cache->free_inflates)) {
+	if (!may_have_another(request->image->inflates, cache->inflates_left)) {
 		REACHED(inflate_wait);
 		request_wait(request, &cache->no_inflate);
 		return QCOW2_WAIT;
 	}
 	inflate = CONTAINER_OF(list_take_first(&cache->free_inflates), struct inflate, link);
+	cache->inflates_left--;
+	request->image->inflates++;
 	inflate->owner = request;
 	inflate->extent = *extent;
 	request->inflate = inflate;

@@ -38,8 +38,15 @@
 #define ZERO_WRITE_BYTES (1u << 20)
 #define ZERO_BYTES (1u << 16)
 #define HOSTS_MAX SCARCE(28u, 512u)
-#define COPIES_MAX SCARCE(2u, 8u)
-#define INFLATES_MAX SCARCE(2u, 8u)
+#define COPIES_MAX SCARCE(2u, 16u)
+#define INFLATES_MAX SCARCE(2u, 16u)
+
+/* Of what the images of a loop share, one that has `mine` may have another: as loop_punt_begin
+ * grants workers, so that one that is stuck leaves half of the rest to the next. */
+static inline bool may_have_another(uint32_t mine, uint32_t left)
+{
+	return mine < left;
+}
 
 /* -- slice.c: parts of L2 tables -- */
 
@@ -69,8 +76,7 @@ struct load {
 	struct qcow2_op op;
 	struct list_node link;
 	struct iovec iov;
-	struct slice *slice;
-	struct qcow2_cache *cache;
+	struct slice *slice; /* NULL: it is free. */
 };
 
 /* Of one loop. */
@@ -99,6 +105,8 @@ struct qcow2_cache {
 	struct inflate *inflates;
 	struct pool copy_buffers, inflate_buffers;
 	struct list_node free_copies, no_copy, free_inflates, no_inflate;
+	/* How many of what all images share are free: may_have_another. */
+	uint32_t loads_left, copies_left, inflates_left;
 	struct recovery recovery;
 };
 
@@ -396,7 +404,9 @@ struct qcow2 {
 	struct metadata metadata;
 	struct list_node in_flight; /* Requests with transfers, in order of their groups. */
 	uint32_t active;            /* Requests between submission and end. */
-	uint32_t loading;           /* Slices on their way, perhaps for nobody any more. */
+	struct load own_load;
+	uint32_t loads, copies, inflates; /* Of those that all share. */
+	uint32_t loading;                 /* Slices on their way, perhaps for nobody any more. */
 	struct list_node busy_heads[BUSY_HEADS];
 	struct busy *busy;
 	struct list_node busy_unused, busy_waiting;
@@ -546,44 +556,5 @@ LOOP_ONLY void flush_plan(struct qcow2_request *request);
 /* The round's transfers have ended. */
 LOOP_ONLY void read_round_done(struct qcow2_request *request);
 LOOP_ONLY void write_round_done(struct qcow2_request *request);
-
-/* -- cow.c, deflated.c -- */
-
-/* What a partial write leaves, on its way from the chain to a host cluster. */
-struct copy {
-	struct list_node link; /* Of the free ones. */
-	struct qcow2_request read;
-	struct qcow2_request *owner;
-	uint8_t *buffer;
-	struct iovec iov;
-	struct byte_range around, range; /* Guest offsets: all of it, and the owner's part. */
-	uint64_t host_offset;            /* Of `around`. */
-};
-
-int MUST_CHECK copies_init(struct qcow2_cache *cache);
-void copies_clear(struct qcow2_cache *cache);
-/* False: all are in use, the request waits. */
-LOOP_ONLY bool MUST_CHECK copy_is_there(struct qcow2_request *request);
-LOOP_ONLY void copy_begin(struct qcow2_request *request, struct byte_range around,
-			  struct byte_range range, uint64_t host_offset);
-/* The request has none any more. */
-LOOP_ONLY void copy_end(struct qcow2_request *request);
-/* A compressed cluster on its way to a request, and afterwards kept for the next. */
-struct inflate {
-	struct list_node link; /* Of the free ones, oldest use first. */
-	struct qcow2_op op;
-	struct iovec iov;
-	struct qcow2_request *owner;
-	struct extent extent; /* As the owner looked it up. */
-	uint8_t *deflated, *cluster;
-	bool is_kept; /* `cluster` is that of `extent`, which never changes. */
-};
-
-int MUST_CHECK inflates_init(struct qcow2_cache *cache);
-void inflates_clear(struct qcow2_cache *cache);
-/* The image is closed: what is kept of it is nobody's. */
-void inflates_forget(const struct qcow2 *image);
-/* The request's next bytes lie in a compressed cluster. 0: they are there. QCOW2_WAIT. */
-LOOP_ONLY int MUST_CHECK inflate_begin(struct qcow2_request *request, const struct extent *extent);
 
 #endif

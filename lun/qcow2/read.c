@@ -5,7 +5,7 @@
  *
  * Runs on the image's loop. Read next: mapping.c, inflate.c.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/cow.h"
 
 /* What MAP looks up in one turn. */
 #define MAP_EXTENTS 256u

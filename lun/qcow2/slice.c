@@ -5,7 +5,7 @@
  *
  * Runs on the loop. Read next: mapping.c.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/cow.h"
 
 #include <stdlib.h>
 
@@ -78,10 +78,9 @@ int qcow2_cache_create(uint64_t bytes, struct qcow2_cache **out)
 	list_init(&cache->ended);
 	list_init(&cache->later);
 	list_init(&cache->kicked);
-	for (uint32_t i = 0; i < LOADS_MAX; i++) {
-		cache->loads[i].cache = cache;
+	for (uint32_t i = 0; i < LOADS_MAX; i++)
 		list_append(&cache->free_loads, &cache->loads[i].link);
-	}
+	cache->loads_left = LOADS_MAX;
 	*out = cache;
 	return 0;
 out_free:
@@ -258,17 +257,54 @@ bool cache_is_left(const struct qcow2 *image)
 
 /* -- Loading -- */
 
+/* Each image has one of its own; NULL: it has its part of the others already. */
+static struct load *load_find(struct qcow2 *image)
+{
+	struct qcow2_cache *cache = image->cache;
+
+	if (!image->own_load.slice)
+		return &image->own_load;
+	if (!may_have_another(image->loads, cache->loads_left))
+		return NULL;
+	return CONTAINER_OF(list_first(&cache->free_loads), struct load, link);
+}
+
+static void load_take(struct load *load, struct slice *slice)
+{
+	struct qcow2 *image = slice->image;
+
+	load->slice = slice;
+	image->loading++;
+	if (load == &image->own_load)
+		return;
+	list_remove(&load->link);
+	image->loads++;
+	image->cache->loads_left--;
+}
+
+static void load_drop(struct load *load)
+{
+	struct qcow2 *image = load->slice->image;
+
+	load->slice = NULL;
+	image->loading--;
+	if (load == &image->own_load)
+		return;
+	list_append(&image->cache->free_loads, &load->link);
+	image->loads--;
+	image->cache->loads_left++;
+}
+
 static void on_loaded(struct qcow2_op *op, int res)
 {
 	struct load *load = CONTAINER_OF(op, struct load, op);
 	struct slice *slice = load->slice;
-	struct qcow2_cache *cache = load->cache;
+	struct qcow2_cache *cache = slice->image->cache;
 	struct loop *loop = slice->image->loop;
 
 	loop_role_assume();
-	slice->image->loading--;
+	load_drop(load);
 	image_kick(slice->image);
-	list_append(&cache->free_loads, &load->link);
 	request_wake_all(&slice->waiting, res < 0 ? res : 0);
 	if (res < 0) {
 		log_error("qcow2", "%s: cannot read an L2 table at %" PRIu64 ": %s",
@@ -287,9 +323,8 @@ LOOP_ONLY static int begin_load(struct qcow2 *image, uint64_t file_offset, uint3
 				struct qcow2_request *waiter)
 {
 	struct qcow2_cache *cache = image->cache;
-	struct slice *slice =
-		list_is_empty(&cache->free_loads) ? NULL : slice_take(image, file_offset, l1_index);
-	struct load *load;
+	struct load *load = load_find(image);
+	struct slice *slice = load ? slice_take(image, file_offset, l1_index) : NULL;
 	struct loop_rw rw;
 
 	if (!slice) {
@@ -297,15 +332,13 @@ LOOP_ONLY static int begin_load(struct qcow2 *image, uint64_t file_offset, uint3
 		return QCOW2_WAIT;
 	}
 	REACHED(slice_miss);
-	load = CONTAINER_OF(list_take_first(&cache->free_loads), struct load, link);
-	load->slice = slice;
+	load_take(load, slice);
 	load->iov = (struct iovec){slice->bytes, image->geometry.slice_bytes};
 	slice->state = SLICE_LOADING;
 	slice_hash(slice);
 	if (waiter)
 		request_wait(waiter, &slice->waiting);
 	rw = (struct loop_rw){.iov = &load->iov, .iov_count = 1, .offset_bytes = file_offset};
-	image->loading++;
 	op_read(image, &load->op, image, &rw, on_loaded);
 	return QCOW2_WAIT;
 }

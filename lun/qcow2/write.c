@@ -6,7 +6,7 @@
  *
  * Runs on the image's loop. Read next: cow.c, mapping.c.
  */
-#include "lun/qcow2/engine.h"
+#include "lun/qcow2/cow.h"
 
 #include "lun/image.h"
 

@@ -6,6 +6,10 @@
 #ifndef TESTS_UNIT_LUN_QCOW2_HAND_H
 #define TESTS_UNIT_LUN_QCOW2_HAND_H
 
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
 #include "base/loop_engine.h"
 #include "lun/qcow2/engine.h"
 #include "tests/unit/lun_qcow2_image.h"
@@ -33,6 +37,7 @@ struct hand {
 	struct loop_op *carried[HAND_CARRIED_MAX];
 	unsigned carried_count;
 	unsigned workers_most; /* That were ever wanted at once. */
+	int stuck_fd;          /* Of a file that the kernel has. */
 };
 
 /* -- The engine of the loop -- */
@@ -40,6 +45,32 @@ struct hand {
 static inline struct hand_file *hand_file_of(struct hand *hand, const struct loop_op *op)
 {
 	return &hand->files[op->fd - HAND_FD];
+}
+
+static inline bool hand_is_stuck(struct hand *hand, const struct loop_op *op)
+{
+	if (op->kind == LOOP_OP_CALL)
+		return false;
+	return op->fd < HAND_FD ? op->fd == hand->stuck_fd : hand_file_of(hand, op)->is_stuck;
+}
+
+static inline int hand_ask_kernel(const struct loop_op *op)
+{
+	off_t at = (off_t)(op->offset_bytes + op->transferred_bytes);
+	ssize_t res;
+
+	if (op->kind == LOOP_OP_READ)
+		res = preadv(op->fd, op->iov, (int)op->iov_count, at);
+	else if (op->kind == LOOP_OP_WRITE)
+		res = pwritev(op->fd, op->iov, (int)op->iov_count, at);
+	else if (op->kind == LOOP_OP_SYNC)
+		res = fdatasync(op->fd);
+	else if (op->kind == LOOP_OP_ALLOCATE)
+		res = fallocate(op->fd, 0, at, (off_t)op->length_bytes);
+	else
+		res = fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at,
+				(off_t)op->length_bytes);
+	return res < 0 ? -errno : (int)res;
 }
 
 static inline bool hand_submit(struct loop *loop, struct loop_op *op)
@@ -103,6 +134,8 @@ static inline int hand_perform(struct hand *hand, struct loop_op *op)
 
 	if (op->kind == LOOP_OP_CALL)
 		return op->call(op);
+	if (op->fd < HAND_FD)
+		return hand_ask_kernel(op);
 	file = hand_file_of(hand, op);
 	file->count[op->kind]++;
 	if ((file->error_kinds & 1u << op->kind) != 0)
@@ -123,7 +156,7 @@ static inline void hand_wait(struct loop *loop, uint64_t timeout_ns UNUSED)
 	for (unsigned i = 0; i < hand->carried_count && i < HAND_WORKERS; i++) {
 		struct loop_op *op = hand->carried[i];
 
-		if (op->kind != LOOP_OP_CALL && hand_file_of(hand, op)->is_stuck)
+		if (hand_is_stuck(hand, op))
 			continue;
 		hand->carried_count--;
 		memmove(&hand->carried[i], &hand->carried[i + 1],
@@ -154,6 +187,7 @@ LOOP_ONLY static inline struct hand *hand_make(uint64_t cache_bytes)
 	struct hand *hand = calloc(1, sizeof(*hand));
 
 	cr_assert(hand);
+	hand->stuck_fd = -1;
 	cr_assert_eq(loop_create_on(&config, &hand_ops, hand, &hand->loop), 0);
 	cr_assert_eq(qcow2_cache_create(cache_bytes, &hand->cache), 0);
 	for (unsigned i = 0; i < HAND_FILES; i++)
