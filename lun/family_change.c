@@ -152,7 +152,7 @@ static int look_around(const struct order *order, struct family_change *change,
 	}
 	res = check_family(change, family, why);
 	if (res == 0)
-		family_recover_identity(folder, family_find(family, change->place.name));
+		family_recover_identities(folder, family, change->place.name);
 	family_free(family);
 	return res;
 }

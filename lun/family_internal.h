@@ -77,8 +77,9 @@ void family_recover_temporaries(int folder);
 /* Names of a snapshot that an active file got beside its own. True: there were some, and `family`
  * is not what there is any more. The folder is locked. */
 bool family_recover_links(int folder, const struct family *family);
-/* The identity of an image that its snapshot still has. The folder is locked. */
-void family_recover_identity(int folder, const struct family_image *image);
+/* The identity of an image that a snapshot of it still has; of one image's, or (NULL) of all. The
+ * folder is locked. */
+void family_recover_identities(int folder, const struct family *family, const char *only);
 
 /* -- family.c -- */
 

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -44,20 +45,25 @@ void family_recover_temporaries(int folder)
 	(void)closedir(dir);
 }
 
-/* Whether `name` is the snapshot's name of an active file that is the same file. */
-static bool is_second_name(const struct family *family, const struct family_image *image)
+/* The active file that `image` is a snapshot of, by its name. What stands behind a dot may be of
+ * the snapshot's name or the extension. */
+static const struct family_image *active_of(const struct family *family,
+					    const struct family_image *image)
 {
+	const char *at = strrchr(image->name, '@');
 	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
 
-	for (size_t i = 0; i < family->count; i++) {
-		const struct family_image *active = &family->images[i];
+	for (const char *behind = at; behind; behind = strchr(behind + 1, '.')) {
+		const struct family_image *active;
+		char name[FAMILY_NAME_BYTES];
 
-		if (active->is_linked && active->device == image->device &&
-		    active->inode == image->inode &&
-		    family_is_snapshot_of(active->name, image->name, snapshot))
-			return true;
+		(void)snprintf(name, sizeof(name), "%.*s%s", (int)(at - image->name), image->name,
+			       behind == at ? "" : behind);
+		active = family_find(family, name);
+		if (active && family_is_snapshot_of(name, image->name, snapshot))
+			return active;
 	}
-	return false;
+	return NULL;
 }
 
 bool family_recover_links(int folder, const struct family *family)
@@ -66,8 +72,11 @@ bool family_recover_links(int folder, const struct family *family)
 
 	for (size_t i = 0; i < family->count; i++) {
 		const struct family_image *image = &family->images[i];
+		const struct family_image *active = NULL;
 
-		if (!image->is_linked || image->children > 0 || !is_second_name(family, image))
+		if (image->is_linked && image->children == 0)
+			active = active_of(family, image);
+		if (!active || active->device != image->device || active->inode != image->inode)
 			continue;
 		removed = unlinkat(folder, image->name, 0) == 0 || removed;
 		log_info("lun", "%s: removed, the snapshot was cut short", image->name);
@@ -75,18 +84,24 @@ bool family_recover_links(int folder, const struct family *family)
 	return removed;
 }
 
-void family_recover_identity(int folder, const struct family_image *image)
+static void take_identity(int folder, const char *active, const char *snapshot)
 {
-	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
-	int above CLEANUP(files_close) = -1;
-	int below CLEANUP(files_close) = -1;
+	int above CLEANUP(files_close) = files_open_at(folder, active, O_RDONLY);
+	int behind CLEANUP(files_close) = files_open_at(folder, snapshot, O_RDONLY);
 
-	if (!image->parent || !family_is_snapshot_of(image->name, image->parent->name, snapshot))
-		return;
-	above = files_open_at(folder, image->name, O_RDONLY);
-	below = files_open_at(folder, image->parent->name, O_RDONLY);
-	if (above >= 0 && below >= 0 && identity_is_shared(above, below))
-		identity_remove(below);
+	if (above >= 0 && behind >= 0 && identity_is_shared(above, behind))
+		identity_remove(behind);
+}
+
+void family_recover_identities(int folder, const struct family *family, const char *only)
+{
+	for (size_t i = 0; i < family->count; i++) {
+		const struct family_image *image = &family->images[i];
+		const struct family_image *active = active_of(family, image);
+
+		if (active && (!only || strcmp(active->name, only) == 0))
+			take_identity(folder, active->name, image->name);
+	}
 }
 
 static int recover(int folder, const struct family_why *why)
@@ -102,8 +117,7 @@ static int recover(int folder, const struct family_why *why)
 		if (res != 0)
 			return res;
 	}
-	for (size_t i = 0; i < family->count; i++)
-		family_recover_identity(folder, &family->images[i]);
+	family_recover_identities(folder, family, NULL);
 	family_free(family);
 	return 0;
 }

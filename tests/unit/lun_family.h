@@ -24,13 +24,18 @@
 #define GIB (UINT64_C(1) << 30)
 #define WHY_BYTES 256u
 
-/* One for each test, which is a process of its own; the current directory from then on. In the
- * place for builds, where files can have attributes, and not in memory. */
-static inline void enter_folder(char path[64])
+/* One for each test, which is a process of its own; the current directory from then on. */
+static inline void enter_folder_in(const char *where, char path[64])
 {
-	(void)snprintf(path, 64, "/var/tmp/ringsan-family-XXXXXX");
+	(void)snprintf(path, 64, "%s/ringsan-family-XXXXXX", where);
 	cr_assert_not_null(mkdtemp(path));
 	cr_assert_eq(chdir(path), 0);
+}
+
+/* Where files can have attributes, and not in memory. */
+static inline void enter_folder(char path[64])
+{
+	enter_folder_in("/var/tmp", path);
 }
 
 static inline int PRINTF_LIKE(1, 2) shell(const char *format, ...)
