@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What changes under LUNs while hosts use them: images that grow. snapshots.py does most of it.
+# What changes under LUNs while hosts use them: images that grow, snapshots of one
+# and of several at one instant, ways back, clones. SNAPSHOT_KILLS: how often the daemon is killed. snapshots.py does most of it.
 . "$(dirname "$0")/lib.sh"
 
 ringsan=$B/$RINGSAN_VARIANT/ringsan
@@ -21,5 +22,17 @@ start_or_end
 
 limit=120 limited python3 initiator-tests/snapshots.py "$dir" "$(url 0)" ||
 	fail 'snapshots.py' 'see above'
+# Killed between any two steps of snapshots and ways back, under load: nothing that was answered is lost.
+for ((round = 1; round <= ${SNAPSHOT_KILLS:-1}; round++)); do
+	limit=60 limited python3 initiator-tests/snapshots.py "$dir" "$(url 0)" killed $((round * 1000000)) &
+	client=$!
+	sleep "0.$((RANDOM % 600 + 300))"
+	kill -KILL "${daemon[a]}"
+	wait "${daemon[a]}" 2>/dev/null
+	wait "$client" || fail 'load until the daemon is killed' "round $round"
+	start_or_end
+	limit=60 limited python3 initiator-tests/snapshots.py "$dir" "$(url 0)" killed ||
+		fail 'after a kill' "round $round, see above"
+done
 stop_ringsand
 cases_end

@@ -4,7 +4,7 @@
  *
  * Read next: requests.h.
  */
-#include "target/ctl/requests.h"
+#include "target/ctl/order_image.h"
 
 /* clang-format off */
 
@@ -39,9 +39,30 @@ static const struct control_parameter reload_parameters[] = {
 	{ .name = "dry-run", .type = CONTROL_FLAG, .optional = true },
 };
 
+#define SNAPSHOT_NAME .type = CONTROL_TEXT, .min = 1, .max = FAMILY_SNAPSHOT_MAX
+
+static const struct control_parameter image_snapshot_parameters[] = {
+	{ .name = "images", .type = CONTROL_TEXTS, .min = 1, .max = ORDER_IMAGES_MAX },
+	{ .name = "name", SNAPSHOT_NAME, .optional = true },
+};
+
+static const struct control_parameter image_rollback_parameters[] = {
+	{ IMAGE_PATH },
+	{ .name = "snapshot", SNAPSHOT_NAME },
+	{ .name = "keep", SNAPSHOT_NAME, .optional = true },
+	/* Although sessions are logged in. */
+	{ .name = "force", .type = CONTROL_FLAG, .optional = true },
+};
+
 static const struct control_parameter image_resize_parameters[] = {
 	{ IMAGE_PATH },
 	{ .name = "size", .type = CONTROL_NUMBER, .min = 512, .max = (uint64_t)1 << 62 },
+};
+
+static const struct control_parameter image_clone_parameters[] = {
+	{ .name = "base", .type = CONTROL_TEXT, .min = 1, .max = CONTROL_LISTED_MAX },
+	{ IMAGE_PATH },
+	{ .name = "base-format", .type = CONTROL_TEXT, .min = 1, .max = 16, .optional = true },
 };
 
 static const struct control_row rows[] = {
@@ -52,7 +73,12 @@ static const struct control_row rows[] = {
 	{ .name = "alua-show", PARAMETERS(one_target), .handler = request_alua_show },
 	{ .name = "alua-set", PARAMETERS(alua_set_parameters), .handler = request_alua_set },
 	{ .name = "reload", PARAMETERS(reload_parameters), .handler = request_reload },
+	{ .name = "image-snapshot", PARAMETERS(image_snapshot_parameters),
+	  .handler = request_image_snapshot },
+	{ .name = "image-rollback", PARAMETERS(image_rollback_parameters),
+	  .handler = request_image_rollback },
 	{ .name = "image-resize", PARAMETERS(image_resize_parameters), .handler = request_image_resize },
+	{ .name = "image-clone", PARAMETERS(image_clone_parameters), .handler = request_image_clone },
 	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
 	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
 };

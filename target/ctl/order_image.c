@@ -48,7 +48,7 @@ double image_order_paused_ms(const struct image_order *order)
 
 /* -- The answer -- */
 
-static enum control_error_code code_for(int res)
+enum control_error_code image_error_code(int res)
 {
 	static const struct {
 		int res;
@@ -89,10 +89,11 @@ LOOP_ONLY static void refuse(const struct image_order *order)
 				       "then restart ringsand.";
 
 	if (order->failed < order->count)
-		control_refuse(order->request, code_for(order->res), remedy, "%s: %s",
+		control_refuse(order->request, image_error_code(order->res), remedy, "%s: %s",
 			       order->paths[order->failed], order->why);
 	else
-		control_refuse(order->request, code_for(order->res), remedy, "%s", order->why);
+		control_refuse(order->request, image_error_code(order->res), remedy, "%s",
+			       order->why);
 }
 
 LOOP_ONLY static void finish(struct image_order *order)

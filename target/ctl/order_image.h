@@ -75,6 +75,8 @@ LOOP_ONLY struct image_order *image_order_make(struct control_request *request,
 					       const struct image_work *work);
 /* It is answered, and freed, later. */
 LOOP_ONLY void image_order_begin(struct image_order *order);
+/* What a negative errno of a change of files is to the sender. */
+enum control_error_code image_error_code(int res);
 /* {"image", "target", "lun"} of one, for answers; more may be added. */
 json_t *image_order_json(const struct image_order *order, unsigned at);
 /* How long I/O waited. */

@@ -23,6 +23,9 @@ LOOP_ONLY void request_alua_show(struct control_request *request);
 LOOP_ONLY void request_alua_set(struct control_request *request);
 LOOP_ONLY void request_reload(struct control_request *request);
 LOOP_ONLY void request_image_resize(struct control_request *request);
+LOOP_ONLY void request_image_clone(struct control_request *request);
+LOOP_ONLY void request_image_snapshot(struct control_request *request);
+LOOP_ONLY void request_image_rollback(struct control_request *request);
 LOOP_ONLY void request_reservations_show(struct control_request *request);
 LOOP_ONLY void request_reservations_clear(struct control_request *request);
 
