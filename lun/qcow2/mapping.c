@@ -255,7 +255,8 @@ int mapping_need_table(struct qcow2 *image, uint64_t offset, struct qcow2_reques
 	REACHED(l2_table_new);
 	/* The reservation's clusters are zero on the disk, and so is an empty table. */
 	if (!metadata_add(&image->metadata, first))
-		return image_corrupt(image, "a cluster of metadata that was free", first);
+		return image_corrupt(image, "a cluster of metadata that was free",
+				     offset_of(image, first));
 	set_l1(image, index, offset_of(image, first) | QCOW2_COPIED);
 	return 0;
 }

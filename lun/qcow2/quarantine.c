@@ -7,8 +7,6 @@
  */
 #include "lun/qcow2/engine.h"
 
-#include "base/log.h"
-
 void quarantine_init(struct qcow2 *image)
 {
 	struct quarantine *quarantine = &image->quarantine;
@@ -174,17 +172,15 @@ LOOP_ONLY static void on_punched(struct qcow2 *image, int res)
 	}
 }
 
-/* Neither punched nor zeroed: they are not used again before the image has been opened anew. */
+/* Neither punched nor zeroed: not for the reservation. Runs use only what they can punch. */
 LOOP_ONLY static void on_zeroed(struct qcow2 *image, int res)
 {
 	struct quarantine *quarantine = &image->quarantine;
 
 	quarantine->stage = QUARANTINE_IDLE;
 	if (res < 0) {
-		log_warn("qcow2", "%s: clusters cannot be cleared for use: %s", image->name,
-			 strerror(-res));
-		image->leaked = true;
-		hosts_drop(image, quarantine->punching);
+		REACHED(zero_refused);
+		reserve_lower(image, quarantine->punching);
 	} else {
 		to_punched(image, quarantine->punching);
 	}

@@ -86,6 +86,32 @@ LOOP_ONLY static void test_failed(uint64_t cache_bytes)
 	hand_end(hand);
 }
 
+/* A file system without holes: what is freed is free, but not used again. */
+Test(qcow2_failed, lowers_what_cannot_be_cleared)
+{
+	struct hand *hand = hand_make(UINT64_C(1) << 20);
+	static uint8_t zeroes[SLICES];
+	uint8_t values[SLICES];
+	struct qcow2 *image;
+
+	loop_role_assume();
+	hand_format(hand, 0, SLICES * STEP);
+	hand->files[0].error = -EOPNOTSUPP;
+	hand->files[0].error_kinds = 1u << LOOP_OP_DISCARD | 1u << LOOP_OP_ZERO;
+	image = hand_open(hand, 0, NULL);
+	for (unsigned round = 0; round < 4; round++) {
+		write_all(hand, image, 1);
+		for (unsigned i = 0; i < SLICES; i++)
+			cr_assert_eq(hand_do(hand, image, LUN_UNMAP, block(i), NULL), 0);
+		cr_assert_eq(hand_do(hand, image, LUN_FLUSH, block(0), NULL), 0);
+	}
+	read_all(hand, image, values);
+	cr_assert_eq(memcmp(values, zeroes, SLICES), 0);
+	cr_assert_eq(hand_close(hand, image), 0);
+	cr_assert_eq(hand_check(hand, 0).leaks, 0);
+	hand_end(hand);
+}
+
 Test(qcow2_failed, leaves_a_small_cache_to_others)
 {
 	loop_role_assume();

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/loop_engine.h"
+#include "lun/qcow2/check.h"
 #include "lun/qcow2/engine.h"
 #include "tests/unit/lun_qcow2_image.h"
 
@@ -239,6 +240,17 @@ static inline struct qcow2 *hand_open(struct hand *hand, unsigned file, struct q
 
 	cr_assert_eq(qcow2_open(&spec, &image, why, sizeof(why)), 0, "%s", why);
 	return image;
+}
+
+static inline struct qcow2_check hand_check(const struct hand *hand, unsigned file)
+{
+	static struct qcow2_check check;
+	struct qcow2_check_spec spec = {.file = &hand->files[file].memory.file};
+	char why[WHY_BYTES];
+
+	cr_assert_eq(qcow2_check(&spec, &check, why, sizeof(why)), 0, "%s", why);
+	cr_assert_neq(qcow2_check_verdict(&check), QCOW2_CORRUPT, "%s", check.findings[0]);
+	return check;
 }
 
 /* -- Requests -- */

@@ -5,8 +5,6 @@
  */
 #include "tests/unit/lun_qcow2_hand.h"
 
-#include "lun/qcow2/check.h"
-
 #define BYTES (UINT64_C(1) << 20)
 #define BLOCK 4096u
 #define TURNS 3000u
@@ -16,16 +14,6 @@ static uint8_t bytes[BYTES];
 static struct byte_range blocks(unsigned first, unsigned count)
 {
 	return (struct byte_range){first * UINT64_C(4096), (first + count) * UINT64_C(4096)};
-}
-
-static struct qcow2_check checked(struct hand *hand, unsigned file)
-{
-	static struct qcow2_check check;
-	struct qcow2_check_spec spec = {.file = &hand->files[file].memory.file};
-	char why[WHY_BYTES];
-
-	cr_assert_eq(qcow2_check(&spec, &check, why, sizeof(why)), 0, "%s", why);
-	return check;
 }
 
 LOOP_ONLY static struct qcow2 *open_left(struct hand *hand, unsigned file)
@@ -58,7 +46,7 @@ LOOP_ONLY static void leave(struct hand *hand, unsigned file)
 	memcpy(memory->bytes, left, HAND_FILE_BYTES);
 	memory->file.size_bytes = left_bytes;
 	free(left);
-	cr_assert_gt(checked(hand, file).leaks, 0);
+	cr_assert_gt(hand_check(hand, file).leaks, 0);
 }
 
 /* All images, as far as they do. */
@@ -98,7 +86,7 @@ Test(qcow2_recover, takes_back_what_was_reserved)
 		cr_assert_not(qcow2_may_leak(images[k]));
 		compare(hand, images[k]);
 		cr_assert_eq(hand_close(hand, images[k]), 0);
-		cr_assert_eq(checked(hand, k).leaks, 0);
+		cr_assert_eq(hand_check(hand, k).leaks, 0);
 	}
 	hand_end(hand);
 }
@@ -123,7 +111,7 @@ Test(qcow2_recover, takes_back_what_lies_behind_the_end)
 	compare(hand, image);
 	cr_assert_eq(hand_close(hand, image), 0);
 	cr_assert_eq(memory->file.size_bytes, end * BLOCK);
-	cr_assert_eq(checked(hand, 0).leaks, 0);
+	cr_assert_eq(hand_check(hand, 0).leaks, 0);
 	hand_end(hand);
 }
 
@@ -139,13 +127,13 @@ Test(qcow2_recover, goes_on_while_hosts_are_silent)
 	for (uint64_t i = memory->file.size_bytes / BLOCK + 1; i < HAND_FILE_BYTES / BLOCK; i += 2)
 		qcow2_refcount_set(memory->bytes + 2 * BLOCK, (uint32_t)i, 4, 1);
 	memory->file.size_bytes = HAND_FILE_BYTES;
-	cr_assert_gt(checked(hand, 0).leaks, 600);
+	cr_assert_gt(hand_check(hand, 0).leaks, 600);
 	image = open_left(hand, 0);
 	compare(hand, image);
 	let_recover(hand);
 	cr_assert_not(qcow2_may_leak(image));
 	cr_assert_eq(hand_close(hand, image), 0);
-	cr_assert_eq(checked(hand, 0).leaks, 0);
+	cr_assert_eq(hand_check(hand, 0).leaks, 0);
 	hand_end(hand);
 }
 
@@ -159,7 +147,7 @@ Test(qcow2_recover, takes_nothing_where_an_entry_means_nothing)
 
 	loop_role_assume();
 	leave(hand, 0);
-	leaks = (uint64_t)checked(hand, 0).leaks;
+	leaks = (uint64_t)hand_check(hand, 0).leaks;
 	table = get_be64(memory->bytes + 3 * BLOCK) & QCOW2_OFFSET_MASK;
 	put_be64(memory->bytes + table + 200 * 8, UINT64_C(1) << 57);
 	image = open_left(hand, 0);
@@ -169,6 +157,6 @@ Test(qcow2_recover, takes_nothing_where_an_entry_means_nothing)
 	cr_assert(qcow2_may_leak(image));
 	cr_assert_eq(hand_close(hand, image), 0);
 	put_be64(memory->bytes + table + 200 * 8, 0);
-	cr_assert_eq((uint64_t)checked(hand, 0).leaks, leaks);
+	cr_assert_eq((uint64_t)hand_check(hand, 0).leaks, leaks);
 	hand_end(hand);
 }
