@@ -35,10 +35,11 @@ for ((n = 0; n < clones; n++)); do
 		"$images/clone$n.qcow2" || exit 2
 done
 sums >"$dir/before"
+caches=(direct page)
 configure < <(
 	echo "target \"$iqn\" {"
 	for ((n = 0; n < clones; n++)); do
-		echo "lun $n { type = qcow2 image = \"$images/clone$n.qcow2\" }"
+		echo "lun $n { type = qcow2 image = \"$images/clone$n.qcow2\" cache = ${caches[n % 2]} }"
 	done
 	echo "}"
 )

@@ -22,7 +22,7 @@ target "$iqn" {
 	lun 1 { image = "$dir/cached.img" size = $bytes cache = page }
 	lun 2 { type = qcow2 image = "$dir/thin.qcow2" }
 	lun 3 { type = qcow2 image = "$dir/clone.qcow2" }
-	lun 4 { type = qcow2 image = "$dir/standard.qcow2" }
+	lun 4 { type = qcow2 image = "$dir/standard.qcow2" cache = page }
 }
 C
 start_or_end

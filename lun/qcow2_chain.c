@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -251,6 +253,13 @@ static int look_at_top(const struct opening *opening)
 
 /* -- Images -- */
 
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
 static bool is_marked(const struct chain_file *file)
 {
 	return fgetxattr(file->fd, ATTRIBUTE, NULL, 0) >= 0;
@@ -272,6 +281,7 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		.holds_frees = index > 0,
 		.recovers = file->is_written && is_marked(file),
 		.direct = file->io_align_bytes > 0,
+		.in_memory = is_in_memory(file->fd),
 		.io_align_bytes = file->io_align_bytes,
 		.backing = index + 1 < chain->count ? chain->files[index + 1].image : NULL,
 	};

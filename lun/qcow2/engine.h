@@ -373,7 +373,7 @@ struct qcow2 {
 	struct workers workers;
 	uint32_t id; /* In the cache: the same in every run; 0 until it is first there. */
 	struct list_node slices; /* slice.of_image: of the cache those that are its own. */
-	bool raw, read_only, holds_frees, direct;
+	bool raw, read_only, holds_frees, direct, in_memory;
 	bool guarded;        /* Nothing new is reserved, and what is freed goes back. */
 	uint32_t unit_bytes; /* Of the smallest write. */
 	struct qcow2_header header;

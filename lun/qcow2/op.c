@@ -7,6 +7,9 @@
  */
 #include "lun/qcow2/engine.h"
 
+#include <errno.h>
+#include <sys/uio.h>
+
 static struct workers *workers_of(struct qcow2 *user)
 {
 	while (user->above)
@@ -115,6 +118,50 @@ static void on_tried(struct loop_op *of, int res)
 	}
 }
 
+/* -- On the spot -- */
+
+/* What one may move. */
+#define SPOT_BYTES 65536u
+
+static void on_copied(struct loop_msg *msg)
+{
+	struct qcow2_op *op = CONTAINER_OF(msg, struct qcow2_op, msg);
+
+	loop_role_assume();
+	op->done(op, op->res);
+}
+
+LOOP_ONLY static bool is_for_the_spot(const struct qcow2_op *op, uint64_t bytes)
+{
+	return !op->image->direct && op->rw.flags == 0 && !nowait_of(op)->is_unknown &&
+	       bytes <= SPOT_BYTES && loop_inline_begin(op->user->loop, bytes);
+}
+
+/* False: not done, or not all of it; then it goes the long way. */
+LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
+{
+	const struct loop_rw *rw = &op->rw;
+	int flags = op->image->in_memory ? 0 : RWF_NOWAIT;
+	uint64_t bytes = 0;
+	ssize_t res;
+
+	for (uint32_t i = 0; i < rw->iov_count; i++)
+		bytes += rw->iov[i].iov_len;
+	if (!is_for_the_spot(op, bytes))
+		return false;
+	res = op->kind == LOOP_OP_READ
+		      ? preadv2(rw->fd, rw->iov, (int)rw->iov_count, (off_t)rw->offset_bytes, flags)
+		      : pwritev2(rw->fd, rw->iov, (int)rw->iov_count, (off_t)rw->offset_bytes,
+				 flags);
+	if (res < 0 && errno == EOPNOTSUPP)
+		nowait_of(op)->is_unknown = true;
+	if (res < 0 || (uint64_t)res != bytes)
+		return false;
+	op->res = (int)res;
+	loop_post(op->user->loop, &op->msg, on_copied);
+	return true;
+}
+
 /* -- Beginning one -- */
 
 static void prepare(struct qcow2_op *op, struct qcow2 *user, enum loop_op_kind kind,
@@ -130,6 +177,8 @@ LOOP_ONLY static void transfer(struct qcow2_op *op, const struct loop_rw *rw)
 {
 	op->rw = *rw;
 	op->rw.fd = op->image->fd;
+	if (copy_on_the_spot(op))
+		return;
 	if (nowait_is_worth_a_try(nowait_of(op))) {
 		op->rw.flags |= LOOP_NOWAIT;
 		starts[op->kind](op, on_tried);

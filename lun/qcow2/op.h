@@ -1,7 +1,8 @@
 /*
  * Operations of the engine on its files, all of them: the loop's, but for the workers, which are
  * few (loop_punt_begin). What takes one waits here until one is granted to the LUN, so that an
- * image that is stuck leaves workers to the others; transfers are tried without one first.
+ * image that is stuck leaves workers to the others; transfers are tried without one first, and
+ * small ones that are copies in memory are done on the spot, as of raw images (../raw_transfer.c).
  *
  * The loop of the image. Read next: op.c.
  */
@@ -26,6 +27,8 @@ struct qcow2_op {
 	qcow2_op_fn *done;
 	enum loop_op_kind kind;
 	bool has_worker;
+	int res; /* Of what was done on the spot, and is about to be told. */
+	struct loop_msg msg;
 	union {
 		struct loop_rw rw;
 		struct loop_range range;

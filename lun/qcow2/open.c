@@ -317,6 +317,7 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	image->read_only = spec->read_only;
 	image->holds_frees = spec->holds_frees;
 	image->direct = spec->direct;
+	image->in_memory = spec->in_memory;
 	image->unit_bytes =
 		spec->io_align_bytes > SECTOR_BYTES ? spec->io_align_bytes : SECTOR_BYTES;
 	image->file_bytes = spec->file->size_bytes;

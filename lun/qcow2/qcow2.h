@@ -40,7 +40,8 @@ struct qcow2_spec {
 	/* It was not closed in order, so that clusters may have leaked: they are looked for while
 	 * it is used, and taken back. */
 	bool recovers;
-	bool direct; /* fd takes direct I/O, io_align_bytes aligned. */
+	bool direct;    /* fd takes direct I/O, io_align_bytes aligned. */
+	bool in_memory; /* On tmpfs: transfers are copies. */
 	uint32_t io_align_bytes;
 	/* What shows where the image has nothing, or NULL; its caller's, open for longer than this
 	 * one. */
