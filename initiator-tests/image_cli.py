@@ -342,7 +342,7 @@ def hostile():
     rng = random.Random(1)
     with open("top.qcow2", "rb") as file:
         whole = file.read()
-    for i in range(8):
+    for i in range(4):
         damaged = bytearray(whole)
         for _ in range(4):
             at = rng.randrange(200) if i % 2 else rng.randrange(len(whole) // 8) * 8

@@ -53,6 +53,7 @@ print("locked", flush=True)
 time.sleep(60)' "$served/other.qcow2" >"$dir/locked" &
 locker=$!
 until [ -s "$dir/locked" ]; do sleep 0.02; done
+image 1 'not all of these files' snapshot "$served/disk.qcow2" "$served/none.qcow2"
 image 1 'other.qcow2 is locked by another program' resize "$served/other.qcow2" +1M
 image 1 'locked|no request' snapshot "$served/other.qcow2"
 kill "$locker" && wait "$locker" 2>/dev/null

@@ -5,6 +5,7 @@
 #include "target/image/copy.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,7 +149,7 @@ static int read_piece(struct worker *worker, uint64_t start)
 static int write_blocks(struct worker *worker, const uint8_t *from, size_t length, uint64_t offset,
 			size_t block)
 {
-	struct qcow2_writable *to = worker->copy->spec->to;
+	struct qcow2_descriptor *to = worker->copy->spec->to;
 	size_t first = 0;
 	int res = 0;
 
@@ -156,9 +157,12 @@ static int write_blocks(struct worker *worker, const uint8_t *from, size_t lengt
 		if (at < length && !is_zero(from + at, block))
 			continue;
 		if (at > first)
-			res = to->write(to, from + first, at - first, offset + first);
+			res = to->writable.write(&to->writable, from + first, at - first,
+						 offset + first);
 		first = at + block;
 	}
+	/* The disk begins while we go on; without this the sync at the end is most of the time. */
+	(void)sync_file_range(to->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
 	return res;
 }
 

@@ -14,7 +14,7 @@ struct copy_spec {
 	struct image_order *order;
 	const struct closed_chain *source;
 	uint64_t size_bytes; /* Of the disk. */
-	struct qcow2_writable *to;
+	struct qcow2_descriptor *to;
 	struct qcow2_build *build; /* NULL: raw. */
 };
 

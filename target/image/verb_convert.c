@@ -49,16 +49,18 @@ static int copy(struct conversion *c, struct qcow2_build *build)
 		.order = c->order,
 		.source = c->source,
 		.size_bytes = c->spec.size_bytes,
-		.to = &c->disk.writable,
+		.to = &c->disk,
 		.build = build,
 	});
 }
 
 static int copy_raw(struct conversion *c)
 {
-	int res = copy(c, NULL);
+	off_t size = (off_t)c->spec.size_bytes;
+	int res = ftruncate(c->file.fd, size) == 0 ? copy(c, NULL) : fail_errno(c, -errno);
 
-	if (res == 0 && ftruncate(c->file.fd, (off_t)c->spec.size_bytes) != 0)
+	/* The last block may have gone beyond. */
+	if (res == 0 && ftruncate(c->file.fd, size) != 0)
 		res = fail_errno(c, -errno);
 	return res;
 }

@@ -86,6 +86,18 @@ static json_t *paths_of(const struct image_order *order)
 	return list;
 }
 
+/* All of them, or none: one that is not there must not be passed by. */
+static int snapshot_there(struct image_order *order, const char *name, const char *served)
+{
+	json_t *paths = paths_of(order);
+
+	if (json_array_size(paths) == order->operand_count)
+		return forward_ask(order, "image-snapshot",
+				   json_pack("{s:o, s:s}", "images", paths, "name", name), served);
+	json_decref(paths);
+	return image_refuse(order, -ENOENT, NULL, "not all of these files are there");
+}
+
 int image_run_snapshot(struct image_order *order)
 {
 	char made[FAMILY_SNAPSHOT_MAX + 1];
@@ -93,10 +105,7 @@ int image_run_snapshot(struct image_order *order)
 
 	for (unsigned i = 0; i < order->operand_count; i++) {
 		if (forward_is_wanted(order->operands[i]))
-			return forward_ask(
-				order, "image-snapshot",
-				json_pack("{s:o, s:s}", "images", paths_of(order), "name", name),
-				order->operands[i]);
+			return snapshot_there(order, name, order->operands[i]);
 	}
 	return snapshot_here(order, name);
 }
