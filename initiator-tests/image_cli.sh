@@ -39,6 +39,11 @@ image 1 'disk.qcow2 is locked by another program' convert "$served/disk.qcow2" "
 image 0 '' resize "$served/disk.qcow2" +64M
 image 0 '^virtual size +128.0 MiB' info "$served/disk.qcow2"
 qemu_io 0 'write -q -P 7 100M 1M' >/dev/null || fail 'hosts write behind the old end' "$(log_file)"
+image 0 'disk.qcow2 +clean' snapshot --name clean "$served/disk.qcow2"
+qemu_io 0 'write -q -P 8 100M 1M' >/dev/null || fail 'hosts write over the snapshot' "$(log_file)"
+image 0 '^  disk.qcow2 +qcow2 +128.0 MiB .* yes' list "$served/disk.qcow2"
+image 0 'disk.qcow2' rollback "$served/disk.qcow2" clean
+qemu_io 0 'read -q -P 7 100M 1M' >/dev/null || fail 'hosts see what was' "$(log_file)"
 case_equal 'what the daemon refuses is said in its words' 1 "$(
 	"$ringsan" image resize "$served/disk.qcow2" 1M --socket "$dir/a/ringsand.sock" >/dev/null 2>&1
 	echo $?
@@ -55,7 +60,7 @@ locker=$!
 until [ -s "$dir/locked" ]; do sleep 0.02; done
 image 1 'not all of these files' snapshot "$served/disk.qcow2" "$served/none.qcow2"
 image 1 'other.qcow2 is locked by another program' resize "$served/other.qcow2" +1M
-image 1 'locked|no request' snapshot "$served/other.qcow2"
+image 1 'locked' snapshot "$served/other.qcow2"
 kill "$locker" && wait "$locker" 2>/dev/null
 image 0 'SNAPSHOT' snapshot --name now "$served/other.qcow2"
 stop_ringsand
