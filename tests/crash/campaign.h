@@ -25,6 +25,8 @@ struct campaign {
 bool MUST_CHECK campaign_states(const struct campaign *campaign);
 /* Fail each call, one at a time, and all from it on. */
 bool MUST_CHECK campaign_faults(const struct campaign *campaign);
+/* Open images while memory runs out. */
+bool MUST_CHECK campaign_memory(const struct campaign *campaign);
 /* Plant each bug and see that it is found. */
 bool MUST_CHECK campaign_mutants(const struct campaign *campaign);
 /* One trial by its identity, as a report prints it. False: there is no such. */

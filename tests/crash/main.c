@@ -15,7 +15,7 @@ static const char usage[] =
 	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
 	"[--jobs=N] [--plant=BUG] [MODE...]\n"
 	"       crash [--plant=BUG] --replay=TRIAL\n"
-	"modes: states faults mutants (all of them by default)\n";
+	"modes: states faults memory mutants (all of them by default)\n";
 
 /* -- What production code says -- */
 
@@ -137,6 +137,8 @@ int main(int argc, char *argv[])
 		good = campaign_states(&campaign);
 	if (good && is_mode("faults", argc, argv))
 		good = campaign_faults(&campaign);
+	if (good && is_mode("memory", argc, argv))
+		good = campaign_memory(&campaign);
 	if (good && optind == argc)
 		good = reach_report(campaign.states >= LONG_STATES);
 	if (good && is_mode("mutants", argc, argv))
