@@ -180,6 +180,7 @@ struct lun {
 	unsigned openings;            /* Of the image; changed behind a closed gate only. */
 	struct lun_pool *pool;        /* NULL: none. Set before the loops run. */
 	_Atomic uint64_t used_bytes;  /* As of the last look. */
+	struct job *job;              /* Control loop: job.h. */
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "lun/files.h"
 #include "target/ctl/handover.h"
+#include "target/ctl/jobs.h"
 #include "target/ctl/luns.h"
 #include "target/ctl/reload.h"
 #include "target/ctl/requests.h"
@@ -337,6 +338,8 @@ static int build_all_luns(struct runtime *runtime, struct conf_errors *errors)
 	if (res == 0)
 		res = retire_create(runtime, &runtime->retire);
 	if (res == 0)
+		res = jobs_create(runtime, &runtime->jobs);
+	if (res == 0)
 		res = lun_check_identities(now->luns, now->lun_count);
 	/* By identity, so after those that are not to be trusted have lost theirs. */
 	for (size_t i = 0; res == 0 && i < conf->target_count; i++)
@@ -410,6 +413,7 @@ void runtime_free(struct runtime *runtime)
 	login_service_free(runtime->logins, false);
 	registry_free(runtime->server.registry, false);
 	reload_free(runtime->reload);
+	jobs_free(runtime->jobs);
 	retire_free(runtime->retire);
 	free_generations(runtime);
 	space_free(runtime->space);

@@ -29,6 +29,7 @@ struct runtime {
 	struct space *space;
 	struct retire *retire;
 	struct reload *reload;
+	struct jobs *jobs;
 	struct portal_set *portal_set;
 	struct login_service *logins;
 	struct control *control;

@@ -65,6 +65,31 @@ static const struct control_parameter image_clone_parameters[] = {
 	{ .name = "base-format", .type = CONTROL_TEXT, .min = 1, .max = 16, .optional = true },
 };
 
+#define JOB_RATE .name = "rate", .type = CONTROL_NUMBER, .min = 0, .max = INT64_MAX
+#define JOB_WAIT .name = "wait", .type = CONTROL_FLAG
+
+static const struct control_parameter stream_parameters[] = {
+	{ IMAGE_PATH },
+	{ JOB_RATE, .optional = true },
+	{ JOB_WAIT, .optional = true },
+	{ .name = "base", .type = CONTROL_TEXT, .min = 1, .max = 1000, .optional = true },
+};
+
+static const struct control_parameter merge_parameters[] = {
+	{ IMAGE_PATH },
+	{ JOB_RATE, .optional = true },
+	{ JOB_WAIT, .optional = true },
+};
+
+static const struct control_parameter one_job[] = {
+	{ IMAGE_PATH },
+};
+
+static const struct control_parameter rate_parameters[] = {
+	{ IMAGE_PATH },
+	{ JOB_RATE },
+};
+
 static const struct control_row rows[] = {
 	{ .name = "help", .handler = request_help },
 	{ .name = "status", .handler = request_status },
@@ -81,6 +106,12 @@ static const struct control_row rows[] = {
 	{ .name = "image-clone", PARAMETERS(image_clone_parameters), .handler = request_image_clone },
 	{ .name = "reservations-show", PARAMETERS(one_lun), .handler = request_reservations_show },
 	{ .name = "reservations-clear", PARAMETERS(one_lun), .handler = request_reservations_clear },
+	{ .name = "image-stream", PARAMETERS(stream_parameters), .handler = request_image_stream },
+	{ .name = "image-commit", PARAMETERS(merge_parameters), .handler = request_image_commit },
+	{ .name = "image-remove", PARAMETERS(merge_parameters), .handler = request_image_remove },
+	{ .name = "jobs", .handler = request_jobs },
+	{ .name = "job-cancel", PARAMETERS(one_job), .handler = request_job_cancel },
+	{ .name = "job-rate", PARAMETERS(rate_parameters), .handler = request_job_rate },
 };
 
 const struct control_table control_requests = { rows, ARRAY_SIZE(rows) };

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "target/ctl/build.h"
 #include "target/ctl/handover.h"
+#include "target/ctl/jobs.h"
 #include "target/ctl/notify.h"
 #include "target/ctl/reload.h"
 #include "target/ctl/signals.h"
@@ -144,6 +145,7 @@ static LOOP_ONLY void on_start(struct loop_msg *msg)
 	control_start(daemon->runtime->control);
 	space_start(daemon->runtime->space);
 	portal_set_start(daemon->runtime->portal_set);
+	jobs_start(daemon->runtime->jobs);
 	say_ready(daemon->runtime);
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "lun/job.h"
 
 /* How long a flush waits that was refused because of too many orphans, a drain because of another.
  */
@@ -99,12 +100,31 @@ static bool needs_flush(struct lun *lun)
 	return state.online && !state.read_only;
 }
 
-void lun_end_start(struct lun_end *end)
+static LOOP_ONLY void begin(struct lun_end *end)
 {
-	end->flush_res = 0;
-	end->stage = LUN_END_FLUSHING;
 	if (needs_flush(end->lun))
 		loop_post(end->loop, &end->msg, on_flush);
 	else
 		loop_post(end->control, &end->msg, on_flushed);
+}
+
+static void on_job_stopped(void *arg)
+{
+	struct lun_end *end = arg;
+
+	loop_role_assume();
+	begin(end);
+}
+
+/* What a job has under way would meet a closed image. */
+void lun_end_start(struct lun_end *end)
+{
+	struct job *job = job_of(end->lun);
+
+	end->flush_res = 0;
+	end->stage = LUN_END_FLUSHING;
+	if (job)
+		job_stop(job, on_job_stopped, end);
+	else
+		begin(end);
 }

@@ -28,6 +28,12 @@ LOOP_ONLY void request_image_snapshot(struct control_request *request);
 LOOP_ONLY void request_image_rollback(struct control_request *request);
 LOOP_ONLY void request_reservations_show(struct control_request *request);
 LOOP_ONLY void request_reservations_clear(struct control_request *request);
+LOOP_ONLY void request_image_stream(struct control_request *request);
+LOOP_ONLY void request_image_commit(struct control_request *request);
+LOOP_ONLY void request_image_remove(struct control_request *request);
+LOOP_ONLY void request_jobs(struct control_request *request);
+LOOP_ONLY void request_job_cancel(struct control_request *request);
+LOOP_ONLY void request_job_rate(struct control_request *request);
 
 /* -- What handlers share -- */
 

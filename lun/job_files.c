@@ -1,0 +1,321 @@
+/*
+ * The files of a job, see job_files.h. Which belong together is told by the catalogue (family.h),
+ * anew each time; whoever changes files of a folder holds its lock.
+ */
+#include "lun/job_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lun/family.h"
+#include "lun/files.h"
+#include "lun/image_lock.h"
+#include "lun/lun_internal.h"
+#include "lun/qcow2/rebase.h"
+
+/* A folder, and what is in it. */
+struct folder {
+	struct family_place place;
+	struct family *family;
+	const struct family_image *active;
+};
+
+static void folder_close(struct folder *folder)
+{
+	family_free(folder->family);
+	family_place_close(&folder->place);
+}
+
+/* With `alone` nobody else changes its files before folder_close. */
+static int folder_open(const char *path, struct folder *out, bool alone, char *why)
+{
+	int res;
+
+	*out = (struct folder){.place = {.folder = -1}};
+	res = family_place_open(path, &out->place, why, LUN_WHY_MAX);
+	if (res == 0 && alone)
+		res = family_lock(out->place.folder, why, LUN_WHY_MAX);
+	if (res == 0)
+		res = family_read(out->place.folder, NULL, &out->family, why, LUN_WHY_MAX);
+	if (res != 0)
+		return res;
+	out->active = family_find(out->family, out->place.name);
+	return out->active ? 0 : lun_refuse(why, -ENOENT, "there is no %s", path);
+}
+
+/* -- What is meant -- */
+
+static bool is_in_chain(const struct folder *folder, const struct family_image *image)
+{
+	return image == folder->active || family_is_below(image, folder->active);
+}
+
+static int find_named(const struct folder *folder, const char *name,
+		      const struct family_image **out, char *why)
+{
+	*out = family_find(folder->family, name);
+	if (!*out || !is_in_chain(folder, *out))
+		return lun_refuse(why, -ENOENT, "%s is not in the chain of %s", name,
+				  folder->active->name);
+	return 0;
+}
+
+/* What a job works on: the layer and what is to be below it. */
+struct pair {
+	const struct family_image *layer, *base; /* NULL: none. */
+};
+
+static int find_stream(const struct folder *folder, const struct job_order *order, struct pair *out,
+		       char *why)
+{
+	int res = 0;
+
+	out->layer = folder->active;
+	out->base = NULL;
+	if (order->image[0] != '\0')
+		res = find_named(folder, order->image, &out->layer, why);
+	if (res == 0 && order->base[0] != '\0')
+		res = find_named(folder, order->base, &out->base, why);
+	if (res == 0 && out->base && !family_is_below(out->base, out->layer))
+		return lun_refuse(why, -EINVAL, "%s is not below %s", order->base,
+				  out->layer->name);
+	return res;
+}
+
+/* A snapshot that has gone, or that nobody is based on any more, is as good as removed. */
+static int find_removed(const struct folder *folder, const struct job_order *order,
+			struct pair *out, char *why)
+{
+	const struct family_image *gone = family_find(folder->family, order->image);
+	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
+
+	*out = (struct pair){0};
+	if (gone == folder->active)
+		return lun_refuse(why, -EINVAL, "%s is the active file", order->image);
+	if (!gone && !order->is_resumed)
+		return lun_refuse(why, -ENOENT, "there is no %s", order->image);
+	/* Not whatever else lies in the folder. */
+	if (gone && !order->is_resumed && !is_in_chain(folder, gone) &&
+	    !family_is_snapshot_of(folder->active->name, gone->name, snapshot))
+		return lun_refuse(why, -EINVAL, "%s is no snapshot of %s", order->image,
+				  folder->active->name);
+	if (!gone || gone->children == 0)
+		return 0;
+	if (gone->children > 1)
+		return family_may_change(folder->family, gone, why, LUN_WHY_MAX);
+	out->layer = family_next_child(folder->family, gone, NULL);
+	out->base = gone->parent;
+	if (!is_in_chain(folder, out->layer))
+		return lun_refuse(why, -EINVAL,
+				  "what is based on it, %s, is not in the chain of %s",
+				  out->layer->name, folder->active->name);
+	return 0;
+}
+
+/* The chain's end is known, and the layer can be written. */
+static int check_pair(const struct pair *pair, char *why)
+{
+	const struct family_image *image = pair->layer;
+
+	if (image->kind != FAMILY_QCOW2)
+		return lun_refuse(why, -ENOTSUP, "%s is no qcow2 image; there is nothing below it",
+				  image->name);
+	for (; image && image != pair->base; image = image->parent)
+		if (!image->parent && image->backing_name[0] != '\0')
+			return lun_refuse(why, -ENOENT, "what %s is based on, %s, is not there",
+					  image->name, image->backing_name);
+	return 0;
+}
+
+static void describe(const struct folder *folder, const struct pair *pair, struct job_files *out)
+{
+	const struct family_image *before = pair->layer->parent;
+
+	(void)snprintf(out->layer, sizeof(out->layer), "%s", pair->layer->name);
+	out->layer_inode = pair->layer->inode;
+	out->layer_bytes = pair->layer->size_bytes;
+	out->is_top = pair->layer == folder->active;
+	out->is_merged = before == pair->base;
+	if (before) {
+		(void)snprintf(out->before, sizeof(out->before), "%s", before->name);
+		out->before_is_raw = before->kind == FAMILY_RAW;
+	}
+	if (pair->base) {
+		(void)snprintf(out->base, sizeof(out->base), "%s", pair->base->name);
+		out->base_is_raw = pair->base->kind == FAMILY_RAW;
+		out->base_inode = pair->base->inode;
+	}
+}
+
+int job_files_find(const struct job_order *order, struct job_files *out, char *why)
+{
+	struct folder folder;
+	struct pair pair = {0};
+	int res = folder_open(order->path, &folder, false, why);
+
+	*out = (struct job_files){0};
+	if (res == 0 && order->kind == JOB_REMOVE)
+		res = find_removed(&folder, order, &pair, why);
+	else if (res == 0)
+		res = find_stream(&folder, order, &pair, why);
+	if (res == 0 && pair.layer)
+		res = check_pair(&pair, why);
+	if (res == 0 && pair.layer)
+		describe(&folder, &pair, out);
+	out->is_merged = out->is_merged || !pair.layer;
+	folder_close(&folder);
+	return res;
+}
+
+/* -- The header -- */
+
+static int open_layer(const struct family_place *place, const struct job_files *files, char *why)
+{
+	int fd = openat(place->folder, files->layer, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int res = fd < 0 ? -errno : 0;
+	struct stat st;
+
+	if (res == 0)
+		res = image_lock_qemu(fd, true);
+	if (res == 0 && (fstat(fd, &st) != 0 || st.st_ino != files->layer_inode))
+		res = -ESTALE;
+	if (res == 0)
+		return fd;
+	files_close(&fd);
+	return lun_refuse(why, res, "%s cannot be changed: %s", files->layer, files_error(res));
+}
+
+static int rebase(int fd, const char *name, bool is_raw, char *why)
+{
+	struct qcow2_descriptor descriptor;
+	struct qcow2_rebase to = {.writable = &descriptor.writable};
+	int res = qcow2_descriptor_make(fd, &descriptor);
+
+	if (name[0] != '\0') {
+		to.backing_name = name;
+		to.backing_format = is_raw ? "raw" : "qcow2";
+	}
+	return res == 0 ? qcow2_rebase(&to, why, LUN_WHY_MAX) : res;
+}
+
+int job_files_rebase(const struct job_order *order, const struct job_files *files, bool back,
+		     char *why)
+{
+	struct family_place place = {.folder = -1};
+	int fd CLEANUP(files_close) = -1;
+	int res = family_place_open(order->path, &place, why, LUN_WHY_MAX);
+
+	if (res == 0)
+		res = family_lock(place.folder, why, LUN_WHY_MAX);
+	if (res == 0) {
+		fd = open_layer(&place, files, why);
+		res = fd < 0 ? fd : 0;
+	}
+	if (res == 0)
+		res = back ? rebase(fd, files->before, files->before_is_raw, why)
+			   : rebase(fd, files->base, files->base_is_raw, why);
+	family_place_close(&place);
+	return res;
+}
+
+/* -- What nobody needs any more -- */
+
+/* Nobody is based on it, and nobody has it open. */
+static int unlink_image(const struct folder *folder, const struct family_image *image, char *why)
+{
+	int fd CLEANUP(files_close) =
+		openat(folder->place.folder, image->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int res = family_may_change(folder->family, image, why, LUN_WHY_MAX);
+
+	if (res != 0)
+		return res;
+	res = fd < 0 ? -errno : image_lock_qemu(fd, true);
+	if (res == 0 && unlinkat(folder->place.folder, image->name, 0) != 0)
+		res = -errno;
+	if (res == 0 && fsync(folder->place.folder) != 0)
+		res = -errno;
+	return res == 0 ? 0
+			: lun_refuse(why, res, "%s cannot be removed: %s", image->name,
+				     files_error(res));
+}
+
+int job_files_remove(const struct job_order *order, char *why)
+{
+	const struct family_image *image = NULL;
+	struct folder folder;
+	int res;
+
+	if (order->kind != JOB_REMOVE)
+		return 0;
+	res = folder_open(order->path, &folder, true, why);
+	if (res == 0)
+		image = family_find(folder.family, order->image);
+	if (image)
+		res = unlink_image(&folder, image, why);
+	folder_close(&folder);
+	return res;
+}
+
+/* -- Which LUN an image belongs to -- */
+
+/* A candidate that lies in this folder, as a member of its family. */
+static const struct family_image *candidate_in(const struct folder *folder, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const struct family_image *image = family_find(folder->family, slash ? slash + 1 : path);
+	struct stat st;
+
+	if (!image || stat(path, &st) != 0 || st.st_ino != image->inode ||
+	    st.st_dev != image->device)
+		return NULL;
+	return image;
+}
+
+static bool belongs_to(const struct family_image *image, const struct family_image *active)
+{
+	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
+
+	return image == active || family_is_below(image, active) ||
+	       family_is_snapshot_of(active->name, image->name, snapshot);
+}
+
+static void tell_found(const struct folder *folder, const struct family_image *active,
+		       struct job_search *search)
+{
+	const struct family_image *image = folder->active;
+	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
+
+	(void)snprintf(search->name, sizeof(search->name), "%s", image->name);
+	search->is_active = image == active;
+	search->parent[0] = '\0';
+	search->parent_is_snapshot = false;
+	if (!image->parent)
+		return;
+	(void)snprintf(search->parent, sizeof(search->parent), "%s", image->parent->name);
+	search->parent_is_snapshot =
+		family_is_snapshot_of(active->name, image->parent->name, snapshot);
+}
+
+int job_search(struct job_search *search, char why[LUN_WHY_MAX])
+{
+	struct folder folder;
+	int res = folder_open(search->path, &folder, false, why);
+
+	for (search->found = 0; res == 0 && search->found < search->count; search->found++) {
+		const struct family_image *active =
+			candidate_in(&folder, search->candidates[search->found]);
+
+		if (!active || !belongs_to(folder.active, active))
+			continue;
+		tell_found(&folder, active, search);
+		break;
+	}
+	if (res == 0 && search->found == search->count)
+		res = lun_refuse(why, -ENOENT, "no LUN of type qcow2 is based on %s", search->path);
+	folder_close(&folder);
+	return res;
+}

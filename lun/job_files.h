@@ -1,0 +1,38 @@
+/*
+ * What jobs do with files: find out which are meant, change a header, remove one, and keep records.
+ * Of job.c alone.
+ *
+ * Helper threads: all of it blocks. Read next: job_files.c, job_record.c, family.h.
+ */
+#ifndef LUN_JOB_FILES_H
+#define LUN_JOB_FILES_H
+
+#include "lun/job.h"
+
+/* What an order means now. */
+struct job_files {
+	char layer[JOB_NAME_BYTES]; /* Written to; "": there is nothing to be done but removing. */
+	char base[JOB_NAME_BYTES];  /* Below it afterwards; "": nothing. */
+	bool base_is_raw;
+	char before[JOB_NAME_BYTES]; /* Below it now. */
+	bool before_is_raw;
+	uint64_t layer_inode, base_inode;
+	uint64_t layer_bytes;
+	bool is_top;    /* The layer is the active file. */
+	bool is_merged; /* Its header is as it is to be. */
+};
+
+/* All with negative errno and a sentence in `why` (LUN_WHY_MAX). */
+int MUST_CHECK job_files_find(const struct job_order *order, struct job_files *out, char *why);
+/* Let the layer's header name `base`, or with `back` what it named before. The LUN's images are
+ * closed. */
+int MUST_CHECK job_files_rebase(const struct job_order *order, const struct job_files *files,
+				bool back, char *why);
+/* REMOVE: the file. One that has gone already is fine. */
+int MUST_CHECK job_files_remove(const struct job_order *order, char *why);
+
+/* A record is there or not, whole, after a crash too. */
+int MUST_CHECK job_record_save(const char *state_dir, const struct job_order *order, char *why);
+void job_record_forget(const char *state_dir, const struct job_order *order);
+
+#endif

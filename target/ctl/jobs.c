@@ -1,0 +1,316 @@
+/*
+ * The daemon's jobs; see jobs.h. What they do is lun/job.h's; here they get a LUN, a log, and
+ * whoever waits.
+ *
+ * Runs on the control loop, but for the reading of records, which runs on a helper thread.
+ */
+#include "target/ctl/jobs.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "target/ctl/requests.h"
+#include "target/ctl/retire.h"
+
+/* How often who waits is told. */
+#define PROGRESS_MS 500u
+/* Records that are looked at: a LUN has one. */
+#define RECORDS_MAX 4096u
+
+struct jobs {
+	struct runtime *runtime;
+	struct list_node running;
+	bool stopping;
+	struct loop_op op;
+	struct job_order *records;
+	size_t record_count;
+};
+
+static struct loop *control_of(const struct jobs *jobs)
+{
+	return jobs->runtime->server.control;
+}
+
+struct list_node *jobs_list(struct jobs *jobs)
+{
+	return &jobs->running;
+}
+
+/* -- For people -- */
+
+static json_t *seconds(uint64_t ns)
+{
+	return ns > 0 ? json_real((double)ns / (double)CLOCK_NS_PER_S) : json_null();
+}
+
+json_t *jobs_json(const struct running_job *running)
+{
+	struct job_view view;
+
+	job_look(running->job, &view);
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+			 "lun", lun_name(running->lun), "image", view.path, "kind",
+			 job_kind_name(view.kind), "state", job_state_name(view.state), "what",
+			 control_json_text(view.image[0] != '\0' ? view.image : NULL), "layer",
+			 control_json_text(view.layer[0] != '\0' ? view.layer : NULL), "base",
+			 control_json_text(view.base[0] != '\0' ? view.base : NULL), "done_bytes",
+			 (json_int_t)view.done_bytes, "total_bytes", (json_int_t)view.total_bytes,
+			 "moved_bytes", (json_int_t)view.moved_bytes, "rate_bytes",
+			 (json_int_t)view.rate_bytes, "elapsed_s", seconds(view.elapsed_ns),
+			 "left_s", seconds(view.left_ns), "why",
+			 control_json_text(view.why[0] != '\0' ? view.why : NULL));
+}
+
+static bool is_beside(const char *path, const char *active, const char *name)
+{
+	const char *slash = strrchr(active, '/');
+	size_t folder = slash ? (size_t)(slash - active) + 1 : 0;
+
+	return name[0] != '\0' && strncmp(path, active, folder) == 0 &&
+	       strcmp(path + folder, name) == 0;
+}
+
+struct running_job *jobs_find(struct jobs *jobs, const char *path)
+{
+	LIST_FOREACH (node, &jobs->running) {
+		struct running_job *running = CONTAINER_OF(node, struct running_job, link);
+		struct job_view view;
+
+		job_look(running->job, &view);
+		if (strcmp(view.path, path) == 0 || is_beside(path, view.path, view.layer) ||
+		    is_beside(path, view.path, view.image))
+			return running;
+	}
+	return NULL;
+}
+
+/* -- One job -- */
+
+static LOOP_ONLY void on_progress(struct loop_timer *timer)
+{
+	struct running_job *running = CONTAINER_OF(timer, struct running_job, timer);
+
+	control_progress(running->request, jobs_json(running));
+	loop_timer_start(control_of(running->jobs), timer, PROGRESS_MS, on_progress);
+}
+
+static void on_begun(struct job *job UNUSED, void *arg)
+{
+	struct running_job *running = arg;
+	const struct job_order *order = &running->order;
+
+	loop_role_assume();
+	running->has_begun = true;
+	log_info("ctl", "%s: job: %s of %s%s%s begins", lun_name(running->lun),
+		 job_kind_name(order->kind), order->image[0] != '\0' ? order->image : order->path,
+		 order->base[0] != '\0' ? " down to " : "", order->base);
+	if (running->request && running->waits) {
+		on_progress(&running->timer);
+	} else if (running->request) {
+		control_answer(running->request, jobs_json(running));
+		running->request = NULL;
+	}
+}
+
+static void log_end(const struct running_job *running, const struct job_view *view, int res)
+{
+	const char *kind = job_kind_name(view->kind);
+	double s = (double)view->elapsed_ns / (double)CLOCK_NS_PER_S;
+
+	if (res == 0) {
+		log_info("ctl", "%s: job: %s is done: %" PRIu64 " bytes moved in %.1f s",
+			 lun_name(running->lun), kind, view->moved_bytes, s);
+	} else if (res == -ECANCELED) {
+		log_info("ctl", "%s: job: %s was canceled", lun_name(running->lun), kind);
+	} else if (res == -EINTR) {
+		log_info("ctl", "%s: job: %s is resumed when its LUN is served again",
+			 lun_name(running->lun), kind);
+	} else {
+		log_error("ctl", "%s: job: %s has failed: %s", lun_name(running->lun), kind,
+			  view->why);
+	}
+}
+
+static LOOP_ONLY void answer_end(struct running_job *running, const struct job_view *view, int res)
+{
+	if (res == 0) {
+		control_answer(running->request, jobs_json(running));
+	} else if (res == -ECANCELED) {
+		control_refuse(running->request, CONTROL_FAILED, "Nothing was changed.",
+			       "it was canceled");
+	} else if (res == -EINTR) {
+		control_refuse(running->request, CONTROL_FAILED,
+			       "It is resumed when the LUN is served again.",
+			       "the daemon, or the LUN, is at its end");
+	} else {
+		control_refuse(running->request,
+			       res == -ENOENT ? CONTROL_NOT_FOUND : CONTROL_REFUSED,
+			       "`ringsan image list` shows images and what is based on them.", "%s",
+			       view->why[0] != '\0' ? view->why : strerrordesc_np(-res));
+	}
+}
+
+static void on_ended(struct job *job, int res, void *arg)
+{
+	struct running_job *running = arg;
+	struct job_view view;
+
+	loop_role_assume();
+	job_look(job, &view);
+	loop_timer_stop(control_of(running->jobs), &running->timer);
+	if (running->has_begun || !running->request)
+		log_end(running, &view, res);
+	if (running->request)
+		answer_end(running, &view, res);
+	list_remove(&running->link);
+	retire_release(running->jobs->runtime, running->generation);
+	free(running);
+}
+
+/* It has it, and it is served. */
+static bool has_lun(const struct runtime *runtime, struct lun *lun)
+{
+	struct lun_state state;
+
+	for (size_t i = 0; i < runtime->now->lun_count; i++) {
+		if (runtime->now->luns[i] != lun)
+			continue;
+		lun_state_copy(lun, &state);
+		return state.online && !state.read_only;
+	}
+	return false;
+}
+
+int jobs_begin(struct jobs *jobs, const struct running_job *from)
+{
+	struct running_job *running;
+	struct job_spec spec;
+	int res;
+
+	if (jobs->stopping || !has_lun(jobs->runtime, from->lun))
+		return -ENODEV;
+	running = calloc(1, sizeof(*running));
+	if (running == NULL)
+		return -ENOMEM;
+	*running = *from;
+	running->jobs = jobs;
+	spec = (struct job_spec){
+		.order = &running->order,
+		.lun = running->lun,
+		.control = control_of(jobs),
+		.state_dir = jobs->runtime->state_dir,
+		.begun = on_begun,
+		.ended = on_ended,
+		.arg = running,
+	};
+	res = job_start(&spec, &running->job);
+	if (res != 0) {
+		free(running);
+		return res;
+	}
+	list_append(&jobs->running, &running->link);
+	return 0;
+}
+
+/* -- Records -- */
+
+static void on_record(const struct job_order *order, void *arg)
+{
+	struct jobs *jobs = arg;
+	struct job_order *records;
+
+	if (jobs->record_count == RECORDS_MAX)
+		return;
+	records = reallocarray(jobs->records, jobs->record_count + 1, sizeof(*records));
+	if (records == NULL)
+		return;
+	jobs->records = records;
+	records[jobs->record_count++] = *order;
+}
+
+static int call_records(struct loop_op *op)
+{
+	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
+
+	job_record_each(jobs->runtime->state_dir, on_record, jobs);
+	return 0;
+}
+
+static struct lun *find_lun(struct runtime *runtime, const char *path)
+{
+	struct lun_walk walk = {.runtime = runtime};
+	struct named_lun named;
+
+	while (lun_walk_next(&walk, &named))
+		if (named.conf->type == CONF_LUN_QCOW2 && named.conf->image != NULL &&
+		    strcmp(named.conf->image, path) == 0)
+			return named.lun;
+	return NULL;
+}
+
+/* The record of one that cannot go on now stays. */
+static LOOP_ONLY void resume(struct jobs *jobs, const struct job_order *order)
+{
+	struct running_job from = {.order = *order, .lun = find_lun(jobs->runtime, order->path)};
+	int res;
+
+	if (from.lun == NULL) {
+		log_warn("ctl", "a job for %s is recorded, and no LUN has that image", order->path);
+		return;
+	}
+	from.generation = retire_hold(jobs->runtime);
+	res = jobs_begin(jobs, &from);
+	if (res == 0)
+		return;
+	retire_release(jobs->runtime, from.generation);
+	log_warn("ctl", "%s: its job cannot be resumed now: %s", lun_name(from.lun),
+		 res == -ENODEV ? "the LUN is offline" : strerrordesc_np(-res));
+}
+
+static void on_records(struct loop_op *op, int res UNUSED)
+{
+	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
+
+	loop_role_assume();
+	for (size_t i = 0; i < jobs->record_count; i++)
+		resume(jobs, &jobs->records[i]);
+	free(jobs->records);
+	jobs->records = NULL;
+	jobs->record_count = 0;
+}
+
+/* -- All of them -- */
+
+void jobs_start(struct jobs *jobs)
+{
+	loop_op_init(&jobs->op);
+	loop_call(control_of(jobs), &jobs->op, call_records, on_records);
+}
+
+void jobs_stop(struct jobs *jobs)
+{
+	jobs->stopping = true;
+}
+
+int jobs_create(struct runtime *runtime, struct jobs **out)
+{
+	struct jobs *jobs = calloc(1, sizeof(*jobs));
+
+	if (jobs == NULL)
+		return -ENOMEM;
+	jobs->runtime = runtime;
+	list_init(&jobs->running);
+	*out = jobs;
+	return 0;
+}
+
+void jobs_free(struct jobs *jobs)
+{
+	if (jobs != NULL)
+		free(jobs->records);
+	free(jobs);
+}
