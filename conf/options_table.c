@@ -78,7 +78,7 @@ static const struct conf_option limits_options[] = {
 	  .initial = "512M", .min = 8 * MIB, .max = TIB },
 	{ .name = "qcow2-cache", .type = CONF_SIZE,
 	  FIELD(struct conf_limits, qcow2_cache_bytes),
-	  .initial = "1G", .min = MIB, .max = TIB },
+	  .initial = "1G", .min = 16 * MIB, .max = TIB },
 	{ .name = "sessions", .type = CONF_NUMBER, FIELD(struct conf_limits, sessions),
 	  .initial = "256", .min = 1, .max = 65535 },
 	/* A session starts with a floor of eight commands. */

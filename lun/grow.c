@@ -80,7 +80,7 @@ static int measure(struct lun *lun, uint64_t configured_bytes, uint64_t *out, ch
 	if (configured_bytes % lun->io_align_bytes != 0)
 		return lun_refuse(why, -EINVAL, "its size is not a multiple of %u, the block size",
 				  lun->io_align_bytes);
-	if (lun->info.fixed_size)
+	if (lun->ops->fixed_size)
 		return measure_fixed(&now, configured_bytes, out, why);
 	if (fd >= 0 && !(now.read_only && configured_bytes > now.size_bytes))
 		res = measure_image(lun, fd, configured_bytes, out, why);

@@ -123,7 +123,7 @@ static void on_changed(struct lun_switch *change, int res)
 
 bool lun_grows_closed(const struct lun *lun)
 {
-	return lun->info.fixed_size;
+	return lun->ops->fixed_size;
 }
 
 void lun_growth_start(struct lun_growth *growth)

@@ -23,7 +23,6 @@ struct image_info {
 	bool anchors; /* Of a thin image: ZERO keeps or takes the space. */
 	bool read_only;
 	bool look_ahead; /* LUN_ALLOCATE and LUN_RELEASE work, and are worth it. */
-	bool fixed_size; /* Its own, not that of the file it lies in. */
 	bool created;    /* This open made it: no identity of an earlier image of that name fits. */
 };
 
@@ -37,6 +36,7 @@ struct image_rest {
 
 struct image_ops {
 	const char *type;
+	bool fixed_size; /* Images have a size of their own, not that of the file: see growth.h. */
 	/* May block; control thread. On failure: negative errno and one sentence in `why` saying
 	 * what is wrong and what would mend it. */
 	int (*open)(const struct lun_spec *spec, struct image **out, struct image_info *info,

@@ -393,7 +393,6 @@ static void describe(const struct lun_spec *spec, const struct chain *chain,
 		.thin = !spec->read_only,
 		.zeroes_after_unmap = !spec->read_only,
 		.read_only = spec->read_only,
-		.fixed_size = true,
 		.created = chain->created,
 	};
 }
@@ -438,6 +437,7 @@ static int qcow2_io_fd(const struct image *image)
 
 const struct image_ops image_qcow2_ops = {
 	.type = "qcow2",
+	.fixed_size = true,
 	.open = qcow2_io_open,
 	.close = qcow2_io_close,
 	.submit = qcow2_io_submit,
