@@ -275,6 +275,12 @@ static void check_lun_clusters(const struct checker *c, const struct conf_lun *l
 				"out",
 				lun->number);
 	}
+	if (lun->backing != NULL && lun->type != CONF_LUN_QCOW2) {
+		conf_errors_add(c->errors, at(c, lun->line),
+				"lun %u has a backing file, which belongs to type qcow2; leave it "
+				"out",
+				lun->number);
+	}
 	if (lun->type == CONF_LUN_QCOW2 && lun->size_bytes > CONF_QCOW2_SIZE_MAX) {
 		conf_errors_add(
 			c->errors, at(c, lun->line),

@@ -162,6 +162,7 @@ struct conf_lun {
 	uint32_t warn_percent;    /* Used of size_bytes, when hosts are told; 0: never. */
 	uint64_t size_bytes;      /* 0: what the image has. */
 	char *image;              /* NULL where the type needs none. */
+	char *backing;            /* CONF_LUN_QCOW2: what one that is created shows; or NULL. */
 	char *fault_control;      /* CONF_LUN_FAULT: the file that commands it; else NULL. */
 	char *identity; /* "naa.6" and 31 lower-case hexadecimal digits; NULL: made once. */
 	char *serial;   /* NULL: derived from the identity. */

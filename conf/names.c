@@ -140,6 +140,14 @@ static bool is_printable(const char *text, char lowest)
 	return true;
 }
 
+const char *conf_check_file_name(const char *name)
+{
+	if (name[0] == '.' || strpbrk(name, "/:") != NULL || !is_printable(name, ' '))
+		return "not the name of a file beside the image; a plain name without '/' and ':' "
+		       "is right";
+	return NULL;
+}
+
 const char *conf_check_inquiry_text(const char *text)
 {
 	if (!is_printable(text, ' '))

@@ -18,6 +18,8 @@ const char *conf_check_pattern(const char *pattern);
 const char *conf_check_identity(const char *identity);
 /* A unit serial number: letters, digits, '-', '.', '_'. */
 const char *conf_check_serial(const char *serial);
+/* The name of a file in a folder that is known: of one that another file may name. */
+const char *conf_check_file_name(const char *name);
 /* Printable ASCII, no blank at either end: the left-aligned fields of INQUIRY data (SPC-5 4.3.1).
  */
 const char *conf_check_inquiry_text(const char *text);

@@ -193,6 +193,8 @@ static const struct conf_option lun_options[] = {
 	/* It must divide 1 MiB, or VMFS6 does not unmap by itself. */
 	{ .name = "allocation-unit", .type = CONF_SIZE, FIELD(struct conf_lun, allocation_unit),
 	  .min = 4 * KIB, .max = MIB, .check_number = check_power_of_two },
+	{ .name = "backing", .type = CONF_TEXT, FIELD(struct conf_lun, backing),
+	  .min = 1, .max = 255, .check_text = conf_check_file_name },
 	{ .name = "cluster-size", .type = CONF_SIZE, FIELD(struct conf_lun, cluster_size),
 	  .min = 4 * KIB, .max = 2 * MIB, .check_number = check_power_of_two },
 	{ .name = "warn", .type = CONF_PERCENT, LIVE, FIELD(struct conf_lun, warn_percent),

@@ -180,6 +180,7 @@ struct lun_spec {
 	uint32_t logical_block_bytes;   /* 512 or 4096; 0: the image's own, 512 for a new one. */
 	uint32_t physical_block_bytes;  /* 512 or 4096; 0: 4096. */
 	uint32_t allocation_unit_bytes; /* 0: the image's own, the file system's for a new one. */
+	const char *backing_name;       /* qcow2: what an image that is made shows; or NULL. */
 	uint32_t cluster_bytes;         /* qcow2: of an image that is made; 0: 128 KiB. */
 	uint64_t qcow2_cache_bytes;     /* Of all images together; 0: 1 GiB. */
 	uint32_t look_ahead_bytes;      /* At most LUN_LOOK_AHEAD_MAX for each stream; 0: none. */

@@ -12,7 +12,7 @@ static const size_t strings[] = {
 	offsetof(struct lun_spec, name),      offsetof(struct lun_spec, type),
 	offsetof(struct lun_spec, path),      offsetof(struct lun_spec, fault_control),
 	offsetof(struct lun_spec, identity),  offsetof(struct lun_spec, serial),
-	offsetof(struct lun_spec, state_dir),
+	offsetof(struct lun_spec, state_dir), offsetof(struct lun_spec, backing_name),
 };
 
 static const char **string_at(struct lun_spec *spec, unsigned at)

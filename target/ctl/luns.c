@@ -63,6 +63,7 @@ static struct lun_spec lun_spec_of(const struct conf *conf, const struct conf_lu
 		.logical_block_bytes = from->block_size,
 		.physical_block_bytes = from->physical_block_size,
 		.allocation_unit_bytes = from->allocation_unit,
+		.backing_name = from->backing,
 		.cluster_bytes = from->cluster_size,
 		.qcow2_cache_bytes = conf->limits.qcow2_cache_bytes,
 		.look_ahead_bytes = from->look_ahead,

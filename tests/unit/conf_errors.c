@@ -310,6 +310,11 @@ static const struct error_case cases[] = {
 	 "f:3: lun 0: physical-block-size is below block-size; make them equal"},
 	{"clusters of a raw image", LUN("cluster-size = 64K"),
 	 "f:3: lun 0 has a cluster-size, which belongs to type qcow2; leave it out"},
+	{"a clone that is raw", LUN("backing = \"golden.qcow2\""),
+	 "f:3: lun 0 has a backing file, which belongs to type qcow2; leave it out"},
+	{"a clone of what lies elsewhere", LUN("type = qcow2\nbacking = \"../golden.qcow2\""),
+	 "f:6: backing \"../golden.qcow2\": not the name of a file beside the image; a plain name "
+	 "without '/' and ':' is right"},
 	{"clusters that are none", LUN("type = qcow2\ncluster-size = 12K"),
 	 "f:6: cluster-size \"12K\": not a power of two; 4K, 8K, 16K and so on are right"},
 	{"more than qcow2 has", LUN("type = qcow2\nsize = 65T"),

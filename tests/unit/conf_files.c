@@ -308,7 +308,8 @@ Test(conf_files, a_dump_means_the_same_again)
 		"\"NAA.652534E0123456789ABCDEF012345678\"\n"
 		"allocation-unit = 64K cache = page write-cache = off look-ahead = 64K size = "
 		"1049088 }\n"
-		"lun 3 { type = qcow2 image = \"/q\" size = 64T cluster-size = 2M }\n"
+		"lun 3 { type = qcow2 image = \"/q\" size = 64T cluster-size = 2M backing = g.raw "
+		"}\n"
 		"lun 2 { type = fault fault-control = /f size = 1M physical-block-size = 512 }\n"
 		"}\ntarget \"eui.02004567A425678D\" { access { initiators = \"*\" } }\n";
 	struct conf *conf = NULL;

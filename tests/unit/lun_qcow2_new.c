@@ -163,3 +163,48 @@ Test(qcow2_new, never_in_place_of_another)
 	cr_expect_eq(files_in(s.rig.dir), 1);
 	rig_free(&s.rig);
 }
+
+/* A clone shows what is in its base, has the base's size where none is configured, and identities
+ * of its own. */
+Test(qcow2_new, makes_clones)
+{
+	static const char *const bases[] = {"golden.qcow2", "golden.img"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
+		struct scene s;
+		struct qcow2_header header;
+		struct lun_identity one;
+		struct lun_identity other;
+		char base[128];
+
+		scene_init(&s);
+		s.spec.backing_name = bases[i];
+		(void)snprintf(base, sizeof(base), "%s/%s", s.rig.dir, bases[i]);
+		(void)open_once(&s, "");
+		cr_expect_eq(files_in(s.rig.dir), 0);
+		if (i == 0) {
+			s.spec.backing_name = NULL;
+			s.spec.path = base;
+			(void)open_once(&s, NULL);
+			s.spec.path = s.path;
+			s.spec.backing_name = bases[i];
+		} else {
+			cr_assert_eq(close(open(base, O_CREAT | O_RDWR, 0600)), 0);
+			cr_assert_eq(truncate(base, (off_t)SIZE_BYTES), 0);
+		}
+		s.spec.size_bytes = 0;
+		one = open_once(&s, NULL);
+		header = header_of(&s);
+		cr_expect_str_eq(header.backing_name, bases[i]);
+		cr_expect_str_eq(header.backing_format, i == 0 ? "qcow2" : "raw");
+		cr_expect_eq(header.cluster_bits, 17);
+		cr_assert_eq(unlink(s.path), 0);
+		s.spec.cluster_bytes = 65536;
+		other = open_once(&s, NULL);
+		header = header_of(&s);
+		cr_expect_eq(header.cluster_bits, 16);
+		cr_expect_eq(header.incompatible, 0);
+		cr_expect_neq(memcmp(&one, &other, sizeof(one)), 0);
+		rig_free(&s.rig);
+	}
+}
