@@ -188,7 +188,8 @@ int family_become_base(int fd, const struct family_why *why)
 	if (res == 0 || res == -ENOTSUP)
 		return 0;
 	return family_refuse(why, res,
-			     "it cannot be marked as a base (%s); let its owner, or root, do it",
+			     "it cannot be marked as a base (%s); let somebody do it who may "
+			     "write to it",
 			     files_error(res));
 }
 
@@ -391,17 +392,19 @@ static int group_make_ready(const struct group *group)
 	return res;
 }
 
-/* Back to what was before its rename, too. */
-static void take_back(struct family_change *change)
+/* Back to what was before its rename. */
+static int take_back(struct family_change *change)
 {
 	int folder = change->place.folder;
+	int res = 0;
 
-	if (change->stage != CHANGE_RENAMED)
-		return;
 	if (renameat(folder, change->behind, folder, change->place.name) != 0)
+		res = -errno;
+	if (res != 0)
 		log_error("lun", "%s could not be put back (%s): its content is in %s",
-			  change->place.name, files_error(-errno), change->behind);
+			  change->place.name, files_error(res), change->behind);
 	change->stage = CHANGE_UNDONE;
+	return res;
 }
 
 static int put_in_place(struct family_change *change, const struct family_why *why)
@@ -433,6 +436,15 @@ static void hold_behind(struct family_change *change)
 		(void)flock(change->held, LOCK_EX | LOCK_NB);
 }
 
+/* All that were put in place, whatever they answer: each says so itself. */
+static void group_take_back(const struct group *group)
+{
+	for (unsigned i = 0; i < group->count; i++)
+		if (group->changes[i]->stage == CHANGE_RENAMED)
+			(void)take_back(group->changes[i]);
+	(void)group_sync(group);
+}
+
 static int group_put_in_place(const struct group *group)
 {
 	int res = 0;
@@ -446,15 +458,13 @@ static int group_put_in_place(const struct group *group)
 					    "its folder cannot be made durable: %s",
 					    files_error(res));
 	}
-	for (unsigned i = 0; i < group->count; i++) {
-		if (res != 0) {
-			take_back(group->changes[i]);
-		} else {
-			group->changes[i]->stage = CHANGE_COMMITTED;
-			hold_behind(group->changes[i]);
-		}
+	for (unsigned i = 0; i < group->count && res == 0; i++) {
+		group->changes[i]->stage = CHANGE_COMMITTED;
+		hold_behind(group->changes[i]);
 	}
-	return res != 0 ? (void)group_sync(group), res : 0;
+	if (res != 0)
+		group_take_back(group);
+	return res;
 }
 
 int family_commit(struct family_change *const changes[], unsigned count, char *why,
@@ -513,6 +523,24 @@ static int return_identity(const struct family_change *change, const struct fami
 					files_error(res));
 }
 
+/* As many as can be. */
+static int group_undo(const struct group *group)
+{
+	int res = 0;
+	int synced;
+
+	for (unsigned i = 0; i < group->count; i++) {
+		int one = take_back(group->changes[i]);
+
+		res = res == 0 ? one : res;
+	}
+	synced = group_sync(group);
+	res = res == 0 ? synced : res;
+	return res == 0 ? 0
+			: family_refuse(group->why, res, "not all could be put back: %s",
+					files_error(res));
+}
+
 int family_undo(struct family_change *const changes[], unsigned count, char *why, size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
@@ -525,12 +553,8 @@ int family_undo(struct family_change *const changes[], unsigned count, char *why
 		res = check_undo(changes[i], &say);
 	for (unsigned i = 0; i < count && res == 0; i++)
 		res = return_identity(changes[i], &say);
-	for (unsigned i = 0; i < count && res == 0; i++) {
-		changes[i]->stage = CHANGE_RENAMED;
-		take_back(changes[i]);
-	}
 	if (res == 0)
-		res = group_sync(&group);
+		res = group_undo(&group);
 	for (unsigned i = 0; i < count; i++)
 		files_close(&changes[i]->old);
 	group_unlock(&group);

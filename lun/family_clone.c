@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,18 +176,29 @@ static int check_file(const struct family_place *place, int fd, const struct fam
 static int remove_file(const struct family_place *place, const struct family_why *why)
 {
 	int fd CLEANUP(files_close) = files_open_at(place->folder, place->name, O_RDONLY);
+	char temporary[FAMILY_TEMPORARY_BYTES];
 	int res;
 
 	if (fd < 0)
 		return family_refuse(why, fd, "%s cannot be opened: %s", place->name,
 				     files_error(fd));
 	res = check_file(place, fd, why);
+	if (res == 0)
+		res = family_temporary_name(temporary);
 	if (res != 0)
 		return res;
-	if (unlinkat(place->folder, place->name, 0) == 0 && fsync(place->folder) == 0)
-		return 0;
-	return family_refuse(why, -errno, "%s cannot be removed: %s", place->name,
-			     files_error(-errno));
+	/* Held, so that nobody else removes it with the folder locked. */
+	(void)flock(fd, LOCK_EX | LOCK_NB);
+	if (renameat(place->folder, place->name, place->folder, temporary) != 0 ||
+	    fsync(place->folder) != 0)
+		return family_refuse(why, -errno, "%s cannot be removed: %s", place->name,
+				     files_error(-errno));
+	/* The rest takes long, for large files. */
+	family_unlock(place->folder);
+	return unlinkat(place->folder, temporary, 0) == 0
+		       ? 0
+		       : family_refuse(why, -errno, "%s cannot be removed: %s", temporary,
+				       files_error(-errno));
 }
 
 int family_remove(const char *path, char *why, size_t why_bytes)
