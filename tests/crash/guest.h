@@ -33,6 +33,7 @@ struct workload_shape {
 	uint32_t sectors;
 	uint32_t cluster_sectors;
 	bool pulls;
+	bool jobs; /* A pull may write a layer below. */
 };
 
 /* How many short ones there are; number is below that. */

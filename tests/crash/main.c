@@ -116,6 +116,25 @@ static unsigned processors(void)
 	return count > 0 ? (unsigned)count : 1;
 }
 
+static bool run(const struct campaign *campaign, const char *replay, int argc, char *argv[])
+{
+	bool good = true;
+
+	if (replay)
+		return campaign_replay(replay);
+	if (is_mode("states", argc, argv))
+		good = campaign_states(campaign);
+	if (good && is_mode("faults", argc, argv))
+		good = campaign_faults(campaign);
+	if (good && is_mode("memory", argc, argv))
+		good = campaign_memory(campaign);
+	if (good && optind == argc)
+		good = reach_report(campaign->states >= LONG_STATES);
+	if (good && is_mode("mutants", argc, argv))
+		good = campaign_mutants(campaign);
+	return good;
+}
+
 int main(int argc, char *argv[])
 {
 	struct campaign campaign = {.seed = 1,
@@ -124,24 +143,15 @@ int main(int argc, char *argv[])
 				    .fault_workloads = 6,
 				    .mutant_states = 3000000};
 	const char *replay = NULL;
-	bool good = true;
+	bool good;
 
 	campaign.jobs = processors();
 	parse(argc, argv, &campaign, &replay);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (setvbuf(stdout, NULL, _IOLBF, 0))
 		return 2;
-	if (replay)
-		return campaign_replay(replay) ? 0 : 2;
-	if (is_mode("states", argc, argv))
-		good = campaign_states(&campaign);
-	if (good && is_mode("faults", argc, argv))
-		good = campaign_faults(&campaign);
-	if (good && is_mode("memory", argc, argv))
-		good = campaign_memory(&campaign);
-	if (good && optind == argc)
-		good = reach_report(campaign.states >= LONG_STATES);
-	if (good && is_mode("mutants", argc, argv))
-		good = campaign_mutants(&campaign);
+	subject_raw_begin();
+	good = run(&campaign, replay, argc, argv);
+	subject_raw_end();
 	return good ? 0 : 1;
 }

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "base/loop_engine.h"
 
@@ -264,14 +265,15 @@ static bool submit(struct loop *loop, struct loop_op *op)
 {
 	struct sim *sim = loop->engine_state;
 	struct sim_flight *flight = &sim->flights[sim->flight_count];
+	static const uint32_t slower[] = {10, 200, 200, 3000};
 	uint32_t scale = LATENCY_US;
 
 	assert(op->kind < LOOP_OP_COUNT && issues[op->kind]);
 	if (sim->flight_count == SIM_FLYING_MAX)
 		return false;
-	/* Some are slow, and a few so slow that much happens meanwhile. */
+	/* Some are slow, and a few so slow that much happens meanwhile, timers included. */
 	if (random_one_in(&sim->random, 8))
-		scale *= random_one_in(&sim->random, 4) ? 200 : 10;
+		scale *= slower[random_below(&sim->random, ARRAY_SIZE(slower))];
 	sim->flight_count++;
 	*flight = (struct sim_flight){.op = op};
 	flight->error = take_fault(sim, op->kind, op->flags & LOOP_NOWAIT);

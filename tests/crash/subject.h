@@ -24,6 +24,8 @@ struct subject {
 	uint32_t sectors;         /* Of the guest's disk. */
 	uint32_t cluster_sectors; /* What workloads take for a cluster. */
 	bool pulls;               /* LUN_PULL works. */
+	/* Pulls may write a layer below; NULL: never. */
+	bool (*has_jobs)(unsigned variant);
 	/* Load the disk with a fresh image; the guest's sectors have these words. */
 	void (*format)(struct disk *disk, unsigned variant, struct random *random, uint64_t *words);
 	/* Open what the disk holds, on its machine. NULL and a sentence. */
@@ -48,5 +50,9 @@ struct subject {
 };
 
 extern const struct subject subject_raw, subject_qcow2;
+
+/* A folder for files of the raw one, which have no names; for all processes that come. */
+void subject_raw_begin(void);
+void subject_raw_end(void);
 
 #endif

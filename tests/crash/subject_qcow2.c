@@ -24,15 +24,19 @@
 #define CACHE_BYTES (UINT64_C(64) << 10)
 #define CACHE_BYTES_SMALL (UINT64_C(16) << 10)
 #define REQUESTS 32u
-/* Descriptors that no kernel has: of file i this one and i more; one for fdatasyncs of the top. */
+/* Descriptors that no kernel has: of file i this one and i more; as many for fdatasyncs. */
 #define FD_FIRST 1000001
 #define FD_SYNC 1000101
+#define BYTES_BELOW ((uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES)
 
 /* -- The image type -- */
 
 struct request {
 	struct qcow2_request of;
 	struct lun_io *io; /* NULL: free. */
+	struct image *image;
+	bool writes_below; /* What is being read is written to the image below then. */
+	struct iovec iov;
 };
 
 struct image {
@@ -41,6 +45,7 @@ struct image {
 	unsigned count; /* Of the chain: [0] is the top, the last one may be raw. */
 	struct qcow2 *chain[VARIANT_FILES];
 	struct request *requests;
+	bool writes_below;
 	bool stopped;
 	int stop_res;
 };
@@ -84,8 +89,9 @@ static int open_file(struct image *image, unsigned i, char *why, size_t why_size
 		.cache = image->cache,
 		.file = &file.writable.file,
 		.fd = FD_FIRST + (int)i,
-		.sync_fd = i ? FD_FIRST + (int)i : FD_SYNC,
-		.read_only = i > 0,
+		.sync_fd = FD_SYNC + (int)i,
+		.read_only = i > image->writes_below,
+		.holds_frees = i > 0 && image->writes_below,
 		.recovers = true,
 		.direct = true,
 		.io_align_bytes = DISK_SECTOR_BYTES,
@@ -104,6 +110,7 @@ static int open_chain(struct image *image, char *why, size_t why_size)
 	int res = 0;
 
 	image->count = i;
+	image->writes_below = opening.variant->writes_below;
 	while (res == 0 && i > 0)
 		res = open_file(image, --i, why, why_size);
 	if (res)
@@ -123,9 +130,10 @@ static int open_image(const struct lun_spec *spec UNUSED, struct image **out,
 	res = open_chain(image, why, why_size);
 	if (res)
 		return res;
-	for (unsigned i = 0; i < image->count; i++)
+	for (unsigned i = 0; i < image->count; i++) {
 		sim_bind(opening.sim, FD_FIRST + (int)i, i);
-	sim_bind(opening.sim, FD_SYNC, 0);
+		sim_bind(opening.sim, FD_SYNC + (int)i, i);
+	}
 	*info = (struct image_info){
 		.size_bytes = qcow2_header(image->chain[0])->size_bytes,
 		.io_align_bytes = DISK_SECTOR_BYTES,
@@ -143,12 +151,31 @@ static void close_image(struct image *image)
 	close_chain(image, 0);
 }
 
+static bool is_zero(const struct iovec *iov)
+{
+	const uint8_t *bytes = iov->iov_base;
+
+	return bytes[0] == 0 && !memcmp(bytes, bytes + 1, iov->iov_len - 1);
+}
+
+/* The second half of a commit: zeroes take no space there. */
+LOOP_ONLY static void write_below(struct request *request)
+{
+	request->writes_below = false;
+	request->of.op = is_zero(&request->iov) ? LUN_UNMAP : LUN_WRITE;
+	qcow2_submit(request->image->chain[1], &request->of);
+}
+
 static void on_done(struct qcow2_request *of, int res)
 {
 	struct request *request = CONTAINER_OF(of, struct request, of);
 	struct lun_io *io = request->io;
 
 	loop_role_assume();
+	if (request->writes_below && res == 0) {
+		write_below(request);
+		return;
+	}
 	request->io = NULL;
 	image_io_done(io, res);
 }
@@ -162,24 +189,49 @@ static struct request *find_free(struct image *image)
 	abort();
 }
 
+/* A pull may be any step of a job: what lies above the last image alone is pulled; it
+ * is pulled into the image below; what the top shows is written there. None of it changes what the
+ * top shows. */
+static struct qcow2 *choose_job(const struct image *image, struct request *request)
+{
+	struct qcow2_request *of = &request->of;
+	unsigned kind = random_below(&image->sim->random, image->writes_below ? 6 : 2);
+
+	if (image->count > 2 && kind % 2)
+		of->base = image->chain[image->count - 1];
+	if (kind < 2 || of->offset >= BYTES_BELOW)
+		return image->chain[0];
+	if (of->length > BYTES_BELOW - of->offset)
+		of->length = BYTES_BELOW - of->offset;
+	if (kind == 2)
+		return image->chain[1];
+	request->writes_below = true;
+	request->iov = (struct iovec){of->iov[0].iov_base, of->length};
+	of->op = LUN_READ;
+	of->iov = &request->iov;
+	return image->chain[0];
+}
+
 static void submit(struct image *image, struct lun_io *io)
 {
 	struct request *request = find_free(image);
+	struct qcow2 *target = image->chain[0];
 
 	loop_role_assume();
 	request->io = io;
+	request->image = image;
+	request->writes_below = false;
 	request->of.op = io->op;
 	request->of.flags = io->flags;
 	request->of.offset = io->offset_bytes;
 	request->of.length = io->length_bytes;
 	request->of.iov = io->iov;
 	request->of.iov_count = io->iov_count;
-	/* Of every second cluster what lies above the last image. */
-	request->of.base = image->count > 2 && io->offset_bytes / 4096 % 2
-				   ? image->chain[image->count - 1]
-				   : NULL;
+	request->of.base = NULL;
 	request->of.done = on_done;
-	qcow2_submit(image->chain[0], &request->of);
+	if (io->op == LUN_PULL)
+		target = choose_job(image, request);
+	qcow2_submit(target, &request->of);
 }
 
 static int no_fd(const struct image *image UNUSED)
@@ -236,22 +288,36 @@ LOOP_ONLY static void let_recover(struct sim *sim, const struct image *image)
 		sim_turn(sim);
 }
 
+/* Those that are written, from the top on. */
+LOOP_ONLY static int stop_all(struct sim *sim, struct image *image)
+{
+	int first = 0;
+
+	for (unsigned i = 0; i <= image->writes_below; i++) {
+		image->stopped = false;
+		qcow2_stop(image->chain[i], on_stopped, image);
+		sim->idle = false;
+		while (!image->stopped && !sim->idle)
+			sim_turn(sim);
+		if (!image->stopped)
+			return -ETIME;
+		first = first ? first : image->stop_res;
+	}
+	return first;
+}
+
 static int stop(struct sim *sim, struct lun *lun)
 {
 	struct image *image = lun->image;
+	int res;
 
 	loop_role_assume();
 	if (random_one_in(&sim->random, 2))
 		let_recover(sim, image);
-	qcow2_stop(image->chain[0], on_stopped, image);
-	sim->idle = false;
-	while (!image->stopped && !sim->idle)
-		sim_turn(sim);
-	if (!image->stopped)
-		return -ETIME;
-	if (!image->stop_res && !qcow2_may_leak(image->chain[0]) && left_leaks(sim->disk, 0))
+	res = stop_all(sim, image);
+	if (!res && !qcow2_may_leak(image->chain[0]) && left_leaks(sim->disk, 0))
 		return -EUCLEAN;
-	return image->stop_res;
+	return res;
 }
 
 static bool has_failed(const struct lun *lun)
@@ -396,6 +462,11 @@ static bool read_words(const struct disk *disk, unsigned number, const struct ch
 	       left_read(&chain, words, why);
 }
 
+static bool has_jobs(unsigned variant)
+{
+	return variants_qcow2[variant].writes_below;
+}
+
 const struct subject subject_qcow2 = {
 	.name = "qcow2",
 	.variants = variant_names_qcow2,
@@ -404,6 +475,7 @@ const struct subject subject_qcow2 = {
 	.sectors = VARIANT_SECTORS,
 	.cluster_sectors = 8,
 	.pulls = true,
+	.has_jobs = has_jobs,
 	.format = variant_format,
 	.open = open_lun,
 	.stop = stop,

@@ -40,17 +40,36 @@ static const struct raw_variant *opening_as;
 
 /* -- The file -- */
 
+/* Alone in it: who opens a file for writing may look around for others that are based on it. */
+static char folder[192];
+
+void subject_raw_begin(void)
+{
+	const char *parent = getenv("TMPDIR");
+
+	(void)snprintf(folder, sizeof(folder), "%.150s/ringsan-crash.XXXXXX",
+		       parent ? parent : "/tmp");
+	if (mkdtemp(folder))
+		return;
+	perror(folder);
+	exit(2);
+}
+
+void subject_raw_end(void)
+{
+	(void)rmdir(folder);
+}
+
 /* One for each level, so that their locks do not meet; without a name, so that nothing stays. */
 static const char *file_path(unsigned level)
 {
 	static char paths[SUBJECT_LEVELS][32];
 	char name[256];
-	const char *folder = getenv("TMPDIR");
 	int fd;
 
 	if (paths[level][0])
 		return paths[level];
-	(void)snprintf(name, sizeof(name), "%s/ringsan-crash.XXXXXX", folder ? folder : "/tmp");
+	(void)snprintf(name, sizeof(name), "%s/XXXXXX", folder);
 	fd = mkstemp(name);
 	if (fd < 0 || unlink(name) || ftruncate(fd, (off_t)BYTES)) {
 		perror(name);

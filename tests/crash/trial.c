@@ -201,7 +201,12 @@ static struct workload_shape shape_of(const struct trial *trial)
 
 	if (sectors > subject->sectors)
 		sectors = subject->sectors;
-	return (struct workload_shape){(uint32_t)sectors, subject->cluster_sectors, subject->pulls};
+	return (struct workload_shape){
+		.sectors = (uint32_t)sectors,
+		.cluster_sectors = subject->cluster_sectors,
+		.pulls = subject->pulls,
+		.jobs = subject->has_jobs && subject->has_jobs(trial->identity.variant),
+	};
 }
 
 static void plan(struct trial *trial)

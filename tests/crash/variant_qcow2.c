@@ -27,24 +27,31 @@
 
 /* Grown: within the L1 table's cluster; to a table of several clusters, which lies elsewhere. */
 const struct variant variants_qcow2[] = {
-	{"small", 9, false, false, 1, false, 3 * MIB, 0, 0},
-	{"small-backed", 9, false, false, 1, true, 7 * MIB, 0, 0},
-	{"small-late", 9, false, false, 1, false, 7 * MIB, LATE, 0},
-	{"middle", 12, false, false, 1, false, BYTES, 0, OTHERS},
-	{"middle-backed", 12, false, false, 1, true, 1500 * MIB, 0, 0},
-	{"compressed", 12, false, true, 1, false, 5000 * MIB, 0, 0},
-	{"compressed-backed", 12, false, true, 1, true, BYTES, 0, 0},
-	{"extended", 14, true, false, 1, false, 40000 * MIB, 0, 0},
-	{"extended-backed", 14, true, false, 1, true, BYTES, 0, OTHERS},
-	{"chain", 12, false, false, 2, true, BYTES, 0, 0},
-	{"chain-small", 9, false, false, 2, false, 4 * MIB, 0, 0},
-	{"chain-extended", 14, true, false, 2, true, BYTES, 0, 0},
+	{"small", 9, false, false, 1, false, false, 3 * MIB, 0, 0},
+	{"small-backed", 9, false, false, 1, false, true, 7 * MIB, 0, 0},
+	{"small-late", 9, false, false, 1, false, false, 7 * MIB, LATE, 0},
+	{"middle", 12, false, false, 1, false, false, BYTES, 0, OTHERS},
+	{"middle-backed", 12, false, false, 1, false, true, 1500 * MIB, 0, 0},
+	{"compressed", 12, false, true, 1, false, false, 5000 * MIB, 0, 0},
+	{"compressed-backed", 12, false, true, 1, false, true, BYTES, 0, 0},
+	{"extended", 14, true, false, 1, false, false, 40000 * MIB, 0, 0},
+	{"extended-backed", 14, true, false, 1, false, true, BYTES, 0, OTHERS},
+	{"chain", 12, false, false, 2, false, true, BYTES, 0, 0},
+	{"chain-small", 9, false, false, 2, false, false, 4 * MIB, 0, 0},
+	{"chain-extended", 14, true, false, 2, false, true, BYTES, 0, 0},
+	{"chain-job", 12, false, false, 2, true, true, BYTES, 0, 0},
+	{"chain-small-job", 9, false, false, 2, true, false, 2 * BYTES, 0, 0},
+	{"chain-extended-job", 14, true, false, 2, true, true, BYTES, 0, 0},
 };
 const char *const variant_names_qcow2[] = {
-	"small",       "small-backed",      "small-late", "middle",          "middle-backed",
-	"compressed",  "compressed-backed", "extended",   "extended-backed", "chain",
-	"chain-small", "chain-extended",    NULL,
+	"small",           "small-backed",    "small-late",         "middle",
+	"middle-backed",   "compressed",      "compressed-backed",  "extended",
+	"extended-backed", "chain",           "chain-small",        "chain-extended",
+	"chain-job",       "chain-small-job", "chain-extended-job", NULL,
 };
+
+_Static_assert(ARRAY_SIZE(variant_names_qcow2) == ARRAY_SIZE(variants_qcow2) + 1,
+	       "each variant has a name");
 
 const char *variant_backing_name(const struct variant *variant, bool rebased)
 {

@@ -22,7 +22,8 @@ struct variant {
 	uint32_t cluster_bits;
 	bool extended;
 	bool compressed;      /* Every second cluster, in the top. */
-	unsigned images;      /* 2: over a golden one, which has some of everything. */
+	unsigned images;      /* 2: over another one, which has some of everything. */
+	bool writes_below;    /* Jobs write that one. */
 	bool on_raw;          /* A raw file is below all. */
 	uint64_t grown_bytes; /* How large its disk becomes. */
 	uint64_t first_at;    /* Its first L2 table lies here, and some data; 0: it has none. */

@@ -126,7 +126,7 @@ static struct step random_step(struct random *random, const struct workload_shap
 
 	step.alone = calm && random_one_in(random, calm);
 	step.abandon = random_one_in(random, 12);
-	if (step.op == MODEL_FLUSH && shape->pulls && random_one_in(random, 2))
+	if (shape->pulls && random_one_in(random, step.op == MODEL_FLUSH ? 2 : 10))
 		step.op = MODEL_PULL;
 	if (step.op == MODEL_FLUSH)
 		return step;
@@ -148,6 +148,21 @@ static struct step churn_step(struct random *random, const struct workload_shape
 		return step;
 	step.count = shape->cluster_sectors;
 	step.first = random_below(random, shape->sectors / step.count / 2) * step.count;
+	return step;
+}
+
+/* Two layers change, with many who read through both. */
+static struct step job_step(struct random *random, const struct workload_shape *shape)
+{
+	static const enum model_op ops[] = {
+		MODEL_READ, MODEL_READ,    MODEL_READ,  MODEL_PULL, MODEL_PULL,
+		MODEL_PULL, MODEL_DISCARD, MODEL_WRITE, MODEL_PULL,
+	};
+	struct step step = {.op = ops[random_below(random, ARRAY_SIZE(ops))]};
+
+	step.count = shape->cluster_sectors;
+	step.first = random_below(random, shape->sectors / step.count / 4) * step.count;
+	step.durable = step.op == MODEL_PULL && random_one_in(random, 2);
 	return step;
 }
 
@@ -176,7 +191,7 @@ void workload_random(struct workload *workload, const struct workload_shape *sha
 		return;
 	}
 	for (unsigned i = 0; i < CHURN_TIMES * steps; i++)
-		add(workload, churn_step(random, shape));
+		add(workload, shape->jobs ? job_step(random, shape) : churn_step(random, shape));
 }
 
 /* Reads as large as a LUN's vector may be are not needed: a few do. */
