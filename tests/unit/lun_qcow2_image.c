@@ -143,7 +143,8 @@ static void recover(struct rig *rig)
 		cr_assert(lun_state(lun)->online, "%s", lun_state(lun)->offline_reason);
 		transfer(rig, lun, LUN_READ, 0, 300 * 1024);
 		(void)nanosleep(&pause, NULL);
-		pause.tv_nsec += 20000000;
+		if (pause.tv_nsec < 900000000)
+			pause.tv_nsec += 20000000;
 		drain_and_close(rig, lun);
 	}
 }
