@@ -88,15 +88,18 @@ static int choose_name(const struct order *order, struct family_change *change,
 	return res == 0 ? 0 : refuse_name(why, res, order->keep);
 }
 
-/* Open what has the active name now, and lock it as who writes it would. */
-static int lock_active(const struct family_change *change, int *out, const struct family_why *why)
+/* Open what has the active name now, and lock it as who writes it would. Who has just closed it may
+ * be waited for: the kernel lets go of a file when the last I/O has been accounted for. */
+static int lock_active(const struct family_change *change, bool waits, int *out,
+		       const struct family_why *why)
 {
 	const char *name = change->place.name;
 	int fd = files_open_at(change->place.folder, name, O_RDONLY);
 
 	if (fd < 0)
 		return family_refuse(why, fd, "%s cannot be opened: %s", name, files_error(fd));
-	if (image_lock_qemu(fd, true) != 0) {
+	if ((waits ? image_lock_patiently(image_lock_qemu, fd, true) : image_lock_qemu(fd, true)) !=
+	    0) {
 		files_close(&fd);
 		return family_refuse(
 			why, -EBUSY,
@@ -110,7 +113,7 @@ static int check_unlocked(const struct family_change *change, const struct famil
 {
 	int fd CLEANUP(files_close) = -1;
 
-	return lock_active(change, &fd, why);
+	return lock_active(change, false, &fd, why);
 }
 
 /* Nothing is based on the file that loses its name, and nothing has the name that it gets. */
@@ -354,7 +357,7 @@ static int make_ready(struct family_change *change, const struct family *family,
 {
 	struct family_base active = {.fd = -1};
 	struct stat st;
-	int res = lock_active(change, &change->old, why);
+	int res = lock_active(change, true, &change->old, why);
 
 	if (res == 0 && (fstat(change->old, &st) != 0 || !is_same_file(&st, &change->active)))
 		res = family_refuse(why, -EAGAIN, "%s was replaced meanwhile; try again",
@@ -497,7 +500,7 @@ static int check_undo(struct family_change *change, const struct family_why *why
 
 	if (change->stage != CHANGE_COMMITTED)
 		return family_refuse(why, -EINVAL, "%s was not changed", name);
-	res = lock_active(change, &change->old, why);
+	res = lock_active(change, true, &change->old, why);
 	if (res != 0)
 		return res;
 	if (fstat(change->old, &is) != 0 || fstat(change->overlay.fd, &was) != 0 ||
