@@ -182,9 +182,13 @@ static struct image_order *order_of_switch(struct lun_switch *change)
 static int on_change(struct lun_switch *change, char why[LUN_WHY_MAX])
 {
 	struct image_order *order = order_of_switch(change);
+	int res = order->work->commit(order);
 
-	(void)snprintf(why, LUN_WHY_MAX, "it cannot be changed");
-	return order->work->commit(order);
+	/* What goes wrong from here on is the switch's to say. */
+	if (res == 0)
+		order->why[0] = '\0';
+	(void)snprintf(why, LUN_WHY_MAX, "%s", res != 0 ? "it cannot be changed" : "");
+	return res;
 }
 
 static void on_undo(struct lun_switch *change)

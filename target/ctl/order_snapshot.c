@@ -118,6 +118,9 @@ void request_image_snapshot(struct control_request *request)
 
 /* -- image-rollback -- */
 
+/* With force, what hosts have under way may have read the old content, and be written to the new.
+ */
+
 static int prepare_rollback(struct image_order *order)
 {
 	int res = require_qcow2(order);

@@ -548,6 +548,64 @@ Test(switch, a_lun_keeps_its_identity_with_another_file)
 	files_close(&f);
 }
 
+static int change_nothing(struct lun_switch *change, char why[LUN_WHY_MAX])
+{
+	(void)change;
+	(void)why;
+	return 0;
+}
+
+static void on_range(struct lun_exclusive *exclusive)
+{
+	(void)exclusive;
+}
+
+static void call_acquire(void *arg)
+{
+	struct lun_exclusive *exclusive = arg;
+
+	loop_role_assume();
+	lun_exclusive_acquire(exclusive->lun, exclusive->loop, exclusive);
+}
+
+static void call_release(void *arg)
+{
+	loop_role_assume();
+	lun_exclusive_release(arg);
+}
+
+/* Look-ahead wants to give space back and waits for a range that a host has; where the file system
+ * knows no look-ahead there is nothing to be seen. */
+Test(switch, look_ahead_may_wait_for_a_host_meanwhile)
+{
+	struct files f;
+	struct tswitch t;
+	struct loop *loop;
+	struct lun_exclusive exclusive = {.length_bytes = 16 << 20};
+
+	files_open(&f, 4 << 20);
+	loop = f.scene.rig.group.loops[1];
+	f.scene.luns[0]->ahead_rest_ms = 20;
+	for (uint64_t at = 0; at < 2 << 20; at += 65536)
+		cr_assert_eq(
+			tio_run(f.scene.luns[0], f.scene.rig.group.loops[0], LUN_WRITE, at, 65536),
+			0);
+	exclusive.lun = f.scene.luns[0];
+	exclusive.loop = loop;
+	exclusive.granted = exclusive.released = on_range;
+	rig_call(loop, call_acquire, &exclusive);
+	(void)usleep(200000);
+	begin(&t, &f.scene, 1, 0);
+	t.change.change = change_nothing;
+	start(&t);
+	cr_expect_eq(finish(&t), 0, "%s", t.change.why);
+	rig_call(loop, call_release, &exclusive);
+	rig_settle(&f.scene.rig);
+	cr_expect_eq(tio_run(f.scene.luns[0], loop, LUN_WRITE, 0, BLOCK), 0);
+	(void)usleep(200000);
+	files_close(&f);
+}
+
 Test(switch, no_image_is_made_where_one_has_gone)
 {
 	struct files f;
