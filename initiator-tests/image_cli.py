@@ -305,6 +305,32 @@ def families():
     os.chdir("..")
 
 
+def jobs():
+    """Long work on closed images."""
+    os.mkdir("jobs")
+    os.chdir("jobs")
+    os.link("../data.raw", "golden.raw")
+    good("clone", "golden.raw", "vm.qcow2")
+    write("vm.qcow2", "write -q -P 5 0 1M")
+    good("snapshot", "--name", "a", "vm.qcow2")
+    write("vm.qcow2", "write -q -P 6 512k 1M", "write -q -z 20M 1M")
+    run("qemu-img", "convert", "-O", "raw", "vm.qcow2", "before.raw")
+    good("commit", "vm.qcow2")
+    equal("its snapshot is gone", ["before.raw", "golden.raw", "vm.qcow2"], sorted(os.listdir(".")))
+    equal("it stands on the golden image", "golden.raw",
+          qemu("info", "--output=json", "vm.qcow2").get("backing-filename"))
+    refused("no snapshot of its own", "commit", "vm.qcow2")
+    good("stream", "vm.qcow2")
+    equal("and then on nothing", None,
+          qemu("info", "--output=json", "vm.qcow2").get("backing-filename"))
+    same_check("vm.qcow2")
+    equal("the disk is the same", 0, run("qemu-img", "compare", "-f", "raw", "-F", "qcow2",
+                                         "before.raw", "vm.qcow2").returncode)
+    refused("", "stream", "none.qcow2")
+    refused("", "stream", "golden.raw")
+    os.chdir("..")
+
+
 def walk_through(readme):
     """What README.md tells people to type."""
     os.mkdir("walk")
@@ -363,6 +389,7 @@ def main():
     resizes()
     conversions()
     families()
+    jobs()
     walk_through(sys.argv[3])
     hostile()
     os.chdir("/")
