@@ -44,6 +44,10 @@ qemu_io 0 'write -q -P 8 100M 1M' >/dev/null || fail 'hosts write over the snaps
 image 0 '^  disk.qcow2 +qcow2 +128.0 MiB .* yes' list "$served/disk.qcow2"
 image 0 'disk.qcow2' rollback "$served/disk.qcow2" clean
 qemu_io 0 'read -q -P 7 100M 1M' >/dev/null || fail 'hosts see what was' "$(log_file)"
+image 0 '^there are no jobs' jobs
+image 0 '^done' stream "$served/disk.qcow2"
+qemu_io 0 'read -q -P 7 100M 1M' >/dev/null || fail 'hosts see the same after it' "$(log_file)"
+case_equal 'it is based on nothing' '' "$("$ringsan" image info "$served/disk.qcow2" | grep backing)"
 case_equal 'what the daemon refuses is said in its words' 1 "$(
 	"$ringsan" image resize "$served/disk.qcow2" 1M --socket "$dir/a/ringsand.sock" >/dev/null 2>&1
 	echo $?
