@@ -135,8 +135,9 @@ static int try_to_open(struct lun *lun, struct image_info *info, char *why)
 
 	spec.group = lun->group;
 	spec.loops = lun->group->count;
-	/* Without a size no image is made where one has gone. */
+	/* With neither a size nor a base no image is made where one has gone. */
 	spec.size_bytes = spec.path ? 0 : size_of(lun);
+	spec.backing_name = NULL;
 	res = lun->ops->open(&spec, &image, info, why, LUN_WHY_BYTES);
 	if (res == 0)
 		lun->image = image;

@@ -172,3 +172,36 @@ Test(switch_files, the_image_of_another_lun_is_refused)
 	cr_expect(!state_of(&f.scene, 0).online);
 	files_close(&f);
 }
+
+/* Nor a clone of what the configuration names: it would be the disk as it was at first. */
+Test(switch_files, no_clone_is_made_where_one_has_gone)
+{
+	struct files f;
+	struct tswitch t;
+	struct lun_spec spec;
+	struct lun *base;
+
+	files = &f;
+	rig_create(&f.scene.rig, LOOP_ENGINE_AIO, ".");
+	(void)snprintf(f.path, sizeof(f.path), "%s/image.qcow2", f.scene.rig.dir);
+	(void)snprintf(f.other, sizeof(f.other), "%s/other.qcow2", f.scene.rig.dir);
+	spec = test_spec(&f.scene.rig, "qcow2");
+	spec.path = f.other;
+	cr_assert_eq(lun_open(&spec, &f.scene.rig.group, &base), 0);
+	lun_close(base);
+	spec.path = f.path;
+	spec.size_bytes = 0;
+	spec.backing_name = "other.qcow2";
+	cr_assert_eq(lun_open(&spec, &f.scene.rig.group, &f.scene.luns[0]), 0);
+	cr_assert(lun_state(f.scene.luns[0])->online, "%s",
+		  lun_state(f.scene.luns[0])->offline_reason);
+	(void)snprintf(f.other, sizeof(f.other), "%s/gone.qcow2", f.scene.rig.dir);
+	rig_run(&f.scene.rig);
+	begin(&t, &f.scene, 1, 0);
+	t.change.change = change_by_losing;
+	t.change.undo = undo_losing;
+	start(&t);
+	cr_expect_eq(finish(&t), -ENOENT);
+	cr_expect(state_of(&f.scene, 0).online);
+	files_close(&f);
+}
