@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "target/image/closed.h"
+#include "target/image/progress.h"
 
 #define WORDS_MAX 12
 
@@ -115,6 +116,25 @@ Test(image_verbs, paths_beside)
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
 	cr_expect_neq(closed_path_beside("/a", name, path), 0);
+}
+
+Test(image_verbs, bars)
+{
+	static const struct {
+		unsigned permille;
+		const char *line;
+	} rows[] = {
+		{0, "[                                        ]   0.0 %"},
+		{499, "[###################                     ]  49.9 %"},
+		{1000, "[########################################] 100.0 %"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char line[PROGRESS_LINE_BYTES];
+
+		progress_line(rows[i].permille, line);
+		cr_expect_str_eq(line, rows[i].line);
+	}
 }
 
 /* The manual has an item for each verb, with its operands and options. */
