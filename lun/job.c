@@ -98,12 +98,14 @@ static void on_switch_again(struct loop_timer *timer)
 	start_switch(job);
 }
 
-/* Somebody else's, or hosts' I/O that takes its time: once more, unless the LUN is at its end. */
+/* Somebody else's, or hosts' I/O that takes its time: once more, unless the LUN is at its end. What
+ * the helper thread met is no passing matter, and hosts' I/O has waited for it. */
 static bool is_passing(const struct job *job, int res)
 {
 	bool is_wanted = !job->canceled || job->state == JOB_STOPPING;
 
-	return (res == -EBUSY || res == -ETIMEDOUT) && is_wanted && !job->stopped;
+	return (res == -EBUSY || res == -ETIMEDOUT) && job->change.changing_ns == 0 && is_wanted &&
+	       !job->stopped;
 }
 
 static void on_switched(struct lun_switch *change, int res)

@@ -56,6 +56,7 @@ struct job {
 	uint64_t pull_bytes;     /* Of the next one. */
 	uint64_t pause_until_ns; /* Because of its rate. */
 	int pump_res;
+	bool is_waiting; /* To try again what failed with pump_res. */
 };
 
 /* -- job_pump.c -- */

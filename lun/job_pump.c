@@ -19,6 +19,8 @@
 /* Where nothing had to be moved, they become longer. */
 #define PULL_BYTES_MAX (UINT64_C(64) << 20)
 #define SPACE_AGAIN_MS 2000u
+/* The LUN has too many orphans. */
+#define BUSY_AGAIN_MS 100u
 
 LOOP_ONLY static void pump(struct job *job);
 
@@ -34,8 +36,9 @@ static void on_timer(struct loop_timer *timer)
 	struct job *job = CONTAINER_OF(timer, struct job, timer);
 
 	loop_role_assume();
-	if (job->state == JOB_NO_SPACE)
+	if (job->is_waiting)
 		job->pump_res = 0;
+	job->is_waiting = false;
 	pump(job);
 }
 
@@ -157,6 +160,7 @@ LOOP_ONLY static void wait_for_space(struct job *job)
 	job->state = JOB_NO_SPACE;
 	(void)snprintf(job->why, sizeof(job->why),
 		       "no space is left in the pool; it goes on when there is some");
+	job->is_waiting = true;
 	loop_timer_start(job->control, &job->timer, SPACE_AGAIN_MS, on_timer);
 }
 
@@ -192,6 +196,9 @@ static void pump(struct job *job)
 		job->is_flushing = false;
 		if (!is_over && job->pump_res == -ENOSPC) {
 			wait_for_space(job);
+		} else if (!is_over && job->pump_res == -EBUSY) {
+			job->is_waiting = true;
+			loop_timer_start(job->control, &job->timer, BUSY_AGAIN_MS, on_timer);
 		} else {
 			stop_pumping(job, is_over ? -ECANCELED : job->pump_res);
 		}

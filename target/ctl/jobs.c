@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ struct jobs {
 	struct list_node running;
 	bool stopping;
 	struct loop_op op;
-	struct job_order *records;
+	struct running_job *records; /* Their orders, and paths. */
 	size_t record_count;
 };
 
@@ -74,6 +75,12 @@ static bool is_beside(const char *path, const char *active, const char *name)
 	       strcmp(path + folder, name) == 0;
 }
 
+static bool is_meant(const struct job_view *view, const char *active, const char *path)
+{
+	return strcmp(active, path) == 0 || is_beside(path, active, view->layer) ||
+	       is_beside(path, active, view->image);
+}
+
 struct running_job *jobs_find(struct jobs *jobs, const char *path)
 {
 	LIST_FOREACH (node, &jobs->running) {
@@ -81,8 +88,7 @@ struct running_job *jobs_find(struct jobs *jobs, const char *path)
 		struct job_view view;
 
 		job_look(running->job, &view);
-		if (strcmp(view.path, path) == 0 || is_beside(path, view.path, view.layer) ||
-		    is_beside(path, view.path, view.image))
+		if (is_meant(&view, view.path, path) || is_meant(&view, running->path, path))
 			return running;
 	}
 	return NULL;
@@ -218,10 +224,19 @@ int jobs_begin(struct jobs *jobs, const struct running_job *from)
 
 /* -- Records -- */
 
+void jobs_resolve(struct running_job *running)
+{
+	char *path = realpath(running->order.path, NULL);
+
+	if (path != NULL && strlen(path) < sizeof(running->path))
+		(void)snprintf(running->path, sizeof(running->path), "%s", path);
+	free(path);
+}
+
 static void on_record(const struct job_order *order, void *arg)
 {
 	struct jobs *jobs = arg;
-	struct job_order *records;
+	struct running_job *records;
 
 	if (jobs->record_count == RECORDS_MAX)
 		return;
@@ -229,7 +244,8 @@ static void on_record(const struct job_order *order, void *arg)
 	if (records == NULL)
 		return;
 	jobs->records = records;
-	records[jobs->record_count++] = *order;
+	records[jobs->record_count] = (struct running_job){.order = *order};
+	jobs_resolve(&records[jobs->record_count++]);
 }
 
 static int call_records(struct loop_op *op)
@@ -253,13 +269,15 @@ static struct lun *find_lun(struct runtime *runtime, const char *path)
 }
 
 /* The record of one that cannot go on now stays. */
-static LOOP_ONLY void resume(struct jobs *jobs, const struct job_order *order)
+static LOOP_ONLY void resume(struct jobs *jobs, const struct running_job *record)
 {
-	struct running_job from = {.order = *order, .lun = find_lun(jobs->runtime, order->path)};
+	struct running_job from = *record;
 	int res;
 
+	from.lun = find_lun(jobs->runtime, from.order.path);
 	if (from.lun == NULL) {
-		log_warn("ctl", "a job for %s is recorded, and no LUN has that image", order->path);
+		log_warn("ctl", "a job for %s is recorded, and no LUN has that image",
+			 from.order.path);
 		return;
 	}
 	from.generation = retire_hold(jobs->runtime);

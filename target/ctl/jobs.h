@@ -19,6 +19,7 @@ struct running_job {
 	struct generation *generation; /* Held. */
 	struct lun *lun;
 	struct job_order order;
+	char path[JOB_PATH_BYTES]; /* Of the active file, symbolic links resolved; "": not known. */
 	struct job *job;
 	struct control_request
 		*request; /* Answered when it has begun, or with `waits` at its end; or NULL. */
@@ -44,6 +45,8 @@ LOOP_ONLY int MUST_CHECK jobs_begin(struct jobs *jobs, const struct running_job 
 struct list_node *jobs_list(struct jobs *jobs);
 /* That whose LUN, layer, or image this path means; NULL: none. */
 struct running_job *jobs_find(struct jobs *jobs, const char *path);
+/* Find out `path`, of the order's. Blocks: a helper thread. */
+void jobs_resolve(struct running_job *running);
 json_t *jobs_json(const struct running_job *running);
 
 #endif

@@ -25,9 +25,8 @@ struct order {
 	struct control_request *request;
 	struct runtime *runtime;
 	struct generation *generation; /* Held. */
-	struct job_order job;
+	struct running_job job;        /* What becomes of it. */
 	bool commits;
-	bool waits;
 	char path[JOB_PATH_BYTES];
 	struct job_search search;
 	const char **candidates;
@@ -83,7 +82,8 @@ static int find_committed(struct order *order)
 			       search->parent);
 		return -EINVAL;
 	}
-	(void)snprintf(order->job.image, sizeof(order->job.image), "%s", search->parent);
+	(void)snprintf(order->job.order.image, sizeof(order->job.order.image), "%s",
+		       search->parent);
 	return 0;
 }
 
@@ -95,29 +95,27 @@ static int call_search(struct loop_op *op)
 
 	if (res != 0)
 		return res;
-	(void)snprintf(order->job.path, sizeof(order->job.path), "%s",
+	(void)snprintf(order->job.order.path, sizeof(order->job.order.path), "%s",
 		       order->candidates[search->found]);
+	jobs_resolve(&order->job);
 	if (order->commits)
 		return find_committed(order);
-	if (order->job.kind == JOB_REMOVE || !search->is_active)
-		(void)snprintf(order->job.image, sizeof(order->job.image), "%s", search->name);
+	if (order->job.order.kind == JOB_REMOVE || !search->is_active)
+		(void)snprintf(order->job.order.image, sizeof(order->job.order.image), "%s",
+			       search->name);
 	return 0;
 }
 
 static void on_searched(struct loop_op *op, int res)
 {
 	struct order *order = CONTAINER_OF(op, struct order, op);
-	struct running_job from = {
-		.generation = order->generation,
-		.order = order->job,
-		.request = order->request,
-		.waits = order->waits,
-	};
 
 	loop_role_assume();
 	if (res == 0) {
-		from.lun = order->luns[order->search.found];
-		res = jobs_begin(order->runtime->jobs, &from);
+		order->job.generation = order->generation;
+		order->job.request = order->request;
+		order->job.lun = order->luns[order->search.found];
+		res = jobs_begin(order->runtime->jobs, &order->job);
 	}
 	if (res != 0) {
 		refuse(order, res);
@@ -166,9 +164,9 @@ static LOOP_ONLY struct order *order_make(struct control_request *request, enum 
 	order->request = request;
 	order->runtime = runtime_of(request);
 	order->generation = retire_hold(order->runtime);
-	order->job.kind = kind;
-	order->job.rate_bytes = control_value(request, AT_RATE)->number;
-	order->waits = control_value(request, AT_WAIT)->number != 0;
+	order->job.order.kind = kind;
+	order->job.order.rate_bytes = control_value(request, AT_RATE)->number;
+	order->job.waits = control_value(request, AT_WAIT)->number != 0;
 	(void)snprintf(order->path, sizeof(order->path), "%s",
 		       control_value(request, AT_IMAGE)->text);
 	order->search.path = order->path;
@@ -191,7 +189,7 @@ void request_image_stream(struct control_request *request)
 
 	if (order == NULL)
 		return;
-	set_base(&order->job, control_value(request, AT_BASE)->text);
+	set_base(&order->job.order, control_value(request, AT_BASE)->text);
 	start(order);
 }
 

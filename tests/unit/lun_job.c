@@ -5,6 +5,7 @@
  */
 #include "tests/unit/lun_testing.h"
 
+#include "lun/image_lock.h"
 #include "lun/job.h"
 
 #include <stdarg.h>
@@ -283,6 +284,23 @@ TEST_ON_ENGINES(job, refuses)
 	cr_assert_eq(scene_run(&s, "clone.qcow2", ""), -ENOENT);
 	cr_assert_eq(scene_run(&s, "vm@a.qcow2", "vm@b.qcow2"), -EINVAL);
 	shell("cd %s; test -e vm@a.qcow2; test -e other", s.rig.dir);
+	scene_end(&s);
+}
+
+/* Somebody else reads through the layer: told once, and hosts are not made to wait again. */
+TEST_ON_ENGINES(job, leaves_a_layer_that_others_use)
+{
+	struct scene s;
+	char path[128];
+	int fd;
+
+	scene_make(&s, engine, JOB_REMOVE);
+	(void)snprintf(path, sizeof(path), "%s/vm@b.qcow2", s.rig.dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(image_lock_qemu(fd, false), 0);
+	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), -EBUSY);
+	close(fd);
+	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), 0);
 	scene_end(&s);
 }
 
