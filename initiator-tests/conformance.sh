@@ -4,21 +4,23 @@
 # got better is entered in the list. Many tests do nothing but sleep, so several lanes share the list,
 # each with a target and LUNs of its own. What the suite needs for honest answers: conformance_preload.c.
 #
-# CONFORMANCE_LUN=4Kn (or 512n) runs the whole list on such a LUN, where more is skipped.
+# CONFORMANCE_LUN=4Kn (or 512n) runs the whole list on such a LUN, where more is skipped;
+# CONFORMANCE_TYPE=qcow2 has images of that type, for which the same list holds.
 . "$(dirname "$0")/lib.sh"
 
 expected=initiator-tests/expected/iscsi-test-cu.txt
 test_seconds_max=60
 lanes=4
+type=${CONFORMANCE_TYPE:-raw}
 
 # The LUNs of a lane, and a daemon with two portals for paths that have nothing else to share loops with.
 declare -A lun_of=([disk]=0 [read-only]=1 [512n]=2 [4Kn]=3)
 luns() {
 	cat <<L
-	lun 0 { image = "$dir/$1.img" size = 1000M }
+	lun 0 { type = $type image = "$dir/$1.img" size = 1000M }
 	lun 1 { image = "$dir/$1.read-only.img" read-only = yes }
 	lun 2 { image = "$dir/$1.512n.img" size = 64M physical-block-size = 512 }
-	lun 3 { image = "$dir/$1.4Kn.img" size = 1000M block-size = 4096 }
+	lun 3 { type = $type image = "$dir/$1.4Kn.img" size = 1000M block-size = 4096 }
 L
 }
 configure < <(for ((lane = 0; lane < lanes; lane++)); do
@@ -33,7 +35,7 @@ second=$(free_port)
 server=two
 configure "portal \"127.0.0.1:$second\" { }" <<C
 target "$iqn" {
-	lun 0 { image = "$dir/two.img" size = 1000M }
+	lun 0 { type = $type image = "$dir/two.img" size = 1000M }
 }
 C
 start_or_end
