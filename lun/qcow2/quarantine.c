@@ -238,7 +238,12 @@ LOOP_ONLY static void take_clean(struct qcow2 *image)
 
 	while (hosts && (hosts->group <= image->syncer.ended || PLANTED(early_clean))) {
 		list_remove(&hosts->link);
-		reserve_give(image, hosts);
+		/* Many may have come at once: more would leave no struct hosts to others. Space was
+		 * taken for them, so they are punched once more. */
+		if (image->reserve.free_extents < HOSTS_MAX / 4)
+			reserve_give(image, hosts);
+		else
+			list_append(&image->quarantine.unlinked, &hosts->link);
 		hosts = hosts_first(&image->quarantine.punched);
 	}
 }
@@ -259,6 +264,6 @@ void quarantine_advance(struct qcow2 *image)
 		}
 		hosts = hosts_first(&quarantine->freed);
 	}
-	punch_next(image);
 	take_clean(image);
+	punch_next(image);
 }
