@@ -367,7 +367,6 @@ struct qcow2 {
 	struct loop *loop;
 	struct qcow2_cache *cache;
 	struct qcow2 *backing;
-	struct qcow2 *above; /* Whose backing file it is, or NULL. */
 	int fd, sync_fd;
 	struct nowait nowait[2]; /* Of fd: reads, writes. */
 	struct workers workers;

@@ -1,7 +1,8 @@
 /*
  * Operations of the engine and the loop's workers. See op.h. A LUN's chain of images counts as one
- * user of them: its uppermost image has the queue. The queue moves when one of its own operations
- * ends, which is enough, because who has none under way is always granted one.
+ * user of them: its lowest image has the queue, because that is there as long as any of them; those
+ * above are opened and closed while layers below them are at work. The queue moves when one of its
+ * own operations ends, which is enough, because who has none under way is always granted one.
  *
  * Runs on the image's loop. Read next: request.c.
  */
@@ -12,8 +13,8 @@
 
 static struct workers *workers_of(struct qcow2 *user)
 {
-	while (user->above)
-		user = user->above;
+	while (user->backing)
+		user = user->backing;
 	return &user->workers;
 }
 
@@ -98,6 +99,7 @@ static void on_worked(struct loop_op *of, int res)
 	struct workers *workers = workers_of(op->user);
 
 	loop_role_assume();
+	assert(workers->running > 0);
 	op->has_worker = false;
 	workers->running--;
 	loop_punt_end(op->user->loop);

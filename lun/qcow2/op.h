@@ -22,7 +22,7 @@ typedef void qcow2_op_fn(struct qcow2_op *op, int res);
 struct qcow2_op {
 	struct loop_op of;
 	struct list_node link; /* It waits for a worker. */
-	struct qcow2 *user;    /* The LUN that counts its workers is this image's. */
+	struct qcow2 *user;    /* Its worker is counted in this image's chain. */
 	struct qcow2 *image;   /* Whose file it is. */
 	qcow2_op_fn *done;
 	enum loop_op_kind kind;
@@ -36,7 +36,7 @@ struct qcow2_op {
 	};
 };
 
-/* A LUN's, of the uppermost image of its chain. */
+/* A LUN's, of the lowest image of its chain. */
 struct workers {
 	struct list_node waiting; /* struct qcow2_op, in order of arrival. */
 	unsigned running;         /* As granted by loop_punt_begin. */

@@ -397,8 +397,6 @@ int qcow2_open(const struct qcow2_spec *spec, struct qcow2 **out, char *why, siz
 		qcow2_close(opening.image);
 		return res;
 	}
-	if (spec->backing)
-		spec->backing->above = opening.image;
 	*out = opening.image;
 	return 0;
 }
@@ -437,8 +435,6 @@ void qcow2_close(struct qcow2 *image)
 	if (!image)
 		return;
 	assert(image->active == 0);
-	if (image->backing && image->backing->above == image)
-		image->backing->above = NULL;
 	/* Beside a loop that runs, qcow2_stop has done that, on it. */
 	if (!cache_is_left(image)) {
 		cache_leave(image);

@@ -223,6 +223,69 @@ Test(qcow2_workers, stuck_writers_leave_workers_to_others)
 	hand_end(hand);
 }
 
+/* -- Images above one that is at work -- */
+
+/* It needs workers before it ends. */
+LOOP_ONLY static void begin_below(struct hand *hand, struct qcow2 *layer)
+{
+	hand->files[0].is_stuck = true;
+	hand_submit_to(layer, &requests[0], LUN_WRITE, block(0), bytes);
+	let_take(hand);
+	cr_assert_not(requests[0].is_done);
+	cr_assert_gt(hand->carried_count, 0);
+}
+
+LOOP_ONLY static void end_below(struct hand *hand)
+{
+	hand->files[0].is_stuck = false;
+	cr_assert(hand_turn_until(hand, &requests[0].is_done), "it does not end");
+	cr_assert_eq(requests[0].res, 0);
+}
+
+LOOP_ONLY static void write_and_flush(struct hand *hand, struct qcow2 *image)
+{
+	for (unsigned i = 1; i < 20; i++)
+		cr_assert_eq(hand_do(hand, image, LUN_WRITE, block(i), bytes), 0);
+	cr_assert_eq(hand_do(hand, image, LUN_FLUSH, block(0), NULL), 0);
+}
+
+Test(qcow2_workers, a_layer_at_work_survives_the_end_of_the_image_above)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct qcow2 *layer, *top;
+
+	loop_role_assume();
+	for (unsigned k = 0; k < 2; k++)
+		hand_format(hand, k, BYTES);
+	layer = hand_open(hand, 0, NULL);
+	top = hand_open(hand, 1, layer);
+	begin_below(hand, layer);
+	cr_assert_eq(hand_close(hand, top), 0);
+	end_below(hand);
+	write_and_flush(hand, layer);
+	cr_assert_eq(hand_close(hand, layer), 0);
+	hand_end(hand);
+}
+
+Test(qcow2_workers, an_image_is_opened_above_a_layer_at_work)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct qcow2 *layer, *top;
+
+	loop_role_assume();
+	for (unsigned k = 0; k < 2; k++)
+		hand_format(hand, k, BYTES);
+	layer = hand_open(hand, 0, NULL);
+	begin_below(hand, layer);
+	top = hand_open(hand, 1, layer);
+	end_below(hand);
+	write_and_flush(hand, top);
+	write_and_flush(hand, layer);
+	cr_assert_eq(hand_close(hand, top), 0);
+	cr_assert_eq(hand_close(hand, layer), 0);
+	hand_end(hand);
+}
+
 /* -- LUNs: records that carry their I/O -- */
 
 #define IOS 700u
