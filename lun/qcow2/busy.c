@@ -53,8 +53,11 @@ void busy_end(struct qcow2 *image, struct busy *busy)
 	if (--busy->holders > 0)
 		return;
 	/* Nothing ever led there, but it is not what the reservation promises any more. */
-	if (busy->fresh && !busy->linked)
+	if (busy->fresh && !busy->linked && busy->spoiled)
 		quarantine_free(image, cluster_of(image, busy->host_offset), 1, false);
+	/* A pull of zeroes had no use for it. */
+	else if (busy->fresh && !busy->linked)
+		reserve_untake(image, cluster_of(image, busy->host_offset));
 	list_remove(&busy->link);
 	request_wake_all(&busy->waiting, 0);
 	list_append(&image->busy_unused, &busy->link);

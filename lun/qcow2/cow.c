@@ -73,13 +73,35 @@ LOOP_ONLY static void write_copy(struct copy *copy)
 	round_submit(owner);
 }
 
+static bool is_zero(const uint8_t *bytes, size_t length)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/* What is pulled from a sparse file is data for the chain, and zeroes: an entry is enough. */
+LOOP_ONLY static void link_zeroes(struct copy *copy)
+{
+	struct qcow2_request *owner = copy->owner;
+
+	REACHED(pull_reads_zero);
+	owner->links[0].zero = true;
+	owner->links[0].durable_first = false;
+	owner->round_end = copy->around.end;
+	request_stage(owner, QCOW2_LINK);
+	list_append(&owner->image->cache->runnable, &owner->link);
+}
+
 LOOP_ONLY static void on_read(struct qcow2_request *read, int res)
 {
 	struct copy *copy = CONTAINER_OF(read, struct copy, read);
+	bool pulls = copy->owner->op == LUN_PULL;
 
 	if (res < 0) {
 		write_fail(copy->owner, res);
+	} else if (pulls && is_zero(copy->buffer, copy->iov.iov_len)) {
+		link_zeroes(copy);
 	} else {
+		copy->owner->moved += pulls ? copy->iov.iov_len : 0;
 		write_copy(copy);
 	}
 }

@@ -225,6 +225,8 @@ LOOP_ONLY bool MUST_CHECK reserve_take(struct qcow2 *image, uint64_t want,
 				       uint64_t *count);
 /* They are as reserve_take gives them out, and nobody's. */
 LOOP_ONLY void reserve_give(struct qcow2 *image, struct hosts *hosts);
+/* One that was given out, and that nobody has written. */
+LOOP_ONLY void reserve_untake(struct qcow2 *image, uint64_t cluster);
 /* Their refcounts are to go down by 1. */
 LOOP_ONLY void reserve_lower(struct qcow2 *image, struct hosts *hosts);
 /* What was punched comes back with the next fdatasync: begin one. */

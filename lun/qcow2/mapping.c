@@ -321,6 +321,24 @@ int mapping_change(struct qcow2 *image, uint64_t offset, struct slice *slice,
 	return 0;
 }
 
+/* Where the entry leads to nothing yet, it says zero. */
+static void say_zero(struct qcow2_l2_entry *entry, uint32_t subclusters)
+{
+	entry->zero |= subclusters & ~entry->allocated;
+}
+
+static void lead_to(struct qcow2_l2_entry *entry, uint64_t host_offset, uint32_t subclusters)
+{
+	if (entry->host_offset != host_offset) {
+		entry->host_offset = host_offset;
+		entry->compressed = false;
+		entry->allocated = 0;
+	}
+	entry->copied = true;
+	entry->allocated |= subclusters;
+	entry->zero &= ~subclusters;
+}
+
 int mapping_link(struct qcow2 *image, const struct qcow2_link *link, struct qcow2_request *waiter)
 {
 	uint64_t offset = offset_of(image, link->busy->cluster);
@@ -332,17 +350,16 @@ int mapping_link(struct qcow2 *image, const struct qcow2_link *link, struct qcow
 	if (res != 0)
 		return res;
 	assert(slice);
-	if (entry.host_offset != link->busy->host_offset) {
-		entry.host_offset = link->busy->host_offset;
-		entry.compressed = false;
-		entry.allocated = 0;
+	if (link->zero) {
+		say_zero(&entry, subclusters);
+	} else {
+		lead_to(&entry, link->busy->host_offset, subclusters);
 	}
-	entry.copied = true;
-	entry.allocated |= subclusters;
-	entry.zero &= ~subclusters;
 	res = mapping_change(image, offset, slice, &entry, waiter);
 	if (res != 0)
 		return res;
+	if (link->zero)
+		return 0;
 	link->busy->linked = true;
 	if (link->durable_first)
 		image->commit.needs_f1 = true;

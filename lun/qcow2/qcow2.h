@@ -85,6 +85,7 @@ struct qcow2_link {
 	struct busy *busy;
 	uint32_t subclusters;
 	bool durable_first; /* Rule O1. */
+	bool zero;          /* A pull found nothing but zeroes: none are written. */
 };
 
 /*

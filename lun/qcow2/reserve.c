@@ -114,6 +114,27 @@ void reserve_give(struct qcow2 *image, struct hosts *hosts)
 	reserve->free_extents++;
 }
 
+void reserve_untake(struct qcow2 *image, uint64_t cluster)
+{
+	struct reserve *reserve = &image->reserve;
+	struct hosts *next = hosts_first(&reserve->free);
+
+	if (next && next->first == cluster + 1) {
+		next->first--;
+		next->count++;
+		reserve->free_clusters++;
+		return;
+	}
+	next = quarantine_has_room(image, NULL) ? hosts_take(image) : NULL;
+	if (next) {
+		next->first = cluster;
+		next->count = 1;
+		reserve_give(image, next);
+	} else {
+		quarantine_free(image, cluster, 1, false);
+	}
+}
+
 void reserve_lower(struct qcow2 *image, struct hosts *hosts)
 {
 	list_append(&image->reserve.lower, &hosts->link);

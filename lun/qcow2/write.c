@@ -237,7 +237,7 @@ LOOP_ONLY static int add_linked(struct qcow2_request *request, struct piece *pie
 	target = target_of(image, piece, busy->host_offset);
 	request->needs_flush = true;
 	request->links[request->link_count++] = (struct qcow2_link){
-		busy, piece->subclusters, piece->durable_first && !PLANTED(no_data_first)};
+		busy, piece->subclusters, piece->durable_first && !PLANTED(no_data_first), false};
 	if (!mapping_may_write(image, target.host_offset, target.length))
 		return image_corrupt(image, "data would be written over metadata",
 				     target.host_offset);
@@ -268,11 +268,10 @@ LOOP_ONLY static int begin_pulled(struct qcow2_request *request, struct piece *p
 		return res;
 	target = target_of(image, piece, busy->host_offset);
 	request->links[request->link_count++] =
-		(struct qcow2_link){busy, piece->subclusters, !PLANTED(pull_exposes_early)};
+		(struct qcow2_link){busy, piece->subclusters, !PLANTED(pull_exposes_early), false};
 	if (!mapping_may_write(image, target.host_offset, target.length))
 		return image_corrupt(image, "data would be written over metadata",
 				     target.host_offset);
-	request->moved += target.length;
 	copy_begin(request, piece->copy, nothing, target.host_offset);
 	return QCOW2_WAIT;
 }

@@ -169,3 +169,67 @@ TEST_ON_ENGINES(qcow2_pull, refuses_what_is_not_below)
 	cr_assert_eq(pull(&bench, 1, 0, 0), -EROFS);
 	bench_end(&bench);
 }
+
+/* -- Zeroes that the chain has as data -- */
+
+static uint64_t allocated_bytes(const struct bench *bench, const char *name)
+{
+	char path[128];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", bench->dir, name);
+	cr_assert_eq(stat(path, &st), 0);
+	return (uint64_t)st.st_blocks * SECTOR;
+}
+
+/* Of a raw file the engine knows no holes. */
+TEST_ON_ENGINES(qcow2_pull, takes_no_space_for_holes)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct bench bench;
+
+		bench_make(&bench, engine, MIB);
+		shell("cd %s; truncate -s 60M c.raw; "
+		      "qemu-io -f raw -c 'write -P 3 5M 64k' -c 'write -P 4 59M 4k' c.raw "
+		      ">/dev/null; qemu-img create -q -f qcow2 -o %s -b c.raw -F raw a 64M; "
+		      "qemu-io -f qcow2 -c 'write -P 5 41M 4k' a >/dev/null; "
+		      "qemu-img convert -O raw a before",
+		      bench.dir, kinds[i]);
+		bench_open(&bench, "c.raw", false);
+		bench_open(&bench, "a", true);
+		cr_assert_eq(pull(&bench, 1, -1, LUN_IO_DURABLE), 0);
+		cr_assert_leq(bench.request.moved, 6 * MIB);
+		cr_assert_eq(pull(&bench, 1, -1, 0), 0);
+		cr_assert_eq(bench.request.moved, 0);
+		compare_with_raw(&bench, "a");
+		cr_assert_eq(bench_stop(&bench), 0);
+		cr_assert_lt(allocated_bytes(&bench, "a"), i == 3 ? 24 * MIB : 2 * MIB);
+		compare_rebased(&bench, "-b ''");
+		bench_end(&bench);
+	}
+}
+
+/* They hide what a base has that stays. */
+TEST_ON_ENGINES(qcow2_pull, keeps_zeroes_over_a_base)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct bench bench;
+
+		bench_make(&bench, engine, MIB);
+		shell("cd %s; yes abcdefg | head -c 8M >c.raw; "
+		      "qemu-img create -q -f qcow2 -b c.raw -F raw b 8M; "
+		      "qemu-io -f qcow2 -c 'write -P 0 2M 3M' -c 'write -P 0 6M 4k' b >/dev/null; "
+		      "qemu-img create -q -f qcow2 -o %s -b b -F qcow2 a 8M; "
+		      "qemu-io -f qcow2 -c 'write -P 7 2100k 4k' a >/dev/null; "
+		      "qemu-img convert -O raw a before",
+		      bench.dir, kinds[i]);
+		bench_open(&bench, "c.raw", false);
+		bench_open(&bench, "b", false);
+		bench_open(&bench, "a", true);
+		cr_assert_eq(pull(&bench, 2, 0, 0), 0);
+		compare_with_raw(&bench, "a");
+		cr_assert_eq(bench_stop(&bench), 0);
+		compare_rebased(&bench, "-b c.raw -F raw");
+		bench_end(&bench);
+	}
+}
