@@ -305,6 +305,28 @@ def families():
     os.chdir("..")
 
 
+def formats():
+    """What a guest wrote into its raw disk makes no qcow2 image of it."""
+    os.mkdir("formats")
+    os.chdir("formats")
+    for name in ("disk.raw", "disk", "disk@a", "disk@a.raw"):
+        good("create", "x.qcow2", "--size", "1M")
+        os.rename("x.qcow2", name)
+    before = sorted(os.listdir("."))
+    for name, why in (("disk.raw", "is raw"), ("disk", "raw or qcow2?")):
+        refused(why, "snapshot", name)
+        refused(why, "rollback", name, "a")
+        refused(why, "stream", name)
+        refused(why, "commit", name)
+    refused("is raw", "snapshot", "disk", "--format", "raw")
+    refused("no format", "snapshot", "disk", "--format", "vmdk")
+    equal("nothing has changed", before, sorted(os.listdir(".")))
+    good("snapshot", "disk", "--format", "qcow2", "--name", "b")
+    good("rollback", "disk", "b", "--format", "qcow2")
+    good("stream", "disk", "--format", "qcow2")
+    os.chdir("..")
+
+
 def jobs():
     """Long work on closed images."""
     os.mkdir("jobs")
@@ -389,6 +411,7 @@ def main():
     resizes()
     conversions()
     families()
+    formats()
     jobs()
     walk_through(sys.argv[3])
     hostile()

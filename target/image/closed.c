@@ -49,6 +49,26 @@ int closed_format_told(struct image_order *order, enum image_option option, enum
 	return image_has(order, option) ? format_named(order, order->values[option], out) : 0;
 }
 
+int closed_require_qcow2(struct image_order *order, const char *path)
+{
+	enum closed_format format;
+	int res = closed_format_told(order, IMAGE_FORMAT, &format);
+
+	if (res != 0)
+		return res;
+	if (format == CLOSED_FORMATS)
+		format = closed_format_of(path);
+	if (format == CLOSED_FORMATS)
+		return image_refuse(order, -EINVAL, "say --format qcow2 if it is one",
+				    "%s: is it raw or qcow2?", path);
+	if (format == CLOSED_RAW)
+		return image_refuse(order, -ENOTSUP,
+				    "clone it, or make a qcow2 image of it with "
+				    "'ringsan image convert'",
+				    "%s is raw; only qcow2 images have that", path);
+	return 0;
+}
+
 static int find_format(struct image_order *order, const char *told, struct closed_file *file)
 {
 	uint8_t start[4];

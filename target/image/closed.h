@@ -61,6 +61,9 @@ enum closed_format closed_format_of(const char *name);
 /* The format that an option gives; CLOSED_FORMATS where it is not given. */
 int MUST_CHECK closed_format_told(struct image_order *order, enum image_option option,
 				  enum closed_format *out);
+/* FILE of a verb that only qcow2 images have is one: it is told, or its name tells; nothing in the
+ * file is asked, which may be what a guest wrote. */
+int MUST_CHECK closed_require_qcow2(struct image_order *order, const char *path);
 /* Bytes that the file occupies. */
 uint64_t closed_allocated_bytes(const struct closed_file *file);
 

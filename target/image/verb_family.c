@@ -44,8 +44,13 @@ static int prepare_all(struct snapshots *s)
 	int res = 0;
 
 	while (res == 0 && s->count < s->order->operand_count) {
-		res = family_snapshot_prepare(s->order->operands[s->count], s->name, FAMILY_CLOSED,
-					      &s->changes[s->count], s->why, sizeof(s->why));
+		const char *path = s->order->operands[s->count];
+
+		res = closed_require_qcow2(s->order, path);
+		if (res == 0)
+			res = family_snapshot_prepare(path, s->name, FAMILY_CLOSED,
+						      &s->changes[s->count], s->why,
+						      sizeof(s->why));
 		if (res == 0)
 			s->count++;
 	}
@@ -116,10 +121,12 @@ static int rollback_here(struct image_order *order)
 {
 	struct family_change *change = NULL;
 	char why[IMAGE_WHY_BYTES] = "";
-	int res = family_rollback_prepare(order->operands[0], order->operands[1],
-					  order->values[IMAGE_KEEP], FAMILY_CLOSED, &change, why,
-					  sizeof(why));
+	int res = closed_require_qcow2(order, order->operands[0]);
 
+	if (res == 0)
+		res = family_rollback_prepare(order->operands[0], order->operands[1],
+					      order->values[IMAGE_KEEP], FAMILY_CLOSED, &change,
+					      why, sizeof(why));
 	if (res == 0)
 		res = family_commit(&change, 1, why, sizeof(why));
 	if (change != NULL)

@@ -68,7 +68,10 @@ static const char *plain_name(const char *path)
 static int stream_here(struct image_order *order)
 {
 	struct job_order what = {.kind = JOB_STREAM};
-	int res = take_path(order, &what);
+	int res = closed_require_qcow2(order, order->operands[0]);
+
+	if (res == 0)
+		res = take_path(order, &what);
 
 	if (res == 0 && image_has(order, IMAGE_BASE))
 		(void)snprintf(what.base, sizeof(what.base), "%s",
@@ -101,7 +104,10 @@ static int take_parent(struct image_order *order, struct job_order *what)
 static int commit_here(struct image_order *order)
 {
 	struct job_order what = {.kind = JOB_REMOVE};
-	int res = take_path(order, &what);
+	int res = closed_require_qcow2(order, order->operands[0]);
+
+	if (res == 0)
+		res = take_path(order, &what);
 
 	if (res == 0)
 		res = take_parent(order, &what);
