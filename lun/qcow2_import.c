@@ -105,18 +105,12 @@ static int check_alone(const struct qcow2_import *import, char *why, size_t why_
 
 /* -- Dirty -- */
 
-static int repair_by(const struct qcow2_import *import, int fd, struct qcow2_repair *repair,
-		     char *why, size_t why_bytes)
+static int repair_by(const struct qcow2_import *import, struct qcow2_repair *repair, char *why,
+		     size_t why_bytes)
 {
-	struct qcow2_descriptor file;
 	char first[LUN_WHY_MAX] = "";
-	int res = qcow2_descriptor_make(fd, &file);
+	int res = qcow2_repair(repair, first, sizeof(first));
 
-	if (res == 0) {
-		repair->writable = &file.writable;
-		repair->memory_bytes = MEMORY_BYTES;
-		res = qcow2_repair(repair, first, sizeof(first));
-	}
 	if (res != 0) {
 		log_error("lun", "%s: %s: %s", import->name, import->path, first);
 		(void)snprintf(why, why_bytes,
@@ -132,13 +126,20 @@ static int repair_by(const struct qcow2_import *import, int fd, struct qcow2_rep
 static int repair_alone(const struct qcow2_import *import, char *why, size_t why_bytes)
 {
 	int fd CLEANUP(files_close) = files_open_again(import->fd, O_RDWR);
-	struct qcow2_repair *repair = malloc(sizeof(*repair));
-	int res = fd < 0 ? fd : -ENOMEM;
+	struct qcow2_repair *repair = calloc(1, sizeof(*repair));
+	struct qcow2_descriptor file;
+	int res = -ENOMEM;
 
-	(void)snprintf(why, why_bytes, "its refcounts cannot be counted anew: %s",
-		       files_error(res));
-	if (fd >= 0 && repair)
-		res = repair_by(import, fd, repair, why, why_bytes);
+	if (repair)
+		res = fd < 0 ? fd : qcow2_descriptor_make(fd, &file);
+	if (res != 0) {
+		(void)snprintf(why, why_bytes, "its refcounts cannot be counted anew: %s",
+			       files_error(res));
+	} else {
+		repair->writable = &file.writable;
+		repair->memory_bytes = MEMORY_BYTES;
+		res = repair_by(import, repair, why, why_bytes);
+	}
 	free(repair);
 	return res;
 }
