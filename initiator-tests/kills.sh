@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# kill -9 of the daemon in the middle of verified load on raw and qcow2 images, and of snapshots, again and
-# again. After each: qemu-img finds every image consistent, or clusters leaked and nothing worse; the daemon starts at once, with
-# the same identities; what was durable is there, or what was written later (images/load.h). In the end all
-# images hold what their hosts know.
+# kill -9 of the daemon in the middle of verified load on raw and qcow2 images, of snapshots, and of jobs that are slow enough to
+# live through several, again and again. After each: qemu-img finds every image consistent, or clusters leaked and
+# nothing worse; the daemon starts at once, with the same identities; what was durable is there, or what was written
+# later (images/load.h). A snapshot holds what its image did when it was made (images/moments.c). In the end the jobs
+# end, all images hold what their hosts know, and nothing else is left.
 #
-# KILLS=10 KILLS_MIB=4 KILLS_SEED=n; `make soak` kills 500 times.
+# KILLS=10 KILLS_MIB=4 KILLS_SEED=n; `make soak` kills 500 times. KILLS_LOOK=1: at all snapshots after each kill.
 . "$(dirname "$0")/lib.sh"
 
 kills=${KILLS:-10} bytes=$((${KILLS_MIB:-4} << 20)) seed=${KILLS_SEED:-$RANDOM}
@@ -60,13 +61,55 @@ is_consistent() {
 	[ "$status" -eq 0 ] || [ "$status" -eq 3 ]
 }
 
+# tell WORD LINE: to the load, which answers WORD.
+tell() {
+	echo "${@:2}" >&"${load[1]}" && answer "$1"
+}
+
+# ask REQUEST [NAME=VALUE]...
+ask() {
+	limited python3 initiator-tests/jobs.py "$dir/$server/ringsand.sock" "$@" 2>&1
+}
+
 # A snapshot of two LUNs at one instant, which the kill may meet at any point of.
 snapshots=0
 snapshot() {
 	snapshots=$((snapshots + 1))
+	tell marked mark "s$snapshots" 2,3 || return
 	limited "$B/plain/ringsan" image snapshot --socket "$dir/$server/ringsand.sock" --name "s$snapshots" \
 		"$dir/thin.qcow2" "$dir/clone.qcow2" >>"$dir/snapshots" 2>&1 &
 	snapshot_pid=$!
+}
+
+# Where the oldest snapshot goes into the one above it, the newest into the active file, or a clone gets all of
+# its base. One LUN has one job at a time; another is refused, as are snapshots meanwhile.
+begin_job() {
+	local oldest request=image-commit image=$dir/thin.qcow2
+	case $((RANDOM % 4)) in
+	0)
+		oldest=$(find "$dir" -name 'thin@s*.qcow2' | sort -V | head -n 1)
+		request=image-remove image=${oldest:-$image}
+		;;
+	1) image=$dir/clone.qcow2 ;;
+	2) request=image-stream image=$dir/clone.qcow2 ;;
+	esac
+	printf '%s %s %s\n' "$request" "${image##*/}" "$(ask "$request" "image=$image" "rate=$((bytes / 2))")" >>"$dir/jobs"
+}
+
+# look FILE...: what these snapshots hold; one may be another's name for what is there (family.h), not yet cleaned up.
+looked=0
+look() {
+	local file name
+	for file; do
+		[ "$(stat -c %h "$file")" = 1 ] || continue
+		name=${file##*@} name=${name%.qcow2}
+		qemu-img convert -U -f qcow2 -O raw "$file" "$dir/content" || wrong+=("$file cannot be read")
+		case $file in
+		*/thin@*) tell checked check "$name" 2 "$dir/content" ;;
+		*) tell checked check "$name" 3 "$dir/content" ;;
+		esac || return
+		looked=$((looked + 1))
+	done
 }
 
 wrong=()
@@ -75,9 +118,12 @@ one_kill() {
 	snapshot_pid=
 	sleep "0.$(printf '%03d' $((RANDOM % 300)))"
 	# Each is a layer more, of which a chain has so many only.
-	if [ "$snapshots" -lt 5 ] && [ $((RANDOM % 2)) -eq 0 ]; then
-		snapshot
+	if [ $((RANDOM % 2)) -eq 0 ] && [ "$(find "$dir" -name 'clone@s*' | wc -l)" -lt 5 ]; then
+		snapshot || return
 		sleep "0.$(printf '%03d' $((RANDOM % 100)))"
+		kill -0 "$snapshot_pid" 2>/dev/null || tell taken taken || return
+	else
+		begin_job
 	fi
 	kill -KILL "${daemon[$server]}"
 	wait "${daemon[$server]}" 2>/dev/null
@@ -87,14 +133,38 @@ one_kill() {
 	for name in "${qcow2[@]}"; do
 		is_consistent "$name" || wrong+=("kill $1, $name: $(head -n 3 "$dir/check" | tr '\n' ' ')")
 	done
-	start_ringsand && echo again >&"${load[1]}" && answer compared
+	[ -z "${KILLS_LOOK-}" ] || look "$dir"/*@s*.qcow2 || return
+	resumed=$((resumed + $(find "$dir/$server/state" -name 'job-*' | wc -l)))
+	start_ringsand && tell compared again
 }
 
+# As fast as they go, from now on.
+end_jobs() {
+	local tries
+	for ((tries = 0; tries < 600; tries++)); do
+		[ "$(ask jobs)" != '{"jobs": []}' ] || return 0
+		ask job-rate "image=$dir/thin.qcow2" rate=0 >/dev/null
+		ask job-rate "image=$dir/clone.qcow2" rate=0 >/dev/null
+	done
+	ask jobs
+	return 1
+}
+
+# Names that nobody asked for, and files with two.
+leftovers() {
+	find "$dir" -mindepth 1 -maxdepth 1 -printf '%f\n' | grep -Evx \
+		'[0-4]|a|(golden|thin|clone|standard)\.qcow2|(thin|clone)@s[0-9]+\.qcow2|golden\.raw|(direct|cached)\.img|content|check|snapshots|jobs|port\..*'
+	find "$dir" -maxdepth 1 -type f -links +1 -printf '%f has %n names\n'
+	find "$dir/$server/state" -name 'job-*'
+}
+
+resumed=0
 done_kills=0
 if answer begun; then
 	snapshot
 	status=0
 	wait "$snapshot_pid" || status=$?
+	tell taken taken
 	case_equal 'a snapshot of two LUNs under load' 0 "$status"
 	[ "$status" -eq 0 ] || cat "$dir/snapshots"
 	while [ "$done_kills" -lt "$kills" ] && one_kill $((done_kills + 1)); do
@@ -102,6 +172,9 @@ if answer begun; then
 	done
 fi
 case_equal 'after each kill what was durable is there' "$kills" "$done_kills"
+case_run 'all jobs end' end_jobs
+# In this shell: the load's ends are not for others.
+look "$dir"/*@s*.qcow2 && pass 'each snapshot holds what its image did'
 case_equal 'and qemu-img finds no image corrupt' '' "${wrong[*]}"
 echo stop >&"${load[1]}"
 answer ended && pass 'all goes on in the end'
@@ -116,9 +189,11 @@ for n in 0 1 2 3 4; do
 		qemu-img compare -f "${format/img/raw}" -F raw "$dir/${names[n]}" "$dir/$n"
 done
 # What kills leaked is taken back in the background, by whoever opens the image next, and next again.
-for name in "${qcow2[@]}"; do
+for name in "${qcow2[@]}" $(cd "$dir" && ls | sed -n 's/\(.*@s.*\)\.qcow2$/\1/p'); do
 	case_run "$name is consistent in the end" is_consistent "$name"
 done
+case_equal 'nothing else is left' '' "$(leftovers)"
+echo "figure $(grep -c '"state"' "$dir/jobs") jobs begun, $(grep -vc '"state"' "$dir/jobs") refused, $resumed times resumed; $looked looks at snapshots"
 echo "figure $snapshots snapshots begun, $(find "$dir" -name 'thin@s*.qcow2' | wc -l) made"
 printf '%s\n' "${said[@]}" | awk -v leaks="$leaks" '/^compared/ { split($2, d, "="); split($3, l, "="); durable += d[2]; lost += l[2]; n++ }
 	END { printf "figure %d kills: %d blocks were durable, %d others not the last written; %d images with leaks\n", n, durable, lost, leaks }'

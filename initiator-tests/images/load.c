@@ -10,6 +10,12 @@
  * must hold. When the daemon is gone it says "broken", and waits for a line "again": then it logs
  * in, compares all that it knows, takes what it finds for what there is, and goes on.
  *
+ * Other lines, at any time, are about snapshots, and are answered:
+ *
+ *     mark NAME N[,N]...    "marked": one of these disks may be made from now on
+ *     taken                 "taken": it has been made, or will not be
+ *     check NAME N FILE     "checked": FILE has what disk N had when the snapshot was made
+ *
  * Read next: ../clones.sh and ../kills.sh, which run it.
  */
 #include "initiator-tests/images/load.h"
@@ -25,7 +31,7 @@
 enum {
 	DISKS_MAX = 64,
 	POLL_MS_MAX = 60000,
-	LINE_BYTES = 16,
+	LINE_BYTES = 1024,
 };
 
 uint64_t block_count;
@@ -65,10 +71,43 @@ uint64_t random_next(void)
 	return random_state;
 }
 
-static void read_line(char line[LINE_BYTES])
+struct disk *disk_number(unsigned long number)
 {
-	if (!fgets(line, LINE_BYTES, stdin))
-		die("the daemon is gone, and nobody says what to do");
+	if (number >= disk_count)
+		die("there is no disk %lu", number);
+	return &disks[number];
+}
+
+/* One about a snapshot, which is done and answered; false: another one. */
+static bool is_about_snapshots(const char *line)
+{
+	char name[LINE_BYTES];
+	char rest[LINE_BYTES];
+	unsigned number;
+
+	if (sscanf(line, "mark %1023s %1023s", name, rest) == 2) {
+		moment_begin(name, rest);
+		printf("marked\n");
+	} else if (sscanf(line, "check %1023s %u %1023s", name, &number, rest) == 3) {
+		moment_check(name, disk_number(number), rest);
+		printf("checked\n");
+	} else if (strcmp(line, "taken\n") == 0) {
+		moment_end();
+		printf("taken\n");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void wait_for_again(void)
+{
+	char line[LINE_BYTES];
+
+	do {
+		if (!fgets(line, LINE_BYTES, stdin))
+			die("the daemon is gone, and nobody says what to do");
+	} while (is_about_snapshots(line));
 }
 
 /* One round of answers. False: the daemon is gone. */
@@ -94,7 +133,7 @@ static bool serve(void)
 	/* At its end nobody will say anything. */
 	if (fds[disk_count].revents) {
 		nobody_speaks = !fgets(line, sizeof(line), stdin);
-		draining = !nobody_speaks && strcmp(line, "stop\n") == 0;
+		draining = !nobody_speaks && !is_about_snapshots(line);
 	}
 	return good;
 }
@@ -138,16 +177,17 @@ static void take_each(struct disk *disk, uint64_t number, const struct stamp *fo
 static void after_kill(void)
 {
 	struct tally tally = {0};
-	char line[LINE_BYTES];
 
 	for (unsigned i = 0; i < disk_count; i++)
 		disk_disconnect(&disks[i]);
+	moment_cut();
 	printf("broken operations=%" PRIu64 "\n", operations_started());
-	read_line(line);
+	wait_for_again();
 	for (unsigned i = 0; i < disk_count; i++) {
 		disk_connect(&disks[i]);
 		disk_sweep(&disks[i], take_each, &tally);
 		model_taken(&disks[i]);
+		moment_take(&disks[i]);
 	}
 	printf("compared durable=%" PRIu64 " lost=%" PRIu64 "\n", tally.durable, tally.lost);
 }

@@ -8,7 +8,8 @@
  * that was written later; without one, what was written last. UNMAP and WRITE SAME write zeroes. No
  * two operations under way touch the same block, but many touch the same cluster.
  *
- * One thread: libiscsi's asynchronous calls and poll(2). Read next: load.c, then model.c.
+ * One thread: libiscsi's asynchronous calls and poll(2). Read next: load.c, then model.c,
+ * moments.c.
  */
 #ifndef INITIATOR_TESTS_IMAGES_LOAD_H
 #define INITIATOR_TESTS_IMAGES_LOAD_H
@@ -42,6 +43,8 @@ struct block {
 	uint32_t durable;
 	uint32_t last;
 	uint32_t last_zero;
+	uint32_t ended; /* What it held when nothing was under way any more. */
+	bool ended_is_zero;
 	uint32_t users; /* Under way. */
 };
 
@@ -101,6 +104,9 @@ struct tally {
 
 extern uint64_t block_count; /* Of each disk. */
 
+/* By its number in the order of the arguments; else the end. */
+struct disk *disk_number(unsigned long number);
+
 /* Says "FAULT" and what, and ends the program. */
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
 void *allocate(size_t count, size_t bytes);
@@ -121,6 +127,22 @@ void model_expect(const struct disk *disk, uint64_t number, const struct stamp *
 /* After a kill: what is found is one of those that may be there, and stands from now on. */
 void model_take(struct disk *disk, uint64_t number, const struct stamp *found, struct tally *tally);
 void model_taken(struct disk *disk);
+/* Is it what that operation leaves there? Of 0, which is no zeroes: the base. */
+bool model_is(const struct disk *disk, uint64_t number, const struct stamp *found,
+	      uint32_t generation, bool is_zero);
+
+/* -- moments.c: what snapshots may hold -- */
+
+/* A snapshot of disks, as a list of their numbers, is about to be made. */
+void moment_begin(const char *name, const char *list);
+/* It is made, or will not be. */
+void moment_end(void);
+/* The daemon is gone: before anything is compared. */
+void moment_cut(void);
+/* The snapshot was perhaps made after that, by who found the images closed. */
+void moment_take(const struct disk *disk);
+/* The file's content must be the disk's of that moment; else the end. */
+void moment_check(const char *name, const struct disk *disk, const char *path);
 
 /* -- operations.c -- */
 

@@ -40,25 +40,23 @@ static bool same(const struct stamp *one, const struct stamp *other)
 	return memcmp(one, other, BLOCK) == 0;
 }
 
-static void make_last(struct stamp *stamp, const struct disk *disk, uint64_t number)
+bool model_is(const struct disk *disk, uint64_t number, const struct stamp *found,
+	      uint32_t generation, bool is_zero)
 {
-	const struct block *block = &disk->blocks[number];
+	struct stamp stamp = zeroes;
 
-	if (block->last == 0)
-		model_base(stamp, disk->golden, number);
-	else if (block->last == block->last_zero)
-		*stamp = zeroes;
-	else
-		make_stamp(stamp, run_id, disk->index, number, block->last);
+	if (generation == 0)
+		model_base(&stamp, disk->golden, number);
+	else if (!is_zero)
+		make_stamp(&stamp, run_id, disk->index, number, generation);
+	return same(&stamp, found);
 }
 
 void model_expect(const struct disk *disk, uint64_t number, const struct stamp *found)
 {
 	const struct block *block = &disk->blocks[number];
-	struct stamp wanted_stamp;
 
-	make_last(&wanted_stamp, disk, number);
-	if (!same(&wanted_stamp, found))
+	if (!model_is(disk, number, found, block->last, block->last == block->last_zero))
 		die("disk %u block %" PRIu64 ": found disk %" PRIu64 " block %" PRIu64
 		    " generation %" PRIu64 " of run %" PRIx64 ", expected generation %u%s",
 		    disk->index, number, found->disk, found->number, found->generation, found->run,
@@ -101,6 +99,8 @@ void model_take(struct disk *disk, uint64_t number, const struct stamp *found, s
 	block->last = generation;
 	block->durable = generation;
 	block->last_zero = zero ? generation : 0;
+	block->ended = generation;
+	block->ended_is_zero = zero;
 }
 
 void model_taken(struct disk *disk)
@@ -141,12 +141,24 @@ static void note_done(const struct operation *operation)
 	disk->done[disk->done_next++ % DONE_MAX] = done;
 }
 
+static void note_ended(const struct operation *operation)
+{
+	for (unsigned i = 0; i < operation->count; i++) {
+		struct block *block = &operation->disk->blocks[operation->first + i];
+
+		block->ended = operation->generation;
+		block->ended_is_zero = operation->kind >= UNMAP;
+	}
+}
+
 void model_done(struct operation *operation)
 {
-	if (operation->kind == FLUSH)
+	if (operation->kind == FLUSH) {
 		flushed(operation->disk, operation->done_before);
-	else if (operation->kind != READ)
+	} else if (operation->kind != READ) {
+		note_ended(operation);
 		note_done(operation);
+	}
 }
 
 void model_change(struct operation *operation)

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "target/ctl/leftovers.h"
 #include "target/ctl/requests.h"
 #include "target/ctl/retire.h"
 
@@ -29,6 +30,7 @@ struct jobs {
 	struct loop_op op;
 	struct running_job *records; /* Their orders, and paths. */
 	size_t record_count;
+	struct leftovers leftovers;
 };
 
 static struct loop *control_of(const struct jobs *jobs)
@@ -252,6 +254,8 @@ static int call_records(struct loop_op *op)
 {
 	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
 
+	/* First, so that a job finds no names that mean nothing. */
+	leftovers_remove(&jobs->leftovers);
 	job_record_each(jobs->runtime->state_dir, on_record, jobs);
 	return 0;
 }
@@ -305,6 +309,7 @@ static void on_records(struct loop_op *op, int res UNUSED)
 
 void jobs_start(struct jobs *jobs)
 {
+	leftovers_find(&jobs->leftovers, jobs->runtime);
 	loop_op_init(&jobs->op);
 	loop_call(control_of(jobs), &jobs->op, call_records, on_records);
 }
@@ -328,7 +333,9 @@ int jobs_create(struct runtime *runtime, struct jobs **out)
 
 void jobs_free(struct jobs *jobs)
 {
-	if (jobs != NULL)
+	if (jobs != NULL) {
+		leftovers_free(&jobs->leftovers);
 		free(jobs->records);
+	}
 	free(jobs);
 }

@@ -32,7 +32,7 @@ struct running_job {
 int MUST_CHECK jobs_create(struct runtime *runtime, struct jobs **out);
 /* No loop runs. NULL is allowed. */
 void jobs_free(struct jobs *jobs);
-/* Resume what the state directory has records of. */
+/* Clean the images' folders (leftovers.h), and resume what the state directory has records of. */
 LOOP_ONLY void jobs_start(struct jobs *jobs);
 /* The daemon ends: none is begun any more. Those that run are stopped by the end of their LUNs
  * (lun_end.h). */
