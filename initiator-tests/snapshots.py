@@ -6,6 +6,7 @@ usage: snapshots.py FOLDER URL                    all but what follows
 """
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -228,6 +229,12 @@ def rolled_back():
 def cloned():
     base, clone = f"{FOLDER}/0@group0.qcow2", f"{FOLDER}/clone.qcow2"
     refused("what is written is no base", "refused", "", ask("image-clone", base=image(0), image=clone))
+    disk = f"{FOLDER}/guest.img"
+    shutil.copy(base, disk)
+    ask("image-clone", base=disk, image=f"{FOLDER}/above.qcow2")
+    info = json.loads(subprocess.run(["qemu-img", "info", "--output=json", f"{FOLDER}/above.qcow2"],
+                                     check=True, capture_output=True, text=True).stdout)
+    equal("a header of qcow2 in a raw disk is not believed", "raw", info["backing-filename-format"])
     answer = ask("image-clone", base=base, image=clone)
     check("a snapshot is cloned", "result" in answer, str(answer))
     refused("once under a name", "refused", "", ask("image-clone", base=base, image=clone))

@@ -59,6 +59,12 @@ int MUST_CHECK family_snapshot_name(const char *active, const char *snapshot,
 bool family_is_snapshot_of(const char *active, const char *name,
 			   char snapshot[FAMILY_SNAPSHOT_MAX + 1]);
 
+/*
+ * What a base is where nobody tells: "qcow2" by its name, anything else is "raw". Never by what
+ * stands in it: a guest may write a header of qcow2 into a raw disk.
+ */
+const char *family_format_of(const char *name);
+
 /* -- The catalogue -- */
 
 enum family_kind {

@@ -222,3 +222,10 @@ bool family_is_temporary(const char *name)
 	       strspn(name + before, "0123456789abcdef") == TEMPORARY_DIGITS &&
 	       strcmp(name + before + TEMPORARY_DIGITS, TEMPORARY_BEHIND) == 0;
 }
+
+const char *family_format_of(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	return dot && strcmp(dot, ".qcow2") == 0 ? "qcow2" : "raw";
+}

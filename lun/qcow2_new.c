@@ -71,14 +71,6 @@ static int make_alone(const struct lun_spec *spec, char *why, size_t why_bytes)
 	return res;
 }
 
-/* By its name, as nothing in a raw file may decide what it is. */
-static const char *format_of(const char *name)
-{
-	const char *dot = strrchr(name, '.');
-
-	return dot && strcmp(dot, ".qcow2") == 0 ? "qcow2" : "raw";
-}
-
 static int make_clone(const struct lun_spec *spec, char *why, size_t why_bytes)
 {
 	uint32_t bytes = cluster_bytes_of(spec);
@@ -86,7 +78,7 @@ static int make_clone(const struct lun_spec *spec, char *why, size_t why_bytes)
 	char base[FILES_PATH_MAX];
 	const struct family_clone clone = {
 		.base = base,
-		.base_format = format_of(spec->backing_name),
+		.base_format = family_format_of(spec->backing_name),
 		.name = spec->path,
 		.size_bytes = spec->size_bytes,
 		.cluster_bits = (uint32_t)__builtin_ctz(bytes),

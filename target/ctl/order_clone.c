@@ -65,9 +65,10 @@ LOOP_ONLY static void start(struct control_request *request, const struct family
 void request_image_clone(struct control_request *request)
 {
 	const char *format = control_value(request, 2)->text;
-	const struct family_clone clone = {.base = control_value(request, 0)->text,
+	const char *base = control_value(request, 0)->text;
+	const struct family_clone clone = {.base = base,
 					   .name = control_value(request, 1)->text,
-					   .base_format = format != NULL ? format : "qcow2"};
+					   .base_format = format ? format : family_format_of(base)};
 
 	if (strcmp(clone.base_format, "raw") != 0 && strcmp(clone.base_format, "qcow2") != 0)
 		control_refuse(request, CONTROL_BAD_REQUEST, "Give raw or qcow2.",
