@@ -71,7 +71,7 @@ static int grow_file(const char *path, int fd, uint64_t size_bytes, char *why, s
 	if (res != 0)
 		return refuse(why, why_bytes, res, "its image cannot be looked at");
 	res = qcow2_header_read(&file.writable.file, &header, why, why_bytes);
-	if (res != 0 || header.size_bytes >= size_bytes)
+	if (res != 0 || header.size_bytes > size_bytes)
 		return res;
 	res = find_backing_size(path, &header, &grow.backing_bytes);
 	if (res != 0)

@@ -398,6 +398,29 @@ static int lengthen_l1(struct growth *growth)
 	return res == 0 ? sync_all(growth) : res;
 }
 
+/* After a failed fdatasync readers find what may never reach the disk, and a later fdatasync does
+ * not say so: only what is written anew is known to be durable. */
+static int write_header(struct growth *growth, const uint8_t *sector)
+{
+	int res = -EIO;
+
+	for (unsigned i = 0; i < 2 && res != 0; i++) {
+		res = write_at(growth, sector, HEADER_SECTOR_BYTES, 0);
+		if (res == 0)
+			res = sync_all(growth);
+	}
+	return res;
+}
+
+/* It has the size, but maybe since a try that failed at the end. */
+static int write_header_again(struct growth *growth)
+{
+	uint8_t sector[HEADER_SECTOR_BYTES];
+	int res = read_at(growth, sector, sizeof(sector), 0);
+
+	return res == 0 ? write_header(growth, sector) : res;
+}
+
 static int switch_over(struct growth *growth)
 {
 	const struct qcow2_header *h = &growth->after;
@@ -411,9 +434,7 @@ static int switch_over(struct growth *growth)
 	put_be32(sector + AT_REFCOUNT_TABLE_CLUSTERS, h->refcount_table_clusters);
 	if (h->version >= 3)
 		put_be64(sector + AT_AUTOCLEAR, 0);
-	if (res == 0)
-		res = write_at(growth, sector, sizeof(sector), 0);
-	return res == 0 ? sync_all(growth) : res;
+	return res == 0 ? write_header(growth, sector) : res;
 }
 
 /* A failure here costs space, nothing else. */
@@ -497,8 +518,10 @@ int qcow2_grow(struct qcow2_grow *grow, char *why, size_t why_bytes)
 	qcow2_geometry_of(&growth.before, &growth.geometry);
 	(void)snprintf(why, why_bytes, "it cannot be read");
 	res = check(&growth);
-	if (res != 0 || grow->size_bytes == growth.before.size_bytes)
+	if (res != 0)
 		return res;
+	if (grow->size_bytes == growth.before.size_bytes)
+		return write_header_again(&growth);
 	res = plan(&growth);
 	if (res == 0)
 		res = change(&growth);

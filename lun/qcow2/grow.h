@@ -24,9 +24,10 @@ struct qcow2_grow {
 	uint64_t leaked;
 };
 
-/* 0: the disk has the size, durably; also when it had it before. Negative errno and a sentence in
- * `why`: -EINVAL, -ENOTSUP and those of qcow2_header_parse, and nothing was changed; those of
- * writing, and the size is the old one, unless it was the last write that failed. */
+/* 0: the disk has the size, durably; also when it had it before (a try may have failed at its end).
+ * Negative errno and a sentence in `why`: -EINVAL, -ENOTSUP and those of qcow2_header_parse, and
+ * nothing was changed; those of writing, and the size is the old one, unless it was the last write
+ * that failed. */
 int MUST_CHECK qcow2_grow(struct qcow2_grow *grow, char *why, size_t why_bytes);
 
 #endif

@@ -339,6 +339,32 @@ Test(qcow2_grow, cut_anywhere)
 	}
 }
 
+static unsigned syncs, failing_sync;
+
+static int sync_or_fail(struct qcow2_writable *writable)
+{
+	(void)writable;
+	return ++syncs == failing_sync ? -EIO : 0;
+}
+
+/* After a failed fdatasync the switch is written anew: a later one would not say that it is not
+ * durable. That holds for a disk that seems to have its size already, too. */
+Test(qcow2_grow, a_switch_whose_sync_failed_is_written_anew)
+{
+	struct qcow2_create spec = {.size_bytes = MIB, .cluster_bits = 12};
+	struct journal journal;
+
+	create(&spec, MIB, &journal);
+	journal.writable.sync = sync_or_fail;
+	failing_sync = 1;
+	cr_assert_eq(grow(&journal, 2 * MIB), 0);
+	cr_assert_eq(syncs, 2);
+	cr_assert_eq(grow(&journal, 2 * MIB), 0);
+	cr_assert_eq(syncs, 3);
+	cr_assert_eq(header_of(&journal).size_bytes, 2 * MIB);
+	journal_clear(&journal);
+}
+
 Test(qcow2_grow, refusals)
 {
 	static const struct {
