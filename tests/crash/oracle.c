@@ -93,8 +93,12 @@ bool oracle_wants(uint64_t shape)
 static void write_file(const char *path, const void *bytes, uint64_t length)
 {
 	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	ssize_t written = fd < 0 ? -1 : 0;
 
-	if (fd < 0 || write(fd, bytes, length) != (ssize_t)length || close(fd))
+	/* A short one is followed by the reason for it. */
+	for (uint64_t at = 0; written >= 0 && at < length; at += (uint64_t)written)
+		written = write(fd, (const uint8_t *)bytes + at, length - at);
+	if (written < 0 || close(fd))
 		give_up(path);
 }
 
