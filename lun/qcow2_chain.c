@@ -238,17 +238,25 @@ static int find_all(const struct opening *opening)
 /* Before it is written for the first time; what was made just now is in order. */
 static int look_at_top(const struct opening *opening)
 {
-	const struct chain_file *top = &opening->chain->files[0];
+	struct chain_file *top = &opening->chain->files[0];
 	const struct qcow2_import import = {
 		.name = opening->spec->name,
 		.path = opening->spec->path,
 		.file = &top->file,
 		.fd = top->fd,
 	};
+	int res;
 
 	if (!top->is_written || opening->chain->created)
 		return 0;
-	return qcow2_import(&import, opening->why, opening->why_bytes);
+	res = qcow2_import(&import, opening->why, opening->why_bytes);
+	if (res != 0)
+		return res;
+	/* Refcounts that were counted anew may lie behind what was the end. */
+	if (fstat(top->fd, &top->st) != 0)
+		return refuse(opening, -errno, "it cannot be looked at");
+	top->file.size_bytes = (uint64_t)top->st.st_size;
+	return 0;
 }
 
 /* -- Images -- */

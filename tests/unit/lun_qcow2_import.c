@@ -182,6 +182,19 @@ Test(qcow2_import, dirty_ones_are_counted_anew)
 	}
 }
 
+/* They lie behind what was the end of the file when it was opened. */
+Test(qcow2_import, refcounts_get_a_new_place)
+{
+	struct scene s;
+
+	scene_init(&s);
+	put_number(&s, CLUSTER, 0);
+	put_number(&s, AT_INCOMPATIBLE, QCOW2_INCOMPATIBLE_DIRTY);
+	expect_online(&s);
+	cr_expect_eq(verdict_of(&s), QCOW2_CLEAN);
+	rig_free(&s.rig);
+}
+
 Test(qcow2_import, what_says_that_it_is_corrupt_is_left_alone)
 {
 	struct scene s;
