@@ -309,7 +309,9 @@ static void qcow2_io_submit(struct image *image, struct lun_io *io)
 static void on_all_stopped(struct image *image)
 {
 	loop_role_assume();
-	image->rested = true;
+	/* The gate may have been opened again, because this took too long. */
+	image->rested =
+		image->own.io == NULL && image->carried == 0 && list_is_empty(&image->waiting);
 	loop_post(image->rest->loop, &image->rest->msg, image->rest->fn);
 }
 
