@@ -432,9 +432,9 @@ static void enter_free(struct recovery *recovery)
 /* 0: not leaked. */
 static uint8_t leaked(const struct recovery *recovery, uint64_t cluster)
 {
-	if (!is_in_window(recovery, cluster) || metadata_has(&recovery->image->metadata, cluster))
-		return 0;
-	return *candidate(recovery, cluster);
+	uint8_t left = is_in_window(recovery, cluster) ? *candidate(recovery, cluster) : 0;
+
+	return left != 0 && metadata_has(&recovery->image->metadata, cluster) ? 0 : left;
 }
 
 static bool find_leaked(struct recovery *recovery)
