@@ -9,7 +9,7 @@
  * (family_recover.c); cut after it, all is done. `behind` is the snapshot's name, or of a rollback
  * that keeps nothing a temporary one, so that it can be undone.
  *
- * Any thread but a loop's. Read next: family_overlay.c, family_recover.c.
+ * Any thread but a loop's. Read next: family_undo.c, family_overlay.c, family_recover.c.
  */
 #include "lun/family_internal.h"
 
@@ -27,27 +27,6 @@
 #include "lun/image_lock.h"
 #include "lun/lun_internal.h"
 #include "lun/qcow2/format.h"
-
-enum change_stage {
-	CHANGE_PREPARED,
-	CHANGE_RENAMED, /* Not durable yet. */
-	CHANGE_COMMITTED,
-	CHANGE_UNDONE,
-};
-
-struct family_change {
-	struct family_place place;
-	struct stat folder; /* Tells folders apart. */
-	char behind[FAMILY_NAME_BYTES];
-	bool keeps; /* `behind` is a snapshot's name. */
-	struct family_overlay overlay;
-	uint64_t size_bytes; /* Of the active file's disk. */
-	struct stat active;
-	struct family_base base; /* Of a rollback: locked as one that is only read. */
-	int old;                 /* During a commit: the active file, locked. */
-	int held; /* What is behind, where the name is temporary: nobody's to clean up. */
-	enum change_stage stage;
-};
 
 /* What is asked for. */
 struct order {
@@ -88,9 +67,7 @@ static int choose_name(const struct order *order, struct family_change *change,
 	return res == 0 ? 0 : refuse_name(why, res, order->keep);
 }
 
-/* Open what has the active name now, and lock it as who writes it would. Who has just closed it may
- * be waited for: the kernel lets go of a file when the last I/O has been accounted for. */
-static int lock_active(const struct family_change *change, bool waits, int *out,
+int family_change_lock(const struct family_change *change, bool waits, int *out,
 		       const struct family_why *why)
 {
 	const char *name = change->place.name;
@@ -98,8 +75,7 @@ static int lock_active(const struct family_change *change, bool waits, int *out,
 
 	if (fd < 0)
 		return family_refuse(why, fd, "%s cannot be opened: %s", name, files_error(fd));
-	if ((waits ? image_lock_patiently(image_lock_qemu, fd, true) : image_lock_qemu(fd, true)) !=
-	    0) {
+	if ((waits ? image_lock_wait(image_lock_qemu, fd, true) : image_lock_qemu(fd, true)) != 0) {
 		files_close(&fd);
 		return family_refuse(
 			why, -EBUSY,
@@ -113,7 +89,7 @@ static int check_unlocked(const struct family_change *change, const struct famil
 {
 	int fd CLEANUP(files_close) = -1;
 
-	return lock_active(change, false, &fd, why);
+	return family_change_lock(change, false, &fd, why);
 }
 
 /* Nothing is based on the file that loses its name, and nothing has the name that it gets. */
@@ -280,11 +256,6 @@ int family_rollback_prepare(const char *path, const char *snapshot, const char *
 
 /* -- Folders of several changes -- */
 
-static bool is_same_file(const struct stat *one, const struct stat *other)
-{
-	return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
-}
-
 static int by_folder(const void *a, const void *b)
 {
 	const struct stat *one = &(*(struct family_change *const *)a)->folder;
@@ -295,20 +266,13 @@ static int by_folder(const void *a, const void *b)
 	return one->st_ino < other->st_ino ? -1 : one->st_ino > other->st_ino;
 }
 
-/* Changes in the order of their folders, so that all who take several take them alike. */
-struct group {
-	struct family_change **changes;
-	unsigned count;
-	unsigned locked; /* Changes whose folder is. */
-	const struct family_why *why;
-};
-
-static bool begins_folder(const struct group *group, unsigned i)
+static bool begins_folder(const struct family_group *group, unsigned i)
 {
-	return i == 0 || !is_same_file(&group->changes[i - 1]->folder, &group->changes[i]->folder);
+	return i == 0 ||
+	       !family_is_same_file(&group->changes[i - 1]->folder, &group->changes[i]->folder);
 }
 
-static void group_unlock(struct group *group)
+void family_group_unlock(struct family_group *group)
 {
 	for (unsigned i = 0; i < group->locked; i++)
 		if (begins_folder(group, i))
@@ -317,12 +281,12 @@ static void group_unlock(struct group *group)
 	free(group->changes);
 }
 
-static int group_lock(struct family_change *const changes[], unsigned count, struct group *group,
-		      const struct family_why *why)
+int family_group_lock(struct family_change *const changes[], unsigned count,
+		      struct family_group *group, const struct family_why *why)
 {
 	int res = 0;
 
-	*group = (struct group){.count = count, .why = why};
+	*group = (struct family_group){.count = count, .why = why};
 	group->changes = calloc(count + 1, sizeof(struct family_change *));
 	if (!group->changes)
 		return family_refuse(why, -ENOMEM, "no memory");
@@ -335,11 +299,11 @@ static int group_lock(struct family_change *const changes[], unsigned count, str
 		group->locked += res == 0;
 	}
 	if (res != 0)
-		group_unlock(group);
+		family_group_unlock(group);
 	return res;
 }
 
-static int group_sync(const struct group *group)
+int family_group_sync(const struct family_group *group)
 {
 	int res = 0;
 
@@ -357,9 +321,10 @@ static int make_ready(struct family_change *change, const struct family *family,
 {
 	struct family_base active = {.fd = -1};
 	struct stat st;
-	int res = lock_active(change, true, &change->old, why);
+	int res = family_change_lock(change, true, &change->old, why);
 
-	if (res == 0 && (fstat(change->old, &st) != 0 || !is_same_file(&st, &change->active)))
+	if (res == 0 &&
+	    (fstat(change->old, &st) != 0 || !family_is_same_file(&st, &change->active)))
 		res = family_refuse(why, -EAGAIN, "%s was replaced meanwhile; try again",
 				    change->place.name);
 	if (res == 0)
@@ -374,7 +339,7 @@ static int make_ready(struct family_change *change, const struct family *family,
 	return res;
 }
 
-static int group_make_ready(const struct group *group)
+static int group_make_ready(const struct family_group *group)
 {
 	struct family *family = NULL;
 	int res = 0;
@@ -392,21 +357,6 @@ static int group_make_ready(const struct group *group)
 			res = make_ready(change, family, group->why);
 	}
 	family_free(family);
-	return res;
-}
-
-/* Back to what was before its rename. */
-static int take_back(struct family_change *change)
-{
-	int folder = change->place.folder;
-	int res = 0;
-
-	if (renameat(folder, change->behind, folder, change->place.name) != 0)
-		res = -errno;
-	if (res != 0)
-		log_error("lun", "%s could not be put back (%s): its content is in %s",
-			  change->place.name, files_error(res), change->behind);
-	change->stage = CHANGE_UNDONE;
 	return res;
 }
 
@@ -429,33 +379,23 @@ static int put_in_place(struct family_change *change, const struct family_why *w
 	return family_refuse(why, res, "%s cannot be replaced: %s", name, files_error(res));
 }
 
-/* What nobody is to clean up meanwhile. */
-static void hold_behind(struct family_change *change)
-{
-	if (change->keeps)
-		return;
-	change->held = files_open_at(change->place.folder, change->behind, O_RDONLY);
-	if (change->held >= 0)
-		(void)flock(change->held, LOCK_EX | LOCK_NB);
-}
-
 /* All that were put in place, whatever they answer: each says so itself. */
-static void group_take_back(const struct group *group)
+static void group_take_back(const struct family_group *group)
 {
 	for (unsigned i = 0; i < group->count; i++)
 		if (group->changes[i]->stage == CHANGE_RENAMED)
-			(void)take_back(group->changes[i]);
-	(void)group_sync(group);
+			(void)family_change_take_back(group->changes[i]);
+	(void)family_group_sync(group);
 }
 
-static int group_put_in_place(const struct group *group)
+static int group_put_in_place(const struct family_group *group)
 {
 	int res = 0;
 
 	for (unsigned i = 0; i < group->count && res == 0; i++)
 		res = put_in_place(group->changes[i], group->why);
 	if (res == 0) {
-		res = group_sync(group);
+		res = family_group_sync(group);
 		if (res != 0)
 			res = family_refuse(group->why, res,
 					    "its folder cannot be made durable: %s",
@@ -463,7 +403,7 @@ static int group_put_in_place(const struct group *group)
 	}
 	for (unsigned i = 0; i < group->count && res == 0; i++) {
 		group->changes[i]->stage = CHANGE_COMMITTED;
-		hold_behind(group->changes[i]);
+		family_change_hold(group->changes[i]);
 	}
 	if (res != 0)
 		group_take_back(group);
@@ -474,8 +414,8 @@ int family_commit(struct family_change *const changes[], unsigned count, char *w
 		  size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
-	struct group group;
-	int res = group_lock(changes, count, &group, &say);
+	struct family_group group;
+	int res = family_group_lock(changes, count, &group, &say);
 
 	if (res != 0)
 		return res;
@@ -484,110 +424,6 @@ int family_commit(struct family_change *const changes[], unsigned count, char *w
 		res = group_put_in_place(&group);
 	for (unsigned i = 0; i < count; i++)
 		files_close(&changes[i]->old);
-	group_unlock(&group);
+	family_group_unlock(&group);
 	return res;
-}
-
-/* -- Undo -- */
-
-/* The overlay is still there, closed, and nobody wrote to it. */
-static int check_undo(struct family_change *change, const struct family_why *why)
-{
-	const char *name = change->place.name;
-	struct stat is;
-	struct stat was;
-	int res;
-
-	if (change->stage != CHANGE_COMMITTED)
-		return family_refuse(why, -EINVAL, "%s was not changed", name);
-	res = lock_active(change, true, &change->old, why);
-	if (res != 0)
-		return res;
-	if (fstat(change->old, &is) != 0 || fstat(change->overlay.fd, &was) != 0 ||
-	    !is_same_file(&is, &was))
-		return family_refuse(why, -EAGAIN, "%s was replaced meanwhile", name);
-	if (!family_overlay_is_empty(&change->overlay))
-		return family_refuse(why, -EBUSY, "%s was written to meanwhile", name);
-	return 0;
-}
-
-/* Others may have brought to its end what looked as if it had been cut short. */
-static int return_identity(const struct family_change *change, const struct family_why *why)
-{
-	int fd CLEANUP(files_close) = files_open_at(change->place.folder, change->behind, O_RDONLY);
-	int res = fd < 0 ? fd : 0;
-
-	if (res == 0 && !identity_is_shared(fd, change->overlay.fd))
-		res = identity_hand_over(change->overlay.fd, fd);
-	if (res == 0 && fsync(fd) != 0)
-		res = -errno;
-	return res == 0 ? 0
-			: family_refuse(why, res, "%s cannot be put back: %s", change->behind,
-					files_error(res));
-}
-
-/* As many as can be. */
-static int group_undo(const struct group *group)
-{
-	int res = 0;
-	int synced;
-
-	for (unsigned i = 0; i < group->count; i++) {
-		int one = take_back(group->changes[i]);
-
-		res = res == 0 ? one : res;
-	}
-	synced = group_sync(group);
-	res = res == 0 ? synced : res;
-	return res == 0 ? 0
-			: family_refuse(group->why, res, "not all could be put back: %s",
-					files_error(res));
-}
-
-int family_undo(struct family_change *const changes[], unsigned count, char *why, size_t why_bytes)
-{
-	const struct family_why say = {why, why_bytes};
-	struct group group;
-	int res = group_lock(changes, count, &group, &say);
-
-	if (res != 0)
-		return res;
-	for (unsigned i = 0; i < count && res == 0; i++)
-		res = check_undo(changes[i], &say);
-	for (unsigned i = 0; i < count && res == 0; i++)
-		res = return_identity(changes[i], &say);
-	if (res == 0)
-		res = group_undo(&group);
-	for (unsigned i = 0; i < count; i++)
-		files_close(&changes[i]->old);
-	group_unlock(&group);
-	return res;
-}
-
-/* -- End -- */
-
-static void finish(struct family_change *change)
-{
-	int folder = change->place.folder;
-	int fd CLEANUP(files_close) = -1;
-
-	if (!change->keeps) {
-		(void)unlinkat(folder, change->behind, 0);
-		return;
-	}
-	fd = files_open_at(folder, change->behind, O_RDONLY);
-	if (fd >= 0 && identity_is_shared(fd, change->overlay.fd))
-		identity_remove(fd);
-}
-
-void family_end(struct family_change *change)
-{
-	if (change->stage == CHANGE_COMMITTED)
-		finish(change);
-	family_overlay_drop(change->place.folder, &change->overlay);
-	files_close(&change->base.fd);
-	files_close(&change->old);
-	files_close(&change->held);
-	family_place_close(&change->place);
-	free(change);
 }

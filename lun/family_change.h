@@ -18,7 +18,7 @@
  * somebody uses a file or is based on it, -EEXIST, -ENOENT, -EINVAL for names and sizes, -ENOTSUP,
  * and what the file system says.
  *
- * Read next: family.h, README.md, family_change.c.
+ * Read next: family.h, README.md, family_change.c, family_undo.c.
  */
 #ifndef LUN_FAMILY_CHANGE_H
 #define LUN_FAMILY_CHANGE_H
@@ -52,7 +52,8 @@ int MUST_CHECK family_rollback_prepare(const char *path, const char *snapshot, c
  * it was before, and the changes are only to be ended. */
 int MUST_CHECK family_commit(struct family_change *const changes[], unsigned count, char *why,
 			     size_t why_bytes);
-/* Take them back: only what was committed, and not written to since. */
+/* Take them back: only what was committed, and not written to since. Where that fails, old content
+ * that was to go away is kept as the snapshot "undo-" and the time in UTC; the log names it. */
 int MUST_CHECK family_undo(struct family_change *const changes[], unsigned count, char *why,
 			   size_t why_bytes);
 /* Remove what is needed no more: the overlay of what was not committed, the old content of a

@@ -6,6 +6,8 @@
 #ifndef LUN_FAMILY_INTERNAL_H
 #define LUN_FAMILY_INTERNAL_H
 
+#include <sys/stat.h>
+
 #include "lun/family.h"
 #include "lun/family_change.h"
 
@@ -65,7 +67,57 @@ struct family_base {
 int MUST_CHECK family_base_open(int folder, const char *name, const char *format,
 				struct family_base *out, const struct family_why *why);
 
-/* -- family_change.c -- */
+/* -- family_change.c, family_undo.c -- */
+
+enum change_stage {
+	CHANGE_PREPARED,
+	CHANGE_RENAMED, /* Not durable yet. */
+	CHANGE_COMMITTED,
+	CHANGE_UNDONE,
+	CHANGE_STUCK, /* Neither: it could not be taken back. */
+};
+
+struct family_change {
+	struct family_place place;
+	struct stat folder; /* Tells folders apart. */
+	char behind[FAMILY_NAME_BYTES];
+	bool keeps; /* `behind` is a snapshot's name. */
+	struct family_overlay overlay;
+	uint64_t size_bytes; /* Of the active file's disk. */
+	struct stat active;
+	struct family_base base; /* Of a rollback: locked as one that is only read. */
+	int old;                 /* During a commit: the active file, locked. */
+	int held; /* What is behind, where the name is temporary: nobody's to clean up. */
+	enum change_stage stage;
+};
+
+/* Changes in the order of their folders, so that all who take several take them alike. */
+struct family_group {
+	struct family_change **changes;
+	unsigned count;
+	unsigned locked; /* Changes whose folder is. */
+	const struct family_why *why;
+};
+
+/* All their folders. */
+int MUST_CHECK family_group_lock(struct family_change *const changes[], unsigned count,
+				 struct family_group *group, const struct family_why *why);
+void family_group_unlock(struct family_group *group);
+int family_group_sync(const struct family_group *group);
+
+static inline bool family_is_same_file(const struct stat *one, const struct stat *other)
+{
+	return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
+}
+
+/* Open what has the active name now, and lock it as who writes it would. Who has just closed it may
+ * be waited for: the kernel lets go of a file when the last I/O has been accounted for. */
+int MUST_CHECK family_change_lock(const struct family_change *change, bool waits, int *out,
+				  const struct family_why *why);
+/* What is behind is nobody's to clean up meanwhile. */
+void family_change_hold(struct family_change *change);
+/* Back to what was before its rename. */
+int family_change_take_back(struct family_change *change);
 
 /* family_mark_base, where that can be. */
 int MUST_CHECK family_become_base(int fd, const struct family_why *why);

@@ -25,8 +25,8 @@ enum {
 	PERMISSIONS
 };
 
-/* From the first lock that a process asks for. Whoever was killed before that has lost it by then.
- */
+/* image_lock_patiently: from the first lock that a process asks for. Whoever was killed before that
+ * has lost it by then. */
 #define PATIENCE_NS (2 * CLOCK_NS_PER_S)
 #define PAUSE_NS 10000000
 
@@ -69,19 +69,30 @@ int image_lock_raw(int fd, bool writes)
 	return lock_byte(fd, F_OFD_SETLK, writes ? F_WRLCK : F_RDLCK, LOCK_RAW);
 }
 
-int image_lock_patiently(image_lock_fn *lock, int fd, bool writes)
+static int lock_until(image_lock_fn *lock, int fd, bool writes, uint64_t end_ns)
 {
-	static atomic_uint_fast64_t ends_ns;
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
-	uint_fast64_t none = 0;
 	int res = lock(fd, writes);
 
-	(void)atomic_compare_exchange_strong(&ends_ns, &none, clock_now_ns() + PATIENCE_NS);
-	while (res == -EBUSY && clock_now_ns() < atomic_load(&ends_ns)) {
+	while (res == -EBUSY && clock_now_ns() < end_ns) {
 		(void)nanosleep(&pause, NULL);
 		res = lock(fd, writes);
 	}
 	return res;
+}
+
+int image_lock_patiently(image_lock_fn *lock, int fd, bool writes)
+{
+	static atomic_uint_fast64_t ends_ns;
+	uint_fast64_t none = 0;
+
+	(void)atomic_compare_exchange_strong(&ends_ns, &none, clock_now_ns() + PATIENCE_NS);
+	return lock_until(lock, fd, writes, atomic_load(&ends_ns));
+}
+
+int image_lock_wait(image_lock_fn *lock, int fd, bool writes)
+{
+	return lock_until(lock, fd, writes, clock_now_ns() + PATIENCE_NS);
 }
 
 bool image_lock_is_held(int fd)

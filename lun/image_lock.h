@@ -26,6 +26,9 @@ int MUST_CHECK image_lock_raw(int fd, bool writes);
  * find its images in use. Blocks.
  */
 int MUST_CHECK image_lock_patiently(image_lock_fn *lock, int fd, bool writes);
+/* Either of them, and where it is taken again and again for two seconds from the call: who looks at
+ * files that nobody has open, as qemu-img does, is gone soon. Blocks. */
+int MUST_CHECK image_lock_wait(image_lock_fn *lock, int fd, bool writes);
 /* Whether somebody else may write to the file, by either lock. Takes none. */
 bool image_lock_is_held(int fd);
 

@@ -83,11 +83,14 @@ static bool all_online(const struct image_order *order)
 
 LOOP_ONLY static void refuse(const struct image_order *order)
 {
-	const char *remedy = all_online(order)
-				     ? "Nothing has changed. Mend that, or try again."
-				     : "A LUN is offline: `ringsan luns` says why. Mend its image, "
-				       "then restart ringsand.";
+	const char *remedy = "Nothing has changed. Mend that, or try again.";
 
+	if (!all_online(order))
+		remedy = "A LUN is offline: `ringsan luns` says why. Mend its image, then restart "
+			 "ringsand.";
+	if (order->stuck)
+		remedy = "It could not be taken back either: the log says which file keeps what "
+			 "was there before.";
 	if (order->failed < order->count)
 		control_refuse(order->request, image_error_code(order->res), remedy, "%s: %s",
 			       order->paths[order->failed], order->why);

@@ -53,6 +53,7 @@ struct image_order {
 	struct family_change *changes[ORDER_IMAGES_MAX]; /* NULL from `prepared` on. */
 	unsigned prepared;
 	char why[CONTROL_TEXT_BYTES / 2];
+	bool stuck; /* By undo: not all is as it was before. */
 	struct lun_switch change;
 	/* Private to order_image.c. */
 	struct runtime *runtime;

@@ -36,8 +36,10 @@ static void undo(struct image_order *order)
 {
 	char why[CONTROL_TEXT_BYTES / 2];
 
-	if (family_undo(order->changes, order->prepared, why, sizeof(why)) != 0)
-		log_error("ctl", "images are not as they were before: %s", why);
+	if (family_undo(order->changes, order->prepared, why, sizeof(why)) == 0)
+		return;
+	log_error("ctl", "images are not as they were before: %s", why);
+	order->stuck = true;
 }
 
 static void end(struct image_order *order)

@@ -4,7 +4,9 @@
  */
 #include "lun/family_change.h"
 
+#include <pthread.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <time.h>
 
@@ -208,6 +210,98 @@ Test(family_change, written_is_not_undone)
 	expect_pattern("vm1.qcow2", 2);
 	expect_pattern("vm1@one.qcow2", 1);
 }
+
+/* -- What cannot be undone -- */
+
+static bool renames_fail;
+
+/* Instead of the library's. */
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+	if (renames_fail) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+}
+
+/* What was written since the snapshot is in the only copy that there is. */
+static struct family_change *roll_back(void)
+{
+	struct family_change *change = NULL;
+
+	snapshot("base");
+	write_pattern("vm1.qcow2", 2);
+	cr_assert_eq(family_rollback_prepare("vm1.qcow2", "base", NULL, FAMILY_CLOSED, &change, why,
+					     sizeof(why)),
+		     0, "%s", why);
+	cr_assert_eq(family_commit(&change, 1, why, sizeof(why)), 0, "%s", why);
+	return change;
+}
+
+static void expect_kept(void)
+{
+	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(shell("test $(ls -A | wc -l) = 3 && mv vm1@undo-2*Z.qcow2 kept.qcow2"), 0);
+	expect_pattern("kept.qcow2", 2);
+	expect_pattern("vm1.qcow2", 1);
+}
+
+Test(family_change, locked_is_kept)
+{
+	struct family_change *change = roll_back();
+	int fd = open("vm1.qcow2", O_RDWR);
+
+	cr_assert_eq(image_lock_qemu(fd, true), 0);
+	expect_no(family_undo(&change, 1, why, sizeof(why)), -EBUSY, "is locked");
+	close(fd);
+	/* Before its end as well: the daemon may be killed. */
+	cr_expect_eq(shell("ls vm1@undo-2*Z.qcow2 >/dev/null"), 0);
+	family_end(change);
+	expect_kept();
+}
+
+Test(family_change, not_renamed_is_kept)
+{
+	struct family_change *change = roll_back();
+
+	renames_fail = true;
+	expect_no(family_undo(&change, 1, why, sizeof(why)), -EIO, "not all");
+	renames_fail = false;
+	family_end(change);
+	expect_kept();
+}
+
+static void *unlock_later(void *fd)
+{
+	(void)usleep(200000);
+	close(*(int *)fd);
+	return NULL;
+}
+
+/* Who looks at the image for a moment is waited for, however long the process runs already. */
+Test(family_change, short_lock_is_waited_for)
+{
+	struct family_change *change = roll_back();
+	int fd = open("vm1.qcow2", O_RDWR);
+	int other = open("spent", O_RDWR | O_CREAT, 0600);
+	int again = open("spent", O_RDWR);
+	pthread_t thread;
+
+	/* The patience of the process is at its end. */
+	cr_assert_eq(image_lock_qemu(other, true), 0);
+	cr_assert_eq(image_lock_patiently(image_lock_qemu, again, true), -EBUSY);
+	close(again);
+	close(other);
+	cr_assert_eq(image_lock_qemu(fd, true), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, unlock_later, &fd), 0);
+	cr_expect_eq(family_undo(&change, 1, why, sizeof(why)), 0, "%s", why);
+	pthread_join(thread, NULL);
+	family_end(change);
+	expect_pattern("vm1.qcow2", 2);
+}
+
+/* -- Groups -- */
 
 static void prepare_all(const char *const paths[], struct family_change *changes[], unsigned count)
 {
