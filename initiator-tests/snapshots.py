@@ -102,6 +102,10 @@ def what_cannot_grow():
             ask("image-resize", image=image(0), size=64 * MIB))
     refused("a read-only LUN stays as it is", "refused", "read-only",
             ask("image-resize", image=image(4), size=64 * MIB))
+    os.truncate(image(5), 64 * MIB)
+    refused("a file that has become longer is not cut off", "busy", "longer by now",
+            ask("image-resize", image=image(5), size=48 * MIB))
+    equal("and stays as it is", 64 * MIB, os.stat(image(5)).st_size)
 
 
 def content(name, offset=0, length=8):

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -42,7 +43,16 @@ static int grow_raw(struct image_order *order, const char *path)
 {
 	int fd CLEANUP(files_close) = open(path, O_RDWR | O_CLOEXEC);
 	int res = fd < 0 ? -errno : image_lock_raw(fd, true);
+	struct stat st;
 
+	if (res == 0 && fstat(fd, &st) != 0)
+		res = -errno;
+	/* Somebody has made it longer since the LUN was opened, and may have written there. */
+	if (res == 0 && (uint64_t)st.st_size > order->size_bytes)
+		return image_order_refuse(order, -EAGAIN,
+					  "the file is longer by now, it has %" PRIu64
+					  " bytes; `ringsan reload` takes that in",
+					  (uint64_t)st.st_size);
 	if (res == 0 && (ftruncate(fd, (off_t)order->size_bytes) != 0 || fsync(fd) != 0))
 		res = -errno;
 	if (res != 0)

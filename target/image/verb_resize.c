@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/units.h"
@@ -49,9 +50,16 @@ static int grow_qcow2(struct image_order *order, struct closed_chain *chain, uin
 
 static int grow_raw(struct image_order *order, const struct closed_file *file, uint64_t size)
 {
+	struct stat now;
+
 	if (!S_ISREG(file->st.st_mode))
 		return image_refuse(order, -ENOTSUP, "enlarge the device itself",
 				    "%s is no regular file", file->path);
+	/* It was looked at before it was locked. */
+	if (fstat(file->fd, &now) != 0)
+		return image_refuse_errno(order, -errno, "cannot be looked at", file->path);
+	if ((uint64_t)now.st_size > size)
+		return image_refuse(order, -EAGAIN, "try again", "%s is longer by now", file->path);
 	if (ftruncate(file->fd, (off_t)size) != 0 || fsync(file->fd) != 0)
 		return image_refuse_errno(order, -errno, "cannot be made larger", file->path);
 	return 0;
