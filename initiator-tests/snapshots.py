@@ -4,6 +4,7 @@ usage: snapshots.py FOLDER URL                    all but what follows
        snapshots.py FOLDER URL killed FIRST       load from that number on, until the daemon is killed
        snapshots.py FOLDER URL killed             what is left, when it runs again
 """
+import fcntl
 import json
 import os
 import shutil
@@ -227,6 +228,25 @@ def rolled_back():
     check("without sessions nobody is asked", "result" in answer, str(answer))
     one = host()
     equal("the snapshot is as it was", data[0], bytes(one.read(3, 0, 8).data))
+    one.logout()
+    while "logged in" in ask("image-rollback", image=image(3), snapshot=name).get("error", {}).get("message", ""):
+        time.sleep(0.05)
+    logged_in_meanwhile(name)
+
+
+def logged_in_meanwhile(name):
+    """Files are made ready while somebody else works in the folder; a host comes."""
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(
+        ask("image-rollback", image=image(3), snapshot=name)))
+    folder = os.open(FOLDER, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    asker.start()
+    time.sleep(0.5)
+    one = host()
+    os.close(folder)
+    asker.join()
+    refused("who logs in meanwhile is a reason as well", "refused", "--force", answers[0])
     one.logout()
 
 

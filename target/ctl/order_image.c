@@ -235,24 +235,6 @@ LOOP_ONLY static void begin_switch(struct image_order *order)
 	lun_switch_start(&order->change);
 }
 
-static void on_prepared(struct loop_op *op, int res)
-{
-	struct image_order *order = order_of(op);
-
-	loop_role_assume();
-	if (res != 0)
-		end(order, res);
-	else
-		begin_switch(order);
-}
-
-static int call_prepare(struct loop_op *op)
-{
-	struct image_order *order = order_of(op);
-
-	return order->work->prepare != NULL ? order->work->prepare(order) : 0;
-}
-
 /* -- LUNs -- */
 
 LOOP_ONLY static int check_sessions(struct image_order *order)
@@ -274,6 +256,12 @@ LOOP_ONLY static int check_sessions(struct image_order *order)
 	return 0;
 }
 
+/* Nobody whose disk would be replaced without a word. */
+LOOP_ONLY static int check_hosts(struct image_order *order)
+{
+	return order->work->replaces && !order->force ? check_sessions(order) : 0;
+}
+
 LOOP_ONLY static int claim(struct image_order *order)
 {
 	for (; order->claimed < order->count; order->claimed++) {
@@ -286,6 +274,27 @@ LOOP_ONLY static int claim(struct image_order *order)
 	return 0;
 }
 
+static void on_prepared(struct loop_op *op, int res)
+{
+	struct image_order *order = order_of(op);
+
+	loop_role_assume();
+	/* That may have taken seconds, and somebody may have logged in. */
+	if (res == 0)
+		res = check_hosts(order);
+	if (res != 0)
+		end(order, res);
+	else
+		begin_switch(order);
+}
+
+static int call_prepare(struct loop_op *op)
+{
+	struct image_order *order = order_of(op);
+
+	return order->work->prepare != NULL ? order->work->prepare(order) : 0;
+}
+
 static void on_resolved(struct loop_op *op, int res)
 {
 	struct image_order *order = order_of(op);
@@ -293,8 +302,8 @@ static void on_resolved(struct loop_op *op, int res)
 	loop_role_assume();
 	if (res == 0)
 		res = claim(order);
-	if (res == 0 && order->work->replaces && !order->force)
-		res = check_sessions(order);
+	if (res == 0)
+		res = check_hosts(order);
 	order->res = res;
 	if (res != 0) {
 		finish(order);
