@@ -238,6 +238,8 @@ void lun_drain(struct lun *lun, struct loop *control, uint64_t deadline_ms, lun_
 		done(lun, -EBUSY, arg);
 		return;
 	}
+	/* A switch whose gate was to open, and has not been seen open, waits for it no longer. */
+	lun->switching = NULL;
 	lun->drain.deadline_ms = deadline_ms;
 	lun->drain.done = done;
 	lun->drain.arg = arg;

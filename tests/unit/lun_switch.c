@@ -312,3 +312,73 @@ TEST_ON_ENGINES(switch, others_find_it_busy)
 		expect_serving(&s, i);
 	scene_close(&s);
 }
+
+/* A loop that does not take its turn, so that no round ends. */
+struct stall {
+	struct loop_msg msg;
+	sem_t go, began;
+};
+
+static void on_stall(struct loop_msg *msg)
+{
+	struct stall *stall = CONTAINER_OF(msg, struct stall, msg);
+
+	sem_post(&stall->began);
+	(void)wait_for(&stall->go, PATIENCE_S * 1000);
+}
+
+static void call_grow(void *arg)
+{
+	struct other *other = arg;
+
+	loop_role_assume();
+	lun_grow(other->s->luns[1], other->s->rig.control,
+		 state_of(other->s, 1).size_bytes + (1 << 20));
+}
+
+static bool is_resumed(struct lun *lun)
+{
+	bool resumed;
+
+	pthread_mutex_lock(&lun->mutex);
+	resumed = lun->drain.stage == DRAIN_IDLE;
+	pthread_mutex_unlock(&lun->mutex);
+	return resumed;
+}
+
+/* The opening of the gate waits for a version that is on its way back; a drain that begins then
+ * keeps it from ever being published. */
+TEST_ON_ENGINES(switch, ends_where_others_drain_before_the_gate_is_seen_open)
+{
+	struct scene s;
+	struct tswitch t;
+	struct other other = {.s = &s, .res = 1};
+	struct stall stall;
+	sem_t hold;
+
+	sem_init(&hold, 0, 0);
+	sem_init(&stall.go, 0, 0);
+	sem_init(&stall.began, 0, 0);
+	scene_open(&s, engine);
+	begin(&t, &s, LUNS, 0);
+	t.hold = &hold;
+	start(&t);
+	cr_assert(wait_for(&t.changing, PATIENCE_S * 1000));
+	loop_post(s.rig.group.loops[1], &stall.msg, on_stall);
+	cr_assert(wait_for(&stall.began, PATIENCE_S * 1000));
+	rig_call(s.rig.control, call_grow, &other);
+	sem_post(&hold);
+	for (unsigned i = 0; i < PATIENCE_S * 1000 && !is_resumed(s.luns[1]); i++)
+		(void)usleep(1000);
+	cr_expect(!atomic_load(&t.ended), "the gate is not open");
+	rig_call(s.rig.control, call_drain, &other);
+	sem_post(&stall.go);
+	cr_assert_eq(finish(&t), 0);
+	rig_settle(&s.rig);
+	rig_settle(&s.rig);
+	cr_assert_eq(other.res, 0);
+	rig_call(s.rig.control, call_resume, &other);
+	for (unsigned i = 0; i < LUNS; i++)
+		expect_serving(&s, i);
+	scene_close(&s);
+}
