@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,10 @@
 struct jobs {
 	struct runtime *runtime;
 	struct list_node running;
-	bool stopping;
+	atomic_bool stopping; /* The control loop's; the helper thread looks at it. */
+	bool reading;         /* `op` is under way: paths and records are the helper thread's. */
+	void (*on_stopped)(void *arg);
+	void *arg;
 	struct loop_op op;
 	struct running_job *records; /* Their orders, and paths. */
 	size_t record_count;
@@ -36,6 +40,11 @@ struct jobs {
 static struct loop *control_of(const struct jobs *jobs)
 {
 	return jobs->runtime->server.control;
+}
+
+static bool is_stopping(const struct jobs *jobs)
+{
+	return atomic_load_explicit(&jobs->stopping, memory_order_relaxed);
 }
 
 struct list_node *jobs_list(struct jobs *jobs)
@@ -199,7 +208,7 @@ int jobs_begin(struct jobs *jobs, const struct running_job *from)
 	struct job_spec spec;
 	int res;
 
-	if (jobs->stopping || !has_lun(jobs->runtime, from->lun))
+	if (is_stopping(jobs) || !has_lun(jobs->runtime, from->lun))
 		return -ENODEV;
 	running = calloc(1, sizeof(*running));
 	if (running == NULL)
@@ -255,8 +264,9 @@ static int call_records(struct loop_op *op)
 	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
 
 	/* First, so that a job finds no names that mean nothing. */
-	leftovers_remove(&jobs->leftovers);
-	job_record_each(jobs->runtime->state_dir, on_record, jobs);
+	leftovers_remove(&jobs->leftovers, &jobs->stopping);
+	if (!is_stopping(jobs))
+		job_record_each(jobs->runtime->state_dir, on_record, jobs);
 	return 0;
 }
 
@@ -298,11 +308,14 @@ static void on_records(struct loop_op *op, int res UNUSED)
 	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
 
 	loop_role_assume();
-	for (size_t i = 0; i < jobs->record_count; i++)
+	jobs->reading = false;
+	for (size_t i = 0; i < jobs->record_count && !is_stopping(jobs); i++)
 		resume(jobs, &jobs->records[i]);
 	free(jobs->records);
 	jobs->records = NULL;
 	jobs->record_count = 0;
+	if (is_stopping(jobs))
+		jobs->on_stopped(jobs->arg);
 }
 
 /* -- All of them -- */
@@ -310,13 +323,18 @@ static void on_records(struct loop_op *op, int res UNUSED)
 void jobs_start(struct jobs *jobs)
 {
 	leftovers_find(&jobs->leftovers, jobs->runtime);
+	jobs->reading = true;
 	loop_op_init(&jobs->op);
 	loop_call(control_of(jobs), &jobs->op, call_records, on_records);
 }
 
-void jobs_stop(struct jobs *jobs)
+void jobs_stop(struct jobs *jobs, void (*done)(void *arg), void *arg)
 {
-	jobs->stopping = true;
+	jobs->on_stopped = done;
+	jobs->arg = arg;
+	atomic_store_explicit(&jobs->stopping, true, memory_order_relaxed);
+	if (!jobs->reading)
+		done(arg);
 }
 
 int jobs_create(struct runtime *runtime, struct jobs **out)

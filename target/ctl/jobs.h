@@ -35,8 +35,8 @@ void jobs_free(struct jobs *jobs);
 /* Clean the images' folders (leftovers.h), and resume what the state directory has records of. */
 LOOP_ONLY void jobs_start(struct jobs *jobs);
 /* The daemon ends: none is begun any more. Those that run are stopped by the end of their LUNs
- * (lun_end.h). */
-LOOP_ONLY void jobs_stop(struct jobs *jobs);
+ * (lun_end.h). `done` runs, perhaps inside, when no helper thread uses what is of `jobs`. */
+LOOP_ONLY void jobs_stop(struct jobs *jobs, void (*done)(void *arg), void *arg);
 /* Begin one, for `request` or for nobody (NULL). `generation` is held, and released when it has
  * ended. Negative errno: it has not begun, nothing was answered or released; -EBUSY, -ENOMEM,
  * -ENODEV: the LUN is not one that can be written, or goes. */

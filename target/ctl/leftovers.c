@@ -76,7 +76,7 @@ static void clean(const char *folder)
 		log_info("ctl", "%s: not looked for what was left: %s", folder, why);
 }
 
-void leftovers_remove(struct leftovers *leftovers)
+void leftovers_remove(struct leftovers *leftovers, const atomic_bool *stopping)
 {
 	char **paths = leftovers->paths;
 
@@ -84,7 +84,8 @@ void leftovers_remove(struct leftovers *leftovers)
 		make_folder(&paths[i]);
 	if (leftovers->count > 0)
 		qsort(paths, leftovers->count, sizeof(*paths), compare);
-	for (size_t i = 0; i < leftovers->count; i++)
+	for (size_t i = 0;
+	     i < leftovers->count && !atomic_load_explicit(stopping, memory_order_relaxed); i++)
 		if (paths[i][0] != '\0' && (i == 0 || strcmp(paths[i], paths[i - 1]) != 0))
 			clean(paths[i]);
 	leftovers_free(leftovers);

@@ -7,6 +7,8 @@
 #ifndef TARGET_CTL_LEFTOVERS_H
 #define TARGET_CTL_LEFTOVERS_H
 
+#include <stdatomic.h>
+
 #include "target/ctl/build.h"
 
 struct leftovers {
@@ -16,8 +18,9 @@ struct leftovers {
 
 /* Whose folders are meant: those of the qcow2 LUNs. Without memory: fewer. */
 LOOP_ONLY void leftovers_find(struct leftovers *leftovers, struct runtime *runtime);
-/* Look into each folder once. Blocks; any thread but a loop's. Frees the paths. */
-void leftovers_remove(struct leftovers *leftovers);
+/* Look into each folder once, until `stopping`. Blocks; any thread but a loop's. Frees the paths.
+ */
+void leftovers_remove(struct leftovers *leftovers, const atomic_bool *stopping);
 void leftovers_free(struct leftovers *leftovers);
 
 #endif

@@ -32,7 +32,8 @@ struct stop {
 	uint64_t deadline_ns;
 	unsigned closing; /* Of logins and sessions: who has not reported yet. */
 	size_t busy_luns;
-	/* Both may wait for a disk, which is no reason not to flush the others. */
+	/* These may wait for a disk, which is no reason not to flush the others. */
+	bool jobs_stopped;   /* No folder of images is being cleaned. */
 	bool space_stopped;  /* No pool is being looked at. */
 	bool requests_ended; /* Of the control socket: all have been answered. */
 	bool failed;
@@ -58,8 +59,8 @@ static LOOP_ONLY void finish(struct stop *stop, bool ok)
 
 static LOOP_ONLY void finish_if_all(struct stop *stop)
 {
-	if (stop->closing == 0 && stop->busy_luns == 0 && stop->space_stopped &&
-	    stop->requests_ended && stop->reload_ended)
+	if (stop->closing == 0 && stop->busy_luns == 0 && stop->jobs_stopped &&
+	    stop->space_stopped && stop->requests_ended && stop->reload_ended)
 		finish(stop, !stop->failed);
 }
 
@@ -120,6 +121,14 @@ static LOOP_ONLY void on_closed(void *arg)
 		flush_all(stop);
 }
 
+static LOOP_ONLY void on_jobs_stopped(void *arg)
+{
+	struct stop *stop = arg;
+
+	stop->jobs_stopped = true;
+	finish_if_all(stop);
+}
+
 static LOOP_ONLY void on_space_stopped(void *arg)
 {
 	struct stop *stop = arg;
@@ -156,6 +165,9 @@ static LOOP_ONLY void on_deadline(struct loop_timer *timer)
 		log_error("ctl", "stuck: %u requests of the control socket have not ended in time",
 			  control_pending(stop->runtime->control));
 	}
+	if (!stop->jobs_stopped)
+		log_error("ctl", "stuck: a folder of images is locked by another process, or a "
+				 "file in it takes long to remove");
 	if (!stop->space_stopped)
 		log_error("ctl", "stuck: a file system does not tell how full it is");
 	retire_tell_stuck(stop->runtime->retire);
@@ -182,7 +194,7 @@ void stop_begin(struct stop *stop)
 	stop->deadline_ns = loop_now_ns(control_of(stop)) + STOP_DEADLINE_MS * UINT64_C(1000000);
 	loop_timer_start(control_of(stop), &stop->timer, STOP_DEADLINE_MS, on_deadline);
 	portal_set_stop(runtime->portal_set);
-	jobs_stop(runtime->jobs);
+	jobs_stop(runtime->jobs, on_jobs_stopped, stop);
 	reload_stop(runtime->reload, on_reload_ended, stop);
 	stop->closing = 2;
 	control_stop(runtime->control, on_requests_ended, stop);

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -198,6 +200,7 @@ struct supervisor {
 	int fd;
 	int signals[3];
 	useconds_t gap_us; /* Between two signals. */
+	int locked;        /* A folder that is locked until the end has begun; or 0. */
 	char said[256];
 };
 
@@ -220,6 +223,10 @@ static void *supervise(void *arg)
 		}
 		if (strstr(supervisor->said, "STOPPING"))
 			break;
+	}
+	if (supervisor->locked > 0) {
+		(void)usleep(300000);
+		(void)close(supervisor->locked);
 	}
 	return NULL;
 }
@@ -257,6 +264,31 @@ Test(ctl_daemon, an_orderly_end)
 	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
 	cr_expect_str_eq(supervisor.said, "READY=1 FDSTOREREMOVE=1\nFDNAME=portal "
 					  "FDSTORE=1\nFDNAME=portal STOPPING=1 ");
+}
+
+/* A folder of its own: nobody else locks it. */
+static void make_image(const char *folder)
+{
+	char command[400];
+
+	(void)snprintf(command, sizeof(command),
+		       "mkdir %s && qemu-img create -q -f qcow2 %s/a.qcow2 16M", folder, folder);
+	/* Nothing else runs yet. NOLINTNEXTLINE */
+	cr_assert_eq(system(command), 0);
+}
+
+/* A thread waits for the lock of the image's folder until the end has begun. */
+Test(ctl_daemon, the_end_waits_for_who_cleans_folders)
+{
+	struct supervisor supervisor = {.signals = {SIGTERM}};
+	char folder[120];
+
+	(void)snprintf(folder, sizeof(folder), "%s/images", dir);
+	make_image(folder);
+	configure(HEAD TARGET("lun 0 { type = qcow2 image = \"%s/a.qcow2\" }"), folder);
+	supervisor.locked = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_eq(flock(supervisor.locked, LOCK_EX), 0);
+	cr_expect_eq(live(&supervisor), DAEMON_EXIT_OK);
 }
 
 static void configure_fault(const char *rule)
