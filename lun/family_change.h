@@ -74,6 +74,10 @@ struct family_clone {
 int MUST_CHECK family_clone(const struct family_clone *clone, char *why, size_t why_bytes);
 /* Remove a file on which none is based. */
 int MUST_CHECK family_remove(const char *path, char *why, size_t why_bytes);
+/* Remove a file that nobody needs, whose only descriptor is `fd`; the folder is locked, and not any
+ * more afterwards: neither the unlinking nor the last close keeps others waiting. Negative errno.
+ */
+int MUST_CHECK family_unlink(int folder, const char *name, int fd);
 /* Remove what operations that were cut short left in the folder of `path`. */
 int MUST_CHECK family_recover(const char *path, char *why, size_t why_bytes);
 

@@ -173,32 +173,37 @@ static int check_file(const struct family_place *place, int fd, const struct fam
 	return res;
 }
 
+int family_unlink(int folder, const char *name, int fd)
+{
+	char temporary[FAMILY_TEMPORARY_BYTES];
+	int res = family_temporary_name(temporary);
+
+	if (res != 0)
+		return res;
+	/* Held, so that nobody else removes it with the folder locked. */
+	(void)flock(fd, LOCK_EX | LOCK_NB);
+	if (renameat(folder, name, folder, temporary) != 0 || fsync(folder) != 0)
+		return -errno;
+	/* The rest takes long, for large files. */
+	family_unlock(folder);
+	return unlinkat(folder, temporary, 0) == 0 ? 0 : -errno;
+}
+
 static int remove_file(const struct family_place *place, const struct family_why *why)
 {
 	int fd CLEANUP(files_close) = files_open_at(place->folder, place->name, O_RDONLY);
-	char temporary[FAMILY_TEMPORARY_BYTES];
 	int res;
 
 	if (fd < 0)
 		return family_refuse(why, fd, "%s cannot be opened: %s", place->name,
 				     files_error(fd));
 	res = check_file(place, fd, why);
-	if (res == 0)
-		res = family_temporary_name(temporary);
 	if (res != 0)
 		return res;
-	/* Held, so that nobody else removes it with the folder locked. */
-	(void)flock(fd, LOCK_EX | LOCK_NB);
-	if (renameat(place->folder, place->name, place->folder, temporary) != 0 ||
-	    fsync(place->folder) != 0)
-		return family_refuse(why, -errno, "%s cannot be removed: %s", place->name,
-				     files_error(-errno));
-	/* The rest takes long, for large files. */
-	family_unlock(place->folder);
-	return unlinkat(place->folder, temporary, 0) == 0
-		       ? 0
-		       : family_refuse(why, -errno, "%s cannot be removed: %s", temporary,
-				       files_error(-errno));
+	res = family_unlink(place->folder, place->name, fd);
+	return res == 0 ? 0
+			: family_refuse(why, res, "%s cannot be removed: %s", place->name,
+					files_error(res));
 }
 
 int family_remove(const char *path, char *why, size_t why_bytes)

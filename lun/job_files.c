@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lun/family.h"
+#include "lun/family_change.h"
 #include "lun/files.h"
 #include "lun/image_lock.h"
 #include "lun/lun_internal.h"
@@ -234,10 +234,8 @@ static int unlink_image(const struct folder *folder, const struct family_image *
 	if (res != 0)
 		return res;
 	res = fd < 0 ? -errno : image_lock_qemu(fd, true);
-	if (res == 0 && unlinkat(folder->place.folder, image->name, 0) != 0)
-		res = -errno;
-	if (res == 0 && fsync(folder->place.folder) != 0)
-		res = -errno;
+	if (res == 0)
+		res = family_unlink(folder->place.folder, image->name, fd);
 	return res == 0 ? 0
 			: lun_refuse(why, res, "%s cannot be removed: %s", image->name,
 				     files_error(res));

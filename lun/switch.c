@@ -27,7 +27,7 @@
 
 /* How long an image that somebody else has locked is tried for: qemu-img looks at files that nobody
  * has open, and is gone soon. */
-#define OPEN_TRIES 50u
+#define OPEN_PATIENCE_NS CLOCK_NS_PER_S
 #define OPEN_AGAIN_US 20000u
 /* How often it is looked whether what is new has been published. */
 #define PUBLISHED_MS 1u
@@ -144,16 +144,24 @@ static int try_to_open(struct lun *lun, struct image_info *info, char *why)
 	return res;
 }
 
+/* By the clock: a try may wait for a folder's lock itself. */
+static int open_patiently(struct lun *lun, struct image_info *info, char *why)
+{
+	uint64_t end_ns = clock_now_ns() + OPEN_PATIENCE_NS;
+	int res = try_to_open(lun, info, why);
+
+	while (res == -EBUSY && clock_now_ns() < end_ns) {
+		(void)usleep(OPEN_AGAIN_US);
+		res = try_to_open(lun, info, why);
+	}
+	return res;
+}
+
 static int open_image(struct lun *lun, char *why)
 {
 	struct image_info info = {0};
-	int res = -EBUSY;
+	int res = open_patiently(lun, &info, why);
 
-	for (unsigned i = 0; i < OPEN_TRIES && res == -EBUSY; i++) {
-		if (i > 0)
-			(void)usleep(OPEN_AGAIN_US);
-		res = try_to_open(lun, &info, why);
-	}
 	if (res != 0)
 		return res;
 	if (!has_limits(lun, &info))

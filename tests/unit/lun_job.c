@@ -9,6 +9,8 @@
 #include "lun/job.h"
 
 #include <stdarg.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -414,6 +416,44 @@ TEST_ON_ENGINES(job, removes_what_was_left)
 	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), 0);
 	shell("cd %s; test ! -e vm@a.qcow2", s.rig.dir);
 	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), 0);
+	scene_end(&s);
+}
+
+/* The folder in which each unlinking is watched, and how many were made with its lock held. */
+static char watched[128];
+static atomic_uint unlinked, unlinked_locked;
+
+/* In the place of the C library's. */
+int unlinkat(int folder, const char *name, int flags)
+{
+	int fd = watched[0] != '\0' ? open(watched, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0) {
+		atomic_fetch_add(&unlinked, 1);
+		if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+			atomic_fetch_add(&unlinked_locked, 1);
+		(void)close(fd);
+	}
+	return (int)syscall(SYS_unlinkat, folder, name, flags);
+}
+
+/* To free what a large file had takes long, and a switch may wait for that lock. */
+Test(job, removes_files_beside_the_lock_of_the_folder)
+{
+	struct scene s;
+
+	scene_make(&s, LOOP_ENGINE_AIO, JOB_STREAM);
+	cr_assert_eq(scene_run(&s, "vm@b.qcow2", "golden.raw"), 0);
+	s.order.kind = JOB_REMOVE;
+	s.order.is_resumed = true;
+	(void)snprintf(watched, sizeof(watched), "%s", s.rig.dir);
+	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), 0);
+	watched[0] = '\0';
+	cr_expect_geq(atomic_load(&unlinked), 1);
+	cr_expect_eq(atomic_load(&unlinked_locked), 0);
+	shell("cd %s; test ! -e vm@a.qcow2; test -z \"$(ls -A | grep -v -e vm -e golden -e "
+	      "before)\"",
+	      s.rig.dir);
 	scene_end(&s);
 }
 

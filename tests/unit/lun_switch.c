@@ -235,6 +235,24 @@ Test(switch, a_lun_whose_flush_failed_is_not_opened_again)
 	scene_close(&s);
 }
 
+/* Each try may wait for a folder's lock for seconds: what counts is the time, not the tries. */
+Test(switch, an_image_that_stays_locked_is_given_up)
+{
+	struct scene s;
+	struct tswitch t;
+
+	scene_open(&s, LOOP_ENGINE_AIO);
+	atomic_store(&shelf.slowness_us, 400000);
+	refuse_opens(0, 1000, -EBUSY);
+	cr_expect_eq(run(&t, &s, 1, 0), -EBUSY);
+	cr_expect_eq(t.undos, 1);
+	cr_expect_geq(atomic_load(&shelf.refusals), 1000 - 2 * 4);
+	atomic_store(&shelf.slowness_us, 0);
+	atomic_store(&shelf.refusals, 0);
+	expect_serving(&s, 1);
+	scene_close(&s);
+}
+
 /* -- Others meanwhile -- */
 
 static void on_drained(struct lun *lun, int res, void *arg)

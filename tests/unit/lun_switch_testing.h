@@ -19,6 +19,7 @@ struct shelf {
 	atomic_int refusals;     /* So many opens from now on fail, after `passed` that do not. */
 	atomic_int passed;       /* Opens that go well before those. */
 	atomic_int error;        /* Of a refusal. */
+	atomic_uint slowness_us; /* Of a refusal. */
 	_Atomic uint64_t growth; /* That an open finds. */
 	atomic_bool less;        /* Images cannot do all that they could. */
 };
@@ -30,6 +31,7 @@ static inline int shelf_open(const struct lun_spec *spec, struct image **out,
 {
 	if (atomic_fetch_sub(&shelf.passed, 1) <= 0 && atomic_fetch_sub(&shelf.refusals, 1) > 0) {
 		(void)snprintf(why, why_size, "the shelf does not have it");
+		(void)usleep(atomic_load(&shelf.slowness_us));
 		return atomic_load(&shelf.error);
 	}
 	atomic_fetch_add(&shelf.open, 1);
