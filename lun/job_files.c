@@ -17,6 +17,9 @@
 #include "lun/lun_internal.h"
 #include "lun/qcow2/rebase.h"
 
+/* More files than a chain that can be opened has. */
+#define CHAIN_MAX 64u
+
 /* A folder, and what is in it. */
 struct folder {
 	struct family_place place;
@@ -49,9 +52,30 @@ static int folder_open(const char *path, struct folder *out, bool alone, char *w
 
 /* -- What is meant -- */
 
+/* What a file is, and what is below it, is asked of this chain's own headers, from the top: another
+ * file of the folder may be a guest's raw disk, and so may be the chain's last one, in which stands
+ * what a guest wrote. (family_image's kind and parent believe any of them.) */
+static bool says_raw(const struct family_image *image)
+{
+	return strcmp(image->backing_format, "raw") == 0;
+}
+
+/* The one whose header names `image`, in the chain from `top` on; NULL: it is not below `top`. */
+static const struct family_image *namer_of(const struct family_image *top,
+					   const struct family_image *image)
+{
+	for (unsigned depth = 0; top->parent && depth < CHAIN_MAX; depth++, top = top->parent) {
+		if (top->parent->inode == image->inode && top->parent->device == image->device)
+			return top;
+		if (says_raw(top))
+			break;
+	}
+	return NULL;
+}
+
 static bool is_in_chain(const struct folder *folder, const struct family_image *image)
 {
-	return image == folder->active || family_is_below(image, folder->active);
+	return image == folder->active || namer_of(folder->active, image);
 }
 
 static int find_named(const struct folder *folder, const char *name,
@@ -80,7 +104,7 @@ static int find_stream(const struct folder *folder, const struct job_order *orde
 		res = find_named(folder, order->image, &out->layer, why);
 	if (res == 0 && order->base[0] != '\0')
 		res = find_named(folder, order->base, &out->base, why);
-	if (res == 0 && out->base && !family_is_below(out->base, out->layer))
+	if (res == 0 && out->base && !namer_of(out->layer, out->base))
 		return lun_refuse(why, -EINVAL, "%s is not below %s", order->base,
 				  out->layer->name);
 	return res;
@@ -108,7 +132,7 @@ static int find_removed(const struct folder *folder, const struct job_order *ord
 	if (gone->children > 1)
 		return family_may_change(folder->family, gone, why, LUN_WHY_MAX);
 	out->layer = family_next_child(folder->family, gone, NULL);
-	out->base = gone->parent;
+	out->base = says_raw(out->layer) ? NULL : gone->parent;
 	if (!is_in_chain(folder, out->layer))
 		return lun_refuse(why, -EINVAL,
 				  "what is based on it, %s, is not in the chain of %s",
@@ -117,14 +141,15 @@ static int find_removed(const struct folder *folder, const struct job_order *ord
 }
 
 /* The chain's end is known, and the layer can be written. */
-static int check_pair(const struct pair *pair, char *why)
+static int check_pair(const struct folder *folder, const struct pair *pair, char *why)
 {
 	const struct family_image *image = pair->layer;
+	const struct family_image *namer = namer_of(folder->active, image);
 
-	if (image->kind != FAMILY_QCOW2)
+	if (image->kind != FAMILY_QCOW2 || (namer && says_raw(namer)))
 		return lun_refuse(why, -ENOTSUP, "%s is no qcow2 image; there is nothing below it",
 				  image->name);
-	for (; image && image != pair->base; image = image->parent)
+	for (; image && image != pair->base; image = says_raw(image) ? NULL : image->parent)
 		if (!image->parent && image->backing_name[0] != '\0')
 			return lun_refuse(why, -ENOENT, "what %s is based on, %s, is not there",
 					  image->name, image->backing_name);
@@ -134,6 +159,7 @@ static int check_pair(const struct pair *pair, char *why)
 static void describe(const struct folder *folder, const struct pair *pair, struct job_files *out)
 {
 	const struct family_image *before = pair->layer->parent;
+	const struct family_image *namer = pair->base ? namer_of(pair->layer, pair->base) : NULL;
 
 	(void)snprintf(out->layer, sizeof(out->layer), "%s", pair->layer->name);
 	out->layer_inode = pair->layer->inode;
@@ -142,11 +168,11 @@ static void describe(const struct folder *folder, const struct pair *pair, struc
 	out->is_merged = before == pair->base;
 	if (before) {
 		(void)snprintf(out->before, sizeof(out->before), "%s", before->name);
-		out->before_is_raw = before->kind == FAMILY_RAW;
+		out->before_is_raw = says_raw(pair->layer);
 	}
 	if (pair->base) {
 		(void)snprintf(out->base, sizeof(out->base), "%s", pair->base->name);
-		out->base_is_raw = pair->base->kind == FAMILY_RAW;
+		out->base_is_raw = namer && says_raw(namer);
 		out->base_inode = pair->base->inode;
 	}
 }
@@ -163,7 +189,7 @@ int job_files_find(const struct job_order *order, struct job_files *out, char *w
 	else if (res == 0)
 		res = find_stream(&folder, order, &pair, why);
 	if (res == 0 && pair.layer)
-		res = check_pair(&pair, why);
+		res = check_pair(&folder, &pair, why);
 	if (res == 0 && pair.layer)
 		describe(&folder, &pair, out);
 	out->is_merged = out->is_merged || !pair.layer;

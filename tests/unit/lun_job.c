@@ -6,7 +6,7 @@
 #include "tests/unit/lun_testing.h"
 
 #include "lun/image_lock.h"
-#include "lun/job.h"
+#include "lun/job_files.h"
 
 #include <stdarg.h>
 #include <sys/file.h>
@@ -269,6 +269,62 @@ TEST_ON_ENGINES(job, removes_snapshots)
 	backing_is(&s, "vm.qcow2", "golden.raw");
 	shell("cd %s; test ! -e vm@b.qcow2", s.rig.dir);
 	scene_end(&s);
+}
+
+/* A guest's raw disk lies in the folder, and in it stands that a snapshot is raw. */
+TEST_ON_ENGINES(job, believes_no_stranger)
+{
+	struct scene s;
+
+	scene_make(&s, engine, JOB_REMOVE);
+	shell("cd %s; qemu-img create -q -u -f qcow2 -b vm@a.qcow2 -F raw guest.raw 16M",
+	      s.rig.dir);
+	cr_assert_eq(scene_run(&s, "vm@b.qcow2", ""), 0);
+	backing_is(&s, "vm.qcow2", "vm@a.qcow2");
+	shell("cd %s; qemu-img info -U vm.qcow2 | grep -q '^backing file format: qcow2'; "
+	      "rm guest.raw",
+	      s.rig.dir);
+	scene_end(&s);
+}
+
+static int find_files(struct scene *s, enum job_kind kind, const char *image, const char *base,
+		      struct job_files *out)
+{
+	char why[LUN_WHY_MAX] = "";
+
+	s->order.kind = kind;
+	(void)snprintf(s->order.image, sizeof(s->order.image), "%s", image);
+	(void)snprintf(s->order.base, sizeof(s->order.base), "%s", base);
+	return job_files_find(&s->order, out, why);
+}
+
+/* Nor what stands in the raw file that ends the chain. */
+Test(job, believes_its_own_headers)
+{
+	struct scene s = {0};
+	struct job_files files;
+
+	rig_create(&s.rig, LOOP_ENGINE_AIO, "/tmp");
+	make_chain(&s);
+	(void)snprintf(s.order.path, sizeof(s.order.path), "%s/vm.qcow2", s.rig.dir);
+	shell("cd %s; for i in a b; do qemu-img create -q -u -f qcow2 -b vm@$i.qcow2 -F raw "
+	      "guest-$i.raw 16M; done; cp golden.raw other.raw; "
+	      "qemu-img create -q -u -f qcow2 -b other.raw -F raw forged 16M; "
+	      "dd if=forged of=golden.raw conv=notrunc status=none",
+	      s.rig.dir);
+	cr_assert_eq(find_files(&s, JOB_STREAM, "", "vm@a.qcow2", &files), 0);
+	cr_expect(!files.base_is_raw);
+	cr_expect(!files.before_is_raw);
+	cr_assert_eq(find_files(&s, JOB_STREAM, "", "golden.raw", &files), 0);
+	cr_expect(files.base_is_raw);
+	cr_assert_eq(find_files(&s, JOB_STREAM, "", "other.raw", &files), -ENOENT);
+	cr_assert_eq(find_files(&s, JOB_STREAM, "golden.raw", "", &files), -ENOTSUP);
+	shell("cd %s; rm guest-a.raw guest-b.raw other.raw", s.rig.dir);
+	cr_assert_eq(find_files(&s, JOB_STREAM, "", "", &files), 0);
+	cr_assert_eq(find_files(&s, JOB_REMOVE, "golden.raw", "", &files), 0);
+	cr_expect_str_eq(files.base, "");
+	cr_expect(files.before_is_raw);
+	rig_free(&s.rig);
 }
 
 TEST_ON_ENGINES(job, refuses)
