@@ -150,7 +150,8 @@ LOOP_ONLY static void after_back(struct job *job, int res)
 
 LOOP_ONLY static void give_up(struct job *job, int res)
 {
-	job->res = job->stopped ? -EINTR : res;
+	/* What was canceled is not resumed. */
+	job->res = job->stopped && !job->canceled ? -EINTR : res;
 	job->state = JOB_STOPPING;
 	if (!job->is_open_below || job->stopped) {
 		conclude(job);
@@ -292,6 +293,7 @@ static void on_found(struct loop_op *op, int res)
 	struct job *job = CONTAINER_OF(op, struct job, op);
 
 	loop_role_assume();
+	job->is_found = true;
 	if (res == 0 && job->begun)
 		job->begun(job, job->arg);
 	if (res != 0) {
@@ -369,25 +371,29 @@ void job_set_rate(struct job *job, uint64_t rate_bytes)
 
 void job_look(const struct job *job, struct job_view *out)
 {
-	uint64_t total = job->files.layer_bytes;
+	uint64_t total = job->is_found ? job->files.layer_bytes : 0;
 	uint64_t now_ns = clock_now_ns();
 	uint64_t done = job->at;
+	bool has_why;
 
 	for (unsigned i = 0; i < JOB_IOS; i++)
 		done -= job->ios[i].busy ? job->ios[i].length : 0;
+	/* A helper thread may be writing `why`, and `files` until they are found. */
+	has_why =
+		job->state == JOB_NO_SPACE || job->state == JOB_STOPPING || job->state == JOB_ENDED;
 	*out = (struct job_view){
 		.kind = job->order.kind,
 		.state = job->state,
 		.path = job->order.path,
 		.image = job->order.image,
 		.base = job->order.base,
-		.layer = job->files.layer,
+		.layer = job->is_found ? job->files.layer : "",
 		.done_bytes = done,
 		.total_bytes = total,
 		.moved_bytes = job->moved_bytes,
 		.rate_bytes = job->order.rate_bytes,
 		.elapsed_ns = now_ns - job->began_ns,
-		.why = job->why,
+		.why = has_why ? job->why : "",
 	};
 	if (done > 0 && done < total)
 		out->left_ns =

@@ -52,6 +52,11 @@ struct job_order {
 	char base[JOB_NAME_BYTES];  /* STREAM: a plain name; "": all of the chain is streamed. */
 	uint64_t rate_bytes;        /* For each second; 0: as fast as it goes. */
 	bool is_resumed;            /* From a record: it was found right once. */
+	/* REMOVE: which file had the name when it was asked for; another one is left alone. */
+	struct job_victim {
+		uint64_t inode;
+		uint64_t born_ns; /* An inode is used again. 0: not known here. */
+	} victim;
 };
 
 /* For those who show it. */

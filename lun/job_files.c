@@ -110,12 +110,55 @@ static int find_stream(const struct folder *folder, const struct job_order *orde
 	return res;
 }
 
+/* No device: its number may be another one after a boot, and the folder is the same. */
+static int read_victim(int folder, const char *name, struct job_victim *out)
+{
+	int flags = name[0] != '\0' ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+	struct statx st;
+
+	if (statx(folder, name, flags, STATX_INO | STATX_BTIME, &st) != 0)
+		return -errno;
+	*out = (struct job_victim){.inode = st.stx_ino};
+	if (st.stx_mask & STATX_BTIME)
+		out->born_ns = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;
+	return 0;
+}
+
+static bool is_victim(const struct job_victim *one, const struct job_victim *other)
+{
+	return one->inode == other->inode && one->born_ns == other->born_ns;
+}
+
+static int refuse_other(const char *name, char *why)
+{
+	return lun_refuse(why, -ESTALE,
+			  "%s is not the file any more that was to be removed; it is left alone",
+			  name);
+}
+
+/* Found the first time it is noted, later it has to be the same. */
+static int check_victim(const struct folder *folder, struct job_order *order,
+			const struct family_image *gone, char *why)
+{
+	struct job_victim now;
+	int res = read_victim(folder->place.folder, gone->name, &now);
+
+	if (res != 0)
+		return lun_refuse(why, res, "%s: %s", gone->name, files_error(res));
+	if (!order->is_resumed)
+		order->victim = now;
+	if (now.inode != gone->inode || !is_victim(&now, &order->victim))
+		return refuse_other(gone->name, why);
+	return 0;
+}
+
 /* A snapshot that has gone, or that nobody is based on any more, is as good as removed. */
-static int find_removed(const struct folder *folder, const struct job_order *order,
-			struct pair *out, char *why)
+static int find_removed(const struct folder *folder, struct job_order *order, struct pair *out,
+			char *why)
 {
 	const struct family_image *gone = family_find(folder->family, order->image);
 	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
+	int res;
 
 	*out = (struct pair){0};
 	if (gone == folder->active)
@@ -127,8 +170,9 @@ static int find_removed(const struct folder *folder, const struct job_order *ord
 	    !family_is_snapshot_of(folder->active->name, gone->name, snapshot))
 		return lun_refuse(why, -EINVAL, "%s is no snapshot of %s", order->image,
 				  folder->active->name);
-	if (!gone || gone->children == 0)
-		return 0;
+	res = gone ? check_victim(folder, order, gone, why) : 0;
+	if (res != 0 || !gone || gone->children == 0)
+		return res;
 	if (gone->children > 1)
 		return family_may_change(folder->family, gone, why, LUN_WHY_MAX);
 	out->layer = family_next_child(folder->family, gone, NULL);
@@ -177,7 +221,7 @@ static void describe(const struct folder *folder, const struct pair *pair, struc
 	}
 }
 
-int job_files_find(const struct job_order *order, struct job_files *out, char *why)
+int job_files_find(struct job_order *order, struct job_files *out, char *why)
 {
 	struct folder folder;
 	struct pair pair = {0};
@@ -251,15 +295,22 @@ int job_files_rebase(const struct job_order *order, const struct job_files *file
 /* -- What nobody needs any more -- */
 
 /* Nobody is based on it, and nobody has it open. */
-static int unlink_image(const struct folder *folder, const struct family_image *image, char *why)
+static int unlink_image(const struct folder *folder, const struct family_image *image,
+			const struct job_victim *victim, char *why)
 {
 	int fd CLEANUP(files_close) =
 		openat(folder->place.folder, image->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	int res = family_may_change(folder->family, image, why, LUN_WHY_MAX);
+	int res = fd < 0 ? -errno : 0;
+	struct job_victim now;
 
-	if (res != 0)
-		return res;
-	res = fd < 0 ? -errno : image_lock_qemu(fd, true);
+	if (res == 0)
+		res = read_victim(fd, "", &now);
+	if (res == 0 && !is_victim(&now, victim))
+		return refuse_other(image->name, why);
+	if (res == 0 && family_may_change(folder->family, image, why, LUN_WHY_MAX) != 0)
+		return -EBUSY;
+	if (res == 0)
+		res = image_lock_qemu(fd, true);
 	if (res == 0)
 		res = family_unlink(folder->place.folder, image->name, fd);
 	return res == 0 ? 0
@@ -279,7 +330,7 @@ int job_files_remove(const struct job_order *order, char *why)
 	if (res == 0)
 		image = family_find(folder.family, order->image);
 	if (image)
-		res = unlink_image(&folder, image, why);
+		res = unlink_image(&folder, image, &order->victim, why);
 	folder_close(&folder);
 	return res;
 }

@@ -23,12 +23,14 @@ struct job_files {
 };
 
 /* All with negative errno and a sentence in `why` (LUN_WHY_MAX). */
-int MUST_CHECK job_files_find(const struct job_order *order, struct job_files *out, char *why);
+/* Notes the victim of a REMOVE that is not resumed; -ESTALE: a resumed one's has gone, and another
+ * file has its name. */
+int MUST_CHECK job_files_find(struct job_order *order, struct job_files *out, char *why);
 /* Let the layer's header name `base`, or with `back` what it named before. The LUN's images are
  * closed. */
 int MUST_CHECK job_files_rebase(const struct job_order *order, const struct job_files *files,
 				bool back, char *why);
-/* REMOVE: the file. One that has gone already is fine. */
+/* REMOVE: the file. One that has gone already is fine; -ESTALE: another one has its name. */
 int MUST_CHECK job_files_remove(const struct job_order *order, char *why);
 
 /* A record is there or not, whole, after a crash too. */

@@ -38,6 +38,7 @@ struct job {
 	enum job_state state;
 	char why[LUN_WHY_MAX];
 	int res;
+	bool is_found; /* `files` are fixed. */
 	bool canceled;
 	bool is_open_below; /* The layer is below the top, and open for writing. */
 	void (*stopped)(void *arg);

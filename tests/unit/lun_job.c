@@ -8,6 +8,7 @@
 #include "lun/image_lock.h"
 #include "lun/job_files.h"
 
+#include <glob.h>
 #include <stdarg.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -460,12 +461,108 @@ TEST_ON_ENGINES(job, is_stopped_and_resumed)
 	scene_end(&s);
 }
 
-/* It was cut short when the header was changed already. */
-TEST_ON_ENGINES(job, removes_what_was_left)
+static void call_cancel_and_stop(void *arg)
+{
+	call_cancel(arg);
+	call_stop(arg);
+}
+
+TEST_ON_ENGINES(job, is_canceled_and_stopped)
+{
+	struct scene s;
+
+	scene_make(&s, engine, JOB_REMOVE);
+	start_slowly(&s, "vm@a.qcow2");
+	rig_call(s.rig.control, call_cancel_and_stop, &s);
+	cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
+	cr_assert_eq(scene_wait(&s), -ECANCELED);
+	scene_end(&s);
+}
+
+/* The helper thread has found all, and the loop does not know yet. */
+static void call_start_and_look(void *arg)
+{
+	struct scene *s = arg;
+	char records[96];
+	glob_t found;
+	int res;
+
+	call_start(arg);
+	(void)snprintf(records, sizeof(records), "%s/job-*", s->rig.dir);
+	for (unsigned i = 0; i < PATIENCE_S * 100; i++) {
+		res = glob(records, 0, NULL, &found);
+		globfree(&found);
+		if (res == 0)
+			break;
+		(void)usleep(10000);
+	}
+	cr_expect_eq(res, 0);
+	call_look(arg);
+	cr_expect_str_eq(s->view.layer, "");
+	cr_expect_str_eq(s->view.why, "");
+	cr_expect_eq(s->view.total_bytes, 0);
+}
+
+TEST_ON_ENGINES(job, tells_nothing_before_it_is_found)
 {
 	struct scene s;
 
 	scene_make(&s, engine, JOB_STREAM);
+	rig_call(s.rig.control, call_start_and_look, &s);
+	cr_assert_eq(scene_wait(&s), 0);
+	scene_end(&s);
+}
+
+/* It was stopped, removed by others, and a new snapshot got its name. */
+TEST_ON_ENGINES(job, leaves_a_new_snapshot_of_that_name)
+{
+	struct scene s;
+
+	scene_make(&s, engine, JOB_REMOVE);
+	start_slowly(&s, "vm@a.qcow2");
+	rig_call(s.rig.control, call_stop, &s);
+	cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
+	cr_assert_eq(scene_wait(&s), -EINTR);
+	job_record_each(s.rig.dir, on_record, &s);
+	shell("cd %s; cp vm@a.qcow2 new; mv new vm@a.qcow2", s.rig.dir);
+	rig_call(s.rig.control, call_start, &s);
+	cr_assert_eq(scene_wait(&s), -ESTALE);
+	backing_is(&s, "vm@b.qcow2", "vm@a.qcow2");
+	scene_end(&s);
+}
+
+/* Nor is one removed that came between finding and removing. */
+Test(job, removes_no_other_file)
+{
+	struct scene s = {0};
+	struct job_files files;
+	char why[LUN_WHY_MAX] = "";
+
+	rig_create(&s.rig, LOOP_ENGINE_AIO, "/tmp");
+	make_chain(&s);
+	(void)snprintf(s.order.path, sizeof(s.order.path), "%s/vm.qcow2", s.rig.dir);
+	shell("cd %s; cp vm@b.qcow2 vm@c.qcow2", s.rig.dir);
+	cr_assert_eq(find_files(&s, JOB_REMOVE, "vm@c.qcow2", "", &files), 0);
+	shell("cd %s; cp vm@c.qcow2 new; mv new vm@c.qcow2", s.rig.dir);
+	cr_assert_eq(job_files_remove(&s.order, why), -ESTALE);
+	shell("test -e %s/vm@c.qcow2", s.rig.dir);
+	rig_free(&s.rig);
+}
+
+/* It was cut short when the header was changed already. */
+TEST_ON_ENGINES(job, removes_what_was_left)
+{
+	struct scene s;
+	struct statx born;
+	char path[128];
+
+	scene_make(&s, engine, JOB_STREAM);
+	(void)snprintf(path, sizeof(path), "%s/vm@a.qcow2", s.rig.dir);
+	cr_assert_eq(statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &born), 0);
+	s.order.victim.inode = born.stx_ino;
+	if (born.stx_mask & STATX_BTIME)
+		s.order.victim.born_ns =
+			(uint64_t)born.stx_btime.tv_sec * 1000000000u + born.stx_btime.tv_nsec;
 	cr_assert_eq(scene_run(&s, "vm@b.qcow2", "golden.raw"), 0);
 	s.order.kind = JOB_REMOVE;
 	s.order.is_resumed = true;
