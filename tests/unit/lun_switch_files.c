@@ -14,7 +14,7 @@ static void files_open(struct files *f, uint32_t look_ahead_bytes)
 {
 	struct lun_spec spec;
 
-	rig_create(&f->scene.rig, LOOP_ENGINE_AIO, ".");
+	rig_create(&f->scene.rig, LOOP_ENGINE_AIO, "/var/tmp");
 	(void)snprintf(f->path, sizeof(f->path), "%s/image", f->scene.rig.dir);
 	(void)snprintf(f->other, sizeof(f->other), "%s/other", f->scene.rig.dir);
 	spec = test_spec(&f->scene.rig, "raw");
@@ -182,7 +182,7 @@ Test(switch_files, no_clone_is_made_where_one_has_gone)
 	struct lun *base;
 
 	files = &f;
-	rig_create(&f.scene.rig, LOOP_ENGINE_AIO, ".");
+	rig_create(&f.scene.rig, LOOP_ENGINE_AIO, "/var/tmp");
 	(void)snprintf(f.path, sizeof(f.path), "%s/image.qcow2", f.scene.rig.dir);
 	(void)snprintf(f.other, sizeof(f.other), "%s/other.qcow2", f.scene.rig.dir);
 	spec = test_spec(&f.scene.rig, "qcow2");
