@@ -18,6 +18,7 @@ struct campaign {
 	unsigned fault_workloads; /* Of each subject and kind of fault. */
 	bool only_random;         /* Without the short workloads. */
 	unsigned jobs;            /* Processes at once; 0: all in this one. */
+	unsigned steady_trials;   /* Of each subject. */
 	uint64_t mutant_states;   /* In so many different states a planted bug has to show. */
 };
 
@@ -25,6 +26,8 @@ struct campaign {
 bool MUST_CHECK campaign_states(const struct campaign *campaign);
 /* Fail each call, one at a time, and all from it on. */
 bool MUST_CHECK campaign_faults(const struct campaign *campaign);
+/* Run trials twice, and see that they take the same course. */
+bool MUST_CHECK campaign_steady(const struct campaign *campaign);
 /* Open images while memory runs out. */
 bool MUST_CHECK campaign_memory(const struct campaign *campaign);
 /* Plant each bug and see that it is found. */

@@ -107,10 +107,10 @@ static bool run_subject(const struct campaign *campaign, const struct subject *s
 		tally_add(&tally, jobs_result(&jobs, i));
 	if (good) {
 		printf("PASS faults of %s: %llu trials with faults, %llu calls failed, %llu "
-		       "states, %llu opened again, 0 violations, %.1f s\n",
+		       "states, %llu opened again, 0 violations, log %016llx, %.1f s\n",
 		       subject->name, (unsigned long long)tally.trials,
 		       (unsigned long long)tally.faulted, (unsigned long long)tally.states,
-		       (unsigned long long)tally.reopened,
+		       (unsigned long long)tally.reopened, (unsigned long long)tally.log,
 		       (double)(sim_real_ns() - began_ns) / 1e9);
 	}
 	jobs_free(&jobs);

@@ -88,6 +88,8 @@ static void on_done(struct lun_io *io, int res)
 
 	if (!slot->busy)
 		trial_fail(guest->trial, "request #%u was answered twice", slot->number);
+	sim_note(guest->trial->sim, slot->number);
+	sim_note(guest->trial->sim, (uint64_t)res);
 	judge_result(slot, res);
 	if (res == 0 && slot->step.op == MODEL_READ)
 		judge_read(slot);

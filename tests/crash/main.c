@@ -15,7 +15,7 @@ static const char usage[] =
 	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
 	"[--jobs=N] [--plant=BUG] [MODE...]\n"
 	"       crash [--plant=BUG] --replay=TRIAL\n"
-	"modes: states faults memory mutants (all of them by default)\n";
+	"modes: steady states faults memory mutants (all of them by default)\n";
 
 /* -- What production code says -- */
 
@@ -32,15 +32,11 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 /* -- Options -- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},
-	{"states", required_argument, NULL, 'n'},
-	{"oracles", required_argument, NULL, 'o'},
-	{"plant", required_argument, NULL, 'p'},
-	{"workloads", required_argument, NULL, 'w'},
-	{"subject", required_argument, NULL, 'j'},
-	{"replay", required_argument, NULL, 'r'},
-	{"jobs", required_argument, NULL, 'c'},
-	{NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
+	{"oracles", required_argument, NULL, 'o'},   {"plant", required_argument, NULL, 'p'},
+	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
+	{"replay", required_argument, NULL, 'r'},    {"steady", required_argument, NULL, 'y'},
+	{"jobs", required_argument, NULL, 'c'},      {NULL, 0, NULL, 0},
 };
 
 static uint64_t parse_number(const char *text)
@@ -87,6 +83,9 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 		case 'w':
 			campaign->fault_workloads = (unsigned)parse_number(optarg);
 			break;
+		case 'y':
+			campaign->steady_trials = (unsigned)parse_number(optarg);
+			break;
 		case 'o':
 			campaign->oracles = parse_number(optarg);
 			break;
@@ -122,7 +121,9 @@ static bool run(const struct campaign *campaign, const char *replay, int argc, c
 
 	if (replay)
 		return campaign_replay(replay);
-	if (is_mode("states", argc, argv))
+	if (is_mode("steady", argc, argv))
+		good = campaign_steady(campaign);
+	if (good && is_mode("states", argc, argv))
 		good = campaign_states(campaign);
 	if (good && is_mode("faults", argc, argv))
 		good = campaign_faults(campaign);
@@ -141,6 +142,7 @@ int main(int argc, char *argv[])
 				    .states = 200000,
 				    .oracles = 100,
 				    .fault_workloads = 6,
+				    .steady_trials = 60,
 				    .mutant_states = 3000000};
 	const char *replay = NULL;
 	bool good;

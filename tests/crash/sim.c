@@ -261,6 +261,21 @@ static void issue(struct sim *sim, struct sim_flight *flight)
 		issues[op->kind](sim, flight, file);
 }
 
+/* Not its descriptor, which may be any. */
+static void note_submit(struct sim *sim, const struct sim_flight *flight)
+{
+	const struct loop_op *op = flight->op;
+	bool in_file = op->kind != LOOP_OP_CALL;
+	unsigned file = 0;
+
+	(void)find_file(sim, op->fd, &file);
+	sim_note(sim, op->kind);
+	sim_note(sim, file);
+	sim_note(sim, in_file ? op->offset_bytes : 0);
+	sim_note(sim, in_file ? flight->length : 0);
+	sim_note(sim, flight->due_ns - sim->now_ns);
+}
+
 static bool submit(struct loop *loop, struct loop_op *op)
 {
 	struct sim *sim = loop->engine_state;
@@ -281,6 +296,7 @@ static bool submit(struct loop *loop, struct loop_op *op)
 		flight->error = refuse_nowait(sim, op);
 	flight->due_ns = sim->now_ns + (1 + random_below(&sim->random, scale)) * CLOCK_NS_PER_US;
 	issue(sim, flight);
+	note_submit(sim, flight);
 	return true;
 }
 
@@ -395,6 +411,7 @@ LOOP_ONLY static void end_flight(struct sim *sim, unsigned index)
 	} else {
 		res = ends[flight.op->kind](sim, &flight, file);
 	}
+	sim_note(sim, (uint64_t)res);
 	if (loop_op_step(flight.op, res) == OP_NEXT_MORE)
 		loop_op_carry(flight.op);
 }
@@ -429,6 +446,7 @@ LOOP_ONLY static void wait(struct loop *loop, uint64_t timeout_ns)
 		timeout_ns = TURN_NS;
 	until_ns = timeout_ns == LOOP_FOREVER ? UINT64_MAX : sim->now_ns + timeout_ns;
 	if (next == SIM_FLYING_MAX || sim->flights[next].due_ns > until_ns) {
+		sim_note(sim, timeout_ns);
 		sim->now_ns = until_ns;
 		return;
 	}
@@ -491,7 +509,13 @@ void sim_reset(struct sim *sim, uint64_t seed)
 	sim->calls = 0;
 	sim->faults = 0;
 	sim->operations = 0;
+	sim->log = 0;
 	sim->at_rest = NULL;
+}
+
+void sim_note(struct sim *sim, uint64_t what)
+{
+	sim->log = random_mix(sim->log + what);
 }
 
 struct sim *sim_enter(struct sim *sim)

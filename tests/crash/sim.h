@@ -60,6 +60,7 @@ struct sim {
 	uint64_t calls;      /* Of the kinds that may fail. */
 	uint64_t faults;     /* Those that did. */
 	uint64_t operations; /* All. */
+	uint64_t log;        /* A number for all that happened, in its order (sim_note). */
 	bool idle;           /* The last turn found nothing that would ever happen. */
 	/* Runs when a turn's callbacks have run, before anything ends: here a cut is looked at. */
 	void (*at_rest)(struct sim *sim);
@@ -71,6 +72,8 @@ struct sim *sim_create(unsigned files, uint64_t room_bytes);
 void sim_free(struct sim *sim);
 /* Nothing is under way, the random numbers begin anew. */
 void sim_reset(struct sim *sim, uint64_t seed);
+/* Something happened that a trial's identity decides: what came out of it. */
+void sim_note(struct sim *sim, uint64_t what);
 /* Make the machine's clock the one that production code reads; answers the one before. */
 struct sim *sim_enter(struct sim *sim);
 /* This descriptor is that file. */

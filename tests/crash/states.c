@@ -128,14 +128,15 @@ static void report(const struct run *run, const struct part *sum)
 
 	printf("PASS states of %s: %llu trials (%llu of %llu short), %llu cuts, %llu states (%llu "
 	       "built), %llu opened again, %llu disk operations, %llu shown to qemu-img, 0 "
-	       "violations, %.1f s of one processor, %.0f states/s\n",
+	       "violations, log %016llx, %.1f s of one processor, %.0f states/s\n",
 	       run->subject->name, (unsigned long long)tally->trials,
 	       (unsigned long long)sum->shorts,
 	       (unsigned long long)workload_short_count() * subject_variants(run->subject),
 	       (unsigned long long)tally->cuts, (unsigned long long)tally->states,
 	       (unsigned long long)tally->built, (unsigned long long)tally->reopened,
 	       (unsigned long long)tally->operations, (unsigned long long)sum->asked,
-	       (double)sum->cpu_ns / 1e9, (double)tally->states * 1e9 / (double)(sum->cpu_ns + 1));
+	       (unsigned long long)tally->log, (double)sum->cpu_ns / 1e9,
+	       (double)tally->states * 1e9 / (double)(sum->cpu_ns + 1));
 }
 
 static bool run_subject(const struct campaign *campaign, const struct subject *subject,

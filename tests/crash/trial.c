@@ -148,7 +148,9 @@ static void on_state(void *arg, const struct fate *fates)
 	loop_role_assume();
 	trial->tally->built++;
 	disk_crash(trial->sim->disk, fates, trial->scratch);
-	if (!seen_add(&trial->seen, key ^ disk_hash(trial->scratch)))
+	key ^= disk_hash(trial->scratch);
+	sim_note(trial->sim, key);
+	if (!seen_add(&trial->seen, key))
 		return;
 	trial->tally->states++;
 	trial->state_number++;
@@ -299,6 +301,7 @@ LOOP_ONLY static void run(struct trial *trial)
 	trial->tally->trials++;
 	trial->tally->operations += trial->sim->operations;
 	trial->tally->faulted += trial->sim->faults;
+	trial->tally->log += random_mix(trial->sim->log);
 	(void)sim_enter(outer);
 }
 
@@ -356,6 +359,7 @@ void tally_add(struct tally *sum, const struct tally *tally)
 	sum->reopened += tally->reopened;
 	sum->operations += tally->operations;
 	sum->faulted += tally->faulted;
+	sum->log += tally->log;
 }
 
 /* -- Life -- */

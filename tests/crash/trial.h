@@ -26,6 +26,7 @@ struct trial_identity {
 
 struct tally {
 	uint64_t trials, cuts, states, built, reopened, operations, faulted;
+	uint64_t log; /* A number for all that happened; the same whenever a trial is run again. */
 };
 
 struct trial {

@@ -200,6 +200,8 @@ void variant_format(struct disk *disk, unsigned number, struct random *random, u
 	const struct variant *variant = &variants_qcow2[number];
 
 	memset(words, 0, VARIANT_SECTORS * sizeof(*words));
+	for (unsigned i = variant->images + variant->on_raw; i < VARIANT_FILES; i++)
+		disk_load(disk, i, "", 0);
 	if (variant->on_raw)
 		write_raw(disk, variant->images, random, words);
 	if (variant->images > 1)
