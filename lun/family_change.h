@@ -81,6 +81,14 @@ int MUST_CHECK family_unlink(int folder, const char *name, int fd);
 /* Remove what operations that were cut short left in the folder of `path`. */
 int MUST_CHECK family_recover(const char *path, char *why, size_t why_bytes);
 
+/*
+ * What a cut leaves for a moment, until the folder is cleaned: nobody is to take a snapshot for its
+ * disk. `path` is a snapshot by its name; and has the identity of the active file beside it, or is
+ * that file, which has not got its overlay.
+ */
+bool family_has_identity_of_active(const char *path);
+bool family_is_active_itself(const char *path);
+
 /* -- Bases: user.ringsan.base (family_base.c) -- */
 
 /* Mark the file as one that others are based on, durably. -ENOTSUP: it can have no attributes;

@@ -129,6 +129,8 @@ void family_recover_temporaries(int folder);
 /* Names of a snapshot that an active file got beside its own. True: there were some, and `family`
  * is not what there is any more. The folder is locked. */
 bool family_recover_links(int folder, const struct family *family);
+/* From the snapshot, where it has that of the active file. Neither has to be open. */
+void family_take_identity(int active, int snapshot, const char *name);
 /* The identity of an image that a snapshot of it still has; of one image's, or (NULL) of all. The
  * folder is locked. */
 void family_recover_identities(int folder, const struct family *family, const char *only);

@@ -45,25 +45,34 @@ void family_recover_temporaries(int folder)
 	(void)closedir(dir);
 }
 
-/* The active file that `image` is a snapshot of, by its name. What stands behind a dot may be of
- * the snapshot's name or the extension. */
+/* The names that the active file of `snapshot` may have, one after the other: what stands behind a
+ * dot may be of the snapshot's name or the extension. *behind is NULL at the beginning. */
+static bool next_active(const char *snapshot, const char **behind, char out[FAMILY_NAME_BYTES])
+{
+	const char *at = strrchr(snapshot, '@');
+	char name[FAMILY_SNAPSHOT_MAX + 1];
+
+	do {
+		*behind = *behind ? strchr(*behind + 1, '.') : at;
+		if (!*behind)
+			return false;
+		(void)snprintf(out, FAMILY_NAME_BYTES, "%.*s%s", (int)(at - snapshot), snapshot,
+			       *behind == at ? "" : *behind);
+	} while (!family_is_snapshot_of(out, snapshot, name));
+	return true;
+}
+
+/* The active file that `image` is a snapshot of, by its name. */
 static const struct family_image *active_of(const struct family *family,
 					    const struct family_image *image)
 {
-	const char *at = strrchr(image->name, '@');
-	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
+	const struct family_image *active = NULL;
+	const char *behind = NULL;
+	char name[FAMILY_NAME_BYTES];
 
-	for (const char *behind = at; behind; behind = strchr(behind + 1, '.')) {
-		const struct family_image *active;
-		char name[FAMILY_NAME_BYTES];
-
-		(void)snprintf(name, sizeof(name), "%.*s%s", (int)(at - image->name), image->name,
-			       behind == at ? "" : behind);
+	while (!active && next_active(image->name, &behind, name))
 		active = family_find(family, name);
-		if (active && family_is_snapshot_of(name, image->name, snapshot))
-			return active;
-	}
-	return NULL;
+	return active;
 }
 
 bool family_recover_links(int folder, const struct family *family)
@@ -84,13 +93,24 @@ bool family_recover_links(int folder, const struct family *family)
 	return removed;
 }
 
+void family_take_identity(int active, int snapshot, const char *name)
+{
+	int res;
+
+	if (active < 0 || snapshot < 0 || !identity_is_shared(active, snapshot))
+		return;
+	res = identity_remove(snapshot);
+	if (res != 0)
+		log_warn("lun", "%s: still has the identity of its disk: %s", name,
+			 files_error(res));
+}
+
 static void take_identity(int folder, const char *active, const char *snapshot)
 {
 	int above CLEANUP(files_close) = files_open_at(folder, active, O_RDONLY);
 	int behind CLEANUP(files_close) = files_open_at(folder, snapshot, O_RDONLY);
 
-	if (above >= 0 && behind >= 0 && identity_is_shared(above, behind))
-		identity_remove(behind);
+	family_take_identity(above, behind, snapshot);
 }
 
 void family_recover_identities(int folder, const struct family *family, const char *only)
@@ -102,6 +122,49 @@ void family_recover_identities(int folder, const struct family *family, const ch
 		if (active && (!only || strcmp(active->name, only) == 0))
 			take_identity(folder, active->name, image->name);
 	}
+}
+
+/* What a question about a snapshot and its active file is asked of: both, open. */
+typedef bool pair_fn(int snapshot, int active);
+
+static bool ask_of_active(const char *path, pair_fn *ask)
+{
+	char why[LUN_WHY_MAX];
+	char name[FAMILY_NAME_BYTES];
+	const char *behind = NULL;
+	struct family_place place;
+	bool yes = false;
+
+	if (family_place_open(path, &place, why, sizeof(why)) != 0)
+		return false;
+	while (!yes && next_active(place.name, &behind, name)) {
+		int snapshot CLEANUP(files_close) =
+			files_open_at(place.folder, place.name, O_RDONLY);
+		int active CLEANUP(files_close) = files_open_at(place.folder, name, O_RDONLY);
+
+		yes = snapshot >= 0 && active >= 0 && ask(snapshot, active);
+	}
+	family_place_close(&place);
+	return yes;
+}
+
+static bool are_one_file(int snapshot, int active)
+{
+	struct stat one;
+	struct stat other;
+
+	return fstat(snapshot, &one) == 0 && fstat(active, &other) == 0 &&
+	       family_is_same_file(&one, &other);
+}
+
+bool family_has_identity_of_active(const char *path)
+{
+	return ask_of_active(path, identity_is_shared);
+}
+
+bool family_is_active_itself(const char *path)
+{
+	return ask_of_active(path, are_one_file);
 }
 
 static int recover(int folder, const struct family_why *why)

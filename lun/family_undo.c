@@ -214,8 +214,7 @@ static void finish(struct family_change *change)
 		return;
 	}
 	fd = files_open_at(folder, change->behind, O_RDONLY);
-	if (fd >= 0 && identity_is_shared(fd, change->overlay.fd))
-		identity_remove(fd);
+	family_take_identity(change->overlay.fd, fd, change->behind);
 }
 
 void family_end(struct family_change *change)

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "lun/family_change.h"
 #include "lun/files.h"
 
 #define ATTRIBUTE "user.ringsan.identity"
@@ -127,6 +128,9 @@ static int attribute_load(const struct identity_place *place, struct lun_record 
 		return lun_refuse(why, -EIO, "its attribute " ATTRIBUTE " cannot be read (%s)",
 				  files_error(-errno));
 	}
+	/* Of a snapshot that was cut short: it is its disk's. */
+	if (place->path && family_has_identity_of_active(place->path))
+		return -ENOENT;
 	text[length < 0 ? 0 : length] = '\0';
 	if (!record_parse(text, out))
 		return 0;
@@ -166,9 +170,9 @@ bool identity_is_shared(int one, int other)
 	       memcmp(texts[0], texts[1], (size_t)length) == 0;
 }
 
-void identity_remove(int fd)
+int identity_remove(int fd)
 {
-	(void)fremovexattr(fd, ATTRIBUTE);
+	return fremovexattr(fd, ATTRIBUTE) == 0 && fsync(fd) == 0 ? 0 : -errno;
 }
 
 /* -- The state directory -- */

@@ -279,50 +279,103 @@ static bool lun_has_identity(const struct lun *lun)
 	return lun->identity.naa[0] != 0;
 }
 
-static void lun_refuse_twin(struct lun *lun, const struct lun *first)
+static void lun_refuse_twin(struct lun *lun, const char *why)
 {
-	char why[LUN_WHY_BYTES];
-
-	(void)snprintf(why, sizeof(why),
-		       "it has the identity of %s (a copy?); give it one of its own", first->name);
 	if (lun_state(lun)->online)
 		lun_set_offline(lun, why);
 	memset(&lun->identity, 0, sizeof(lun->identity));
 }
 
-/* By identity, and where that is one, in the order of the configuration. */
-static int lun_compare_identities(const void *a, const void *b)
+/* What two LUNs must not have in common: hosts would take them for paths to one disk. */
+struct lun_likeness {
+	int (*compare)(const struct lun *one, const struct lun *other);
+	void (*refuse)(struct lun *lun, const struct lun *first);
+};
+
+static int lun_compare_naa(const struct lun *one, const struct lun *other)
+{
+	return memcmp(one->identity.naa, other->identity.naa, LUN_NAA_BYTES);
+}
+
+static void lun_refuse_naa(struct lun *lun, const struct lun *first)
+{
+	char why[LUN_WHY_BYTES];
+
+	(void)snprintf(why, sizeof(why), "it has the identity of %.48s; %s", first->name,
+		       lun->spec.identity ? "change its `identity`"
+					  : "a copy? `setfattr -x user.ringsan.identity FILE`");
+	lun_refuse_twin(lun, why);
+}
+
+static int lun_compare_serial(const struct lun *one, const struct lun *other)
+{
+	return strcmp(one->identity.serial, other->identity.serial);
+}
+
+static void lun_refuse_serial(struct lun *lun, const struct lun *first)
+{
+	char why[LUN_WHY_BYTES];
+
+	(void)snprintf(why, sizeof(why),
+		       "it has the serial number of %.48s; change `serial` of one of them",
+		       first->name);
+	lun_refuse_twin(lun, why);
+}
+
+static int lun_order(struct lun *const *one, struct lun *const *other, int order)
+{
+	return order ? order : one < other ? -1 : one > other;
+}
+
+/* By what they have, and where that is one, in the order of the configuration. */
+static int lun_order_by_naa(const void *a, const void *b)
 {
 	struct lun *const *one = *(struct lun *const *const *)a;
 	struct lun *const *other = *(struct lun *const *const *)b;
-	int order = memcmp((*one)->identity.naa, (*other)->identity.naa, LUN_NAA_BYTES);
 
-	if (order)
-		return order;
-	return one < other ? -1 : one > other;
+	return lun_order(one, other, lun_compare_naa(*one, *other));
 }
 
-int lun_check_identities(struct lun *const luns[], size_t count)
+static int lun_order_by_serial(const void *a, const void *b)
 {
-	struct lun *const **sorted = malloc((count + 1) * sizeof(*sorted));
+	struct lun *const *one = *(struct lun *const *const *)a;
+	struct lun *const *other = *(struct lun *const *const *)b;
+
+	return lun_order(one, other, lun_compare_serial(*one, *other));
+}
+
+/* Of those that are alike, which are neighbours, all but the first. */
+static void lun_refuse_alike(struct lun *const *const sorted[], size_t count,
+			     const struct lun_likeness *likeness)
+{
 	struct lun *first = NULL;
 
-	if (!sorted)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		sorted[i] = &luns[i];
-	qsort(sorted, count, sizeof(*sorted), lun_compare_identities);
 	for (size_t i = 0; i < count; i++) {
 		struct lun *lun = *sorted[i];
 
 		if (!lun_has_identity(lun))
 			continue;
-		if (first && !memcmp(first->identity.naa, lun->identity.naa, LUN_NAA_BYTES)) {
-			lun_refuse_twin(lun, first);
-		} else {
+		if (first && likeness->compare(first, lun) == 0)
+			likeness->refuse(lun, first);
+		else
 			first = lun;
-		}
 	}
+}
+
+int lun_check_identities(struct lun *const luns[], size_t count)
+{
+	static const struct lun_likeness naa = {lun_compare_naa, lun_refuse_naa};
+	static const struct lun_likeness serial = {lun_compare_serial, lun_refuse_serial};
+	struct lun *const **sorted = malloc((count + 1) * sizeof(*sorted));
+
+	if (!sorted)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = &luns[i];
+	qsort(sorted, count, sizeof(*sorted), lun_order_by_naa);
+	lun_refuse_alike(sorted, count, &naa);
+	qsort(sorted, count, sizeof(*sorted), lun_order_by_serial);
+	lun_refuse_alike(sorted, count, &serial);
 	free(sorted);
 	return 0;
 }

@@ -270,9 +270,9 @@ void lun_grow(struct lun *lun, struct loop *control, uint64_t size_bytes);
 /* Take the LUN offline with a reason. Before the loops run. */
 void lun_set_offline(struct lun *lun, const char *reason);
 /*
- * Of LUNs with one identity all but the first are taken offline, loudly, and show no identity any
- * more, so that no host takes them for paths to the first. Before the loops run, with all LUNs, in
- * the order of the configuration. -ENOMEM.
+ * Of LUNs with one identity, or serial number, all but the first are taken offline, loudly, and
+ * show no identity any more, so that no host takes them for paths to the first. Before the loops
+ * run, with all LUNs, in the order of the configuration. -ENOMEM.
  */
 int MUST_CHECK lun_check_identities(struct lun *const luns[], size_t count);
 

@@ -320,10 +320,10 @@ int MUST_CHECK identity_load(const struct identity_place *place, struct lun_reco
 int MUST_CHECK identity_save(const struct identity_place *place, const struct lun_record *record,
 			     char *why);
 /* The attribute of an image, for those who put another file in its place: given to that too (not
- * durably; 0 where there is none), compared, taken away. */
+ * durably; 0 where there is none), compared, taken away (durably). */
 int MUST_CHECK identity_hand_over(int from, int to);
 bool identity_is_shared(int one, int other);
-void identity_remove(int fd);
+int MUST_CHECK identity_remove(int fd);
 
 /* -- space.c -- */
 

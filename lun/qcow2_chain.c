@@ -74,6 +74,17 @@ static void leave_direct(struct chain_file *file)
 	(void)!files_set_flags(file->fd, 0, O_DIRECT);
 }
 
+/* A snapshot that was cut short is not served in the place of its disk. */
+static int take_place_on_top(const struct opening *opening, const struct chain_file *file)
+{
+	if (file->is_written)
+		return family_admit_writer(file->fd, opening->why, opening->why_bytes);
+	if (file->st.st_nlink == 1 || !family_is_active_itself(opening->spec->path))
+		return 0;
+	return refuse(opening, -ENOENT,
+		      "its snapshot was cut short, and is removed; take it again");
+}
+
 /* In its family: nobody writes to what others are based on, but a job to a layer of its own chain,
  * which sees to that itself. A base is marked as far as it can be: on what is read-only as a whole
  * nobody writes. */
@@ -81,9 +92,7 @@ static int take_place(const struct opening *opening, const struct chain_file *fi
 		      const char *name)
 {
 	if (file == opening->chain->files)
-		return file->is_written
-			       ? family_admit_writer(file->fd, opening->why, opening->why_bytes)
-			       : 0;
+		return take_place_on_top(opening, file);
 	if (family_mark_base(file->fd) == -EIO)
 		return refuse(opening, -EIO, "%s cannot be marked as a base", name);
 	return 0;

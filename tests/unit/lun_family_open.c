@@ -111,6 +111,24 @@ Test(family_open, behind_links)
 	expect_offline("raw", "luns/2", "1 image is based on it: vm1.qcow2");
 }
 
+/* What a cut leaves between the link and the rename would keep the disk from being written. */
+Test(family_open, snapshot_that_was_cut_short)
+{
+	shell("qemu-img create -q -f qcow2 vm1.qcow2 1M; ln vm1.qcow2 vm1@monday.qcow2;"
+	      "ln vm1.qcow2 other.qcow2; ln -s vm1@monday.qcow2 link");
+	for (unsigned i = 0; i < 2; i++) {
+		const char *name = i ? "link" : "vm1@monday.qcow2";
+		struct lun *lun = open_spec("qcow2", name, true);
+
+		cr_expect_not(lun_state(lun)->online, "%s", name);
+		cr_expect_not_null(strstr(lun_state(lun)->offline_reason, "cut short"));
+		expect_online("qcow2", "vm1.qcow2", false);
+		shell("ln -f vm1.qcow2 vm1@monday.qcow2");
+		lun_close(lun);
+	}
+	expect_online("qcow2", "other.qcow2", true);
+}
+
 /* A raw image that is served is not taken as a base, and a base that is in use not served. */
 Test(family_open, raw_locks)
 {

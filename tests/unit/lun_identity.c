@@ -455,6 +455,73 @@ Test(identity, of_many_with_one_identity_the_first_is_served)
 	rig_free(&s.rig);
 }
 
+/* One that is configured may be what another's identity makes. */
+Test(identity, of_two_with_one_serial_number_the_first_is_served)
+{
+	struct scene s;
+	struct lun *luns[2];
+	char serial[LUN_SERIAL_MAX + 1];
+
+	scene_init(&s, "/dev/shm");
+	s.spec.type = "null";
+	s.spec.path = NULL;
+	luns[0] = scene_open(&s);
+	snprintf(serial, sizeof(serial), "%s", lun_identity(luns[0])->serial);
+	s.spec.name = "other";
+	s.spec.serial = serial;
+	luns[1] = scene_open(&s);
+	cr_assert(lun_state(luns[1])->online);
+	cr_assert_eq(lun_check_identities(luns, 2), 0);
+	cr_expect(lun_state(luns[0])->online);
+	cr_expect_not(lun_state(luns[1])->online);
+	cr_expect_not_null(strstr(lun_state(luns[1])->offline_reason, "change `serial`"));
+	for (unsigned i = 0; i < 2; i++)
+		lun_close(luns[i]);
+	rig_free(&s.rig);
+}
+
+/* A power cut may leave the disk's identity with its snapshot as well, which is configured first:
+ * the disk keeps it, online or not. */
+static void expect_snapshot_is_another(struct scene *s, const char *image, const char *snapshot)
+{
+	struct lun_identity disk;
+	struct lun *luns[2];
+	char path[96];
+
+	snprintf(s->path, sizeof(s->path), "%s/%s", s->rig.dir, image);
+	disk = identity_now(s);
+	snprintf(path, sizeof(path), "%s/%s", s->rig.dir, snapshot);
+	copy_file(s->path, path, true);
+	for (unsigned broken = 0; broken < 2; broken++) {
+		s->spec.path = path;
+		s->spec.read_only = true;
+		s->spec.logical_block_bytes = broken ? 3 : 0;
+		luns[0] = scene_open(s);
+		s->spec.path = s->path;
+		s->spec.read_only = false;
+		s->spec.logical_block_bytes = 0;
+		luns[1] = scene_open(s);
+		cr_assert_eq(lun_check_identities(luns, 2), 0);
+		cr_expect_neq(lun_state(luns[0])->online, broken);
+		cr_expect(lun_state(luns[1])->online);
+		cr_expect(same(&disk, lun_identity(luns[1])));
+		cr_expect_not(same(&disk, lun_identity(luns[0])));
+		lun_close(luns[0]);
+		lun_close(luns[1]);
+	}
+}
+
+Test(identity, of_a_disk_is_not_its_snapshots)
+{
+	struct scene s;
+
+	scene_init(&s, "/var/tmp");
+	expect_snapshot_is_another(&s, "vm1.img", "vm1@monday.img");
+	expect_snapshot_is_another(&s, "vm2.old.img", "vm2.old@1.2.img");
+	expect_snapshot_is_another(&s, "plain", "plain@x.y");
+	rig_free(&s.rig);
+}
+
 Test(identity, a_copy_without_the_attribute_is_another_disk)
 {
 	struct scene s;
