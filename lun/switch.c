@@ -324,7 +324,10 @@ LOOP_ONLY static int check_all(struct lun_switch *change)
 		change->failed = i;
 		res = find_fault(change->luns[i], change->why);
 	}
-	return res;
+	if (res != 0 || !change->admit)
+		return res;
+	change->failed = change->count;
+	return change->admit(change, change->why);
 }
 
 static void on_all_drained(struct loop_msg *msg)

@@ -5,12 +5,13 @@
  * closed before anything is changed: that is one instant for all of them. Hosts see a pause, of
  * milliseconds where disks are well.
  *
- *     drain all -> flush, close (helper thread) -> change -> open -> publish, resume all
+ *     drain all -> admit -> flush, close (helper thread) -> change -> open -> publish, resume all
  *
- * All or nothing. A LUN that cannot be drained in time, or whose image fails to be flushed: nothing
- * is touched. `change` fails: images are opened as they were. An image does not open afterwards, or
- * is not what hosts know: `undo`, and they are opened as they were. Only what does not open then
- * either goes offline, with the reason: hosts get an error, never other data.
+ * All or nothing. A LUN that cannot be drained in time, a change that is not admitted, or an image
+ * that fails to be flushed: nothing is touched. `change` fails: images are opened as they were. An
+ * image does not open afterwards, or is not what hosts know: `undo`, and they are opened as they
+ * were. Only what does not open then either goes offline, with the reason: hosts get an error,
+ * never other data.
  *
  * Not here: what is changed in files. Read next: switch.c, drain.c.
  */
@@ -31,6 +32,9 @@ struct lun_switch {
 	unsigned count;
 	struct loop *control;
 	uint64_t deadline_ms; /* For the drain; what follows ends when the disk lets it. */
+	/* Control loop, gates closed, nothing under way: whether it may still be. Negative errno,
+	 * and a sentence: nothing is touched. NULL: it may. */
+	int (*admit)(struct lun_switch *change, char why[LUN_WHY_MAX]);
 	/* Helper thread, images closed. After an error (negative errno, and a sentence) all files
 	 * are as they were before. */
 	int (*change)(struct lun_switch *change, char why[LUN_WHY_MAX]);
@@ -40,8 +44,8 @@ struct lun_switch {
 	/*
 	 * Control loop, never from inside start; the new state is published. -EBUSY: drained by
 	 * somebody else. -ETIMEDOUT: not drained in time. -ENODEV: a LUN is offline. -EIO: one's
-	 * flush has failed. Others: of `change`, or of opening afterwards. `why` says it in a
-	 * sentence without the LUN's name. Sizes may have grown: lun_state_copy.
+	 * flush has failed. Others: of `admit`, `change`, or of opening afterwards. `why` says it
+	 * in a sentence without the LUN's name. Sizes may have grown: lun_state_copy.
 	 */
 	void (*done)(struct lun_switch *change, int res);
 	char why[LUN_WHY_MAX];

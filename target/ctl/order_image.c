@@ -216,29 +216,13 @@ static void on_switched(struct lun_switch *change, int res)
 	end(order, res);
 }
 
-LOOP_ONLY static void begin_switch(struct image_order *order)
-{
-	order->change = (struct lun_switch){.luns = order->switched,
-					    .count = order->count,
-					    .control = control_loop(order->request),
-					    .deadline_ms = DRAIN_MS,
-					    .change = on_change,
-					    .undo = on_undo,
-					    .done = on_switched};
-	for (unsigned i = 0; i < order->count; i++) {
-		struct lun_state state;
-
-		lun_state_copy(order->luns[i].lun, &state);
-		order->sizes[i] = state.size_bytes;
-		order->switched[i] = order->luns[i].lun;
-	}
-	lun_switch_start(&order->change);
-}
-
 /* -- LUNs -- */
 
-LOOP_ONLY static int check_sessions(struct image_order *order)
+/* Nobody whose disk would be replaced without a word. */
+LOOP_ONLY static int check_hosts(struct image_order *order)
 {
+	if (!order->work->replaces || order->force)
+		return 0;
 	for (unsigned i = 0; i < order->count; i++) {
 		unsigned sessions =
 			served_sessions(order->runtime, order->generation, &order->luns[i]);
@@ -256,10 +240,38 @@ LOOP_ONLY static int check_sessions(struct image_order *order)
 	return 0;
 }
 
-/* Nobody whose disk would be replaced without a word. */
-LOOP_ONLY static int check_hosts(struct image_order *order)
+/* Making it ready and draining may have taken seconds, and somebody may have logged in. Who does so
+ * from here on waits at the gate, and has read nothing of the old content. */
+static int on_admit(struct lun_switch *change, char why[LUN_WHY_MAX])
 {
-	return order->work->replaces && !order->force ? check_sessions(order) : 0;
+	struct image_order *order = order_of_switch(change);
+	int res;
+
+	loop_role_assume();
+	res = check_hosts(order);
+	change->failed = order->failed;
+	(void)snprintf(why, LUN_WHY_MAX, "%s", res != 0 ? "hosts use it" : "");
+	return res;
+}
+
+LOOP_ONLY static void begin_switch(struct image_order *order)
+{
+	order->change = (struct lun_switch){.luns = order->switched,
+					    .count = order->count,
+					    .control = control_loop(order->request),
+					    .deadline_ms = DRAIN_MS,
+					    .admit = on_admit,
+					    .change = on_change,
+					    .undo = on_undo,
+					    .done = on_switched};
+	for (unsigned i = 0; i < order->count; i++) {
+		struct lun_state state;
+
+		lun_state_copy(order->luns[i].lun, &state);
+		order->sizes[i] = state.size_bytes;
+		order->switched[i] = order->luns[i].lun;
+	}
+	lun_switch_start(&order->change);
 }
 
 LOOP_ONLY static int claim(struct image_order *order)
@@ -279,9 +291,6 @@ static void on_prepared(struct loop_op *op, int res)
 	struct image_order *order = order_of(op);
 
 	loop_role_assume();
-	/* That may have taken seconds, and somebody may have logged in. */
-	if (res == 0)
-		res = check_hosts(order);
 	if (res != 0)
 		end(order, res);
 	else

@@ -2,8 +2,8 @@
  * What requests on images of LUNs that are served have in common: from paths to LUNs, claims, files
  * made ready beside running LUNs, the switch (lun/switch.h), hosts told what is new, the answer.
  *
- *     resolve (helper thread) -> claim -> prepare (helper thread) -> switch: commit, undo -> end
- *       (helper thread) -> hosts are told -> answer
+ *     resolve (helper thread) -> claim -> prepare (helper thread) -> switch: nobody logged in whose
+ *       disk is replaced, commit, undo -> end (helper thread) -> hosts are told -> answer
  *
  * Whatever fails, what was begun is undone, and the sender is told in a sentence. A generation is
  * held meanwhile, so that no LUN is closed; the daemon's end waits for the answer.

@@ -115,6 +115,46 @@ Test(switch, an_image_that_has_grown_makes_the_lun_larger)
 
 /* -- What does not -- */
 
+static int look_and_refuse(struct lun_switch *change, char why[LUN_WHY_MAX])
+{
+	struct tswitch *t = CONTAINER_OF(change, struct tswitch, change);
+
+	for (unsigned i = 0; i < change->count; i++) {
+		struct lun_state state;
+
+		lun_state_copy(change->luns[i], &state);
+		cr_expect(state.gate_closed);
+	}
+	cr_expect_eq(atomic_load(&shelf.open), (int)LUNS);
+	(void)snprintf(why, LUN_WHY_MAX, "the test says no");
+	return t->answer;
+}
+
+/* Asked when nothing is under way any more and nothing is closed yet. */
+TEST_ON_ENGINES(switch, one_that_is_not_admitted_leaves_all_as_they_were)
+{
+	struct scene s;
+	struct tswitch t;
+	struct tio *before;
+
+	scene_open(&s, engine);
+	before = submit(&s, 1, LUN_WRITE);
+	begin(&t, &s, LUNS, -EROFS);
+	t.change.admit = look_and_refuse;
+	start(&t);
+	rig_settle(&s.rig);
+	cr_expect(!atomic_load(&t.ended));
+	cr_assert_eq(held_end(before, 0), 0);
+	cr_expect_eq(finish(&t), -EROFS);
+	cr_expect_str_eq(t.change.why, "the test says no");
+	cr_expect_eq(t.change.failed, LUNS);
+	cr_expect_eq(t.changes, 0);
+	for (unsigned i = 0; i < LUNS; i++)
+		expect_serving(&s, i);
+	tio_free(before);
+	scene_close(&s);
+}
+
 TEST_ON_ENGINES(switch, one_that_cannot_be_drained_leaves_all_as_they_were)
 {
 	struct scene s;
