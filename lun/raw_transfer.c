@@ -87,9 +87,12 @@ void raw_start_transfer(struct image *image, struct lun_io *io)
 
 /* -- On the spot -- */
 
-static bool is_for_the_spot(const struct image *image, const struct lun_io *io)
+/* tmpfs need not be asked whether it would wait, and does not tell whoever asks of long ones. */
+static bool is_for_the_spot(const struct image *image, const struct nowait *nowait,
+			    const struct lun_io *io)
 {
-	return image->page_cache && io->length_bytes <= INLINE_BYTES;
+	return image->page_cache && (image->is_tmpfs || !nowait->is_unknown) &&
+	       io->length_bytes <= INLINE_BYTES;
 }
 
 /* The first of a turn always: those who have waited for longest might else find the budget used up
@@ -181,7 +184,7 @@ void raw_submit_transfer(struct image *image, struct lun_io *io)
 {
 	struct nowait *nowait = raw_nowait(image, io);
 
-	if (!nowait->is_unknown && is_for_the_spot(image, io)) {
+	if (is_for_the_spot(image, nowait, io)) {
 		raw_submit_on_the_spot(image, io);
 	} else if (nowait_is_worth_a_try(nowait)) {
 		raw_transfer(image, io, LOOP_NOWAIT, raw_on_tried);

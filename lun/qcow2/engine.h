@@ -547,6 +547,10 @@ LOOP_ONLY void write_fail(struct qcow2_request *request, int res);
 /* As write_plan, for the part of a ZERO that lies in one cluster. */
 LOOP_ONLY void write_plan_piece(struct qcow2_request *request);
 LOOP_ONLY void write_link(struct qcow2_request *request);
+/* All of a range is written where it is, with no change of the mapping, as far as is known without
+ * waiting. What is not in the cache is being loaded afterwards. */
+LOOP_ONLY bool MUST_CHECK write_is_in_place(struct qcow2 *image, struct byte_range range,
+					    uint64_t *host_offset);
 /* Copy what the image shows in `around`, whole subclusters of one cluster that have nothing, to
  * where it will have that. QCOW2_WAIT where it is under way, too. */
 LOOP_ONLY int MUST_CHECK write_pulled(struct qcow2_request *request, struct byte_range around);

@@ -133,33 +133,35 @@ static void on_copied(struct loop_msg *msg)
 	op->done(op, op->res);
 }
 
-LOOP_ONLY static bool is_for_the_spot(const struct qcow2_op *op, uint64_t bytes)
+bool op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
+	     const struct loop_rw *rw, uint64_t bytes)
 {
-	return !op->image->direct && op->rw.flags == 0 && !nowait_of(op)->is_unknown &&
-	       bytes <= SPOT_BYTES && loop_inline_begin(op->user->loop, bytes);
-}
-
-/* False: not done, or not all of it; then it goes the long way. */
-LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
-{
-	const struct loop_rw *rw = &op->rw;
-	int flags = op->image->in_memory ? 0 : RWF_NOWAIT;
-	uint64_t bytes = 0;
+	struct nowait *nowait = &image->nowait[kind == LOOP_OP_WRITE];
+	int flags = image->in_memory ? 0 : RWF_NOWAIT;
+	int count = (int)rw->iov_count;
+	off_t offset = (off_t)rw->offset_bytes;
 	ssize_t res;
 
-	for (uint32_t i = 0; i < rw->iov_count; i++)
-		bytes += rw->iov[i].iov_len;
-	if (!is_for_the_spot(op, bytes))
+	/* What is in memory need not be asked whether it would wait. */
+	if (image->direct || rw->flags != 0 || (nowait->is_unknown && !image->in_memory) ||
+	    bytes > SPOT_BYTES || !loop_inline_begin(loop, bytes))
 		return false;
-	res = op->kind == LOOP_OP_READ
-		      ? preadv2(rw->fd, rw->iov, (int)rw->iov_count, (off_t)rw->offset_bytes, flags)
-		      : pwritev2(rw->fd, rw->iov, (int)rw->iov_count, (off_t)rw->offset_bytes,
-				 flags);
+	res = kind == LOOP_OP_READ ? preadv2(image->fd, rw->iov, count, offset, flags)
+				   : pwritev2(image->fd, rw->iov, count, offset, flags);
 	if (res < 0 && errno == EOPNOTSUPP)
-		nowait_of(op)->is_unknown = true;
-	if (res < 0 || (uint64_t)res != bytes)
+		nowait->is_unknown = true;
+	return res >= 0 && (uint64_t)res == bytes;
+}
+
+LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < op->rw.iov_count; i++)
+		bytes += op->rw.iov[i].iov_len;
+	if (!op_copy(op->user->loop, op->image, op->kind, &op->rw, bytes))
 		return false;
-	op->res = (int)res;
+	op->res = (int)bytes;
 	loop_post(op->user->loop, &op->msg, on_copied);
 	return true;
 }

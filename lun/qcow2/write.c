@@ -319,6 +319,22 @@ LOOP_ONLY static int write_piece(struct qcow2_request *request)
 	return mapping_need_table(image, piece.range.begin, round_waiter(request));
 }
 
+bool write_is_in_place(struct qcow2 *image, struct byte_range range, uint64_t *host_offset)
+{
+	uint64_t cluster = cluster_of(image, range.begin);
+	struct piece piece = {.range = range};
+
+	if (image->failed || image->start != START_DONE ||
+	    cluster_of(image, range.end - 1) != cluster)
+		return false;
+	piece.subclusters = mapping_subclusters(image, range);
+	if (mapping_entry(image, range.begin, NULL, &piece.slice, &piece.entry) != 0 ||
+	    !piece.slice || !is_in_place(&piece))
+		return false;
+	*host_offset = piece.entry.host_offset + (range.begin - offset_of(image, cluster));
+	return mapping_may_write(image, *host_offset, range.end - range.begin);
+}
+
 /* -- Rounds -- */
 
 LOOP_ONLY static void release_links(struct qcow2_request *request)

@@ -73,6 +73,7 @@ struct bench {
 	struct qcow2 *images[CHAIN];
 	struct disk_file files[CHAIN];
 	unsigned count;
+	bool in_memory; /* Images opened from now on are asked to copy on the spot. */
 	char dir[64];
 	sem_t done;
 	int res;
@@ -119,7 +120,8 @@ static inline int bench_try_open(struct bench *bench, const char *name, bool wri
 		.cache = bench->cache,
 		.file = &file->file,
 		.read_only = !writable,
-		.direct = true,
+		.direct = !bench->in_memory,
+		.in_memory = bench->in_memory,
 		.io_align_bytes = SECTOR,
 		.backing = bench->count > 0 ? bench->images[bench->count - 1] : NULL,
 	};
