@@ -292,6 +292,8 @@ LOOP_ONLY void quarantine_free(struct qcow2 *image, uint64_t first, uint64_t cou
 /* A group, a request's transfers, or an fdatasync ended. */
 LOOP_ONLY void quarantine_advance(struct qcow2 *image);
 LOOP_ONLY struct hosts *hosts_take(struct qcow2 *image);
+/* More than what is kept for those whom somebody waits for. */
+LOOP_ONLY bool hosts_are_plenty(const struct qcow2 *image);
 LOOP_ONLY void hosts_drop(struct qcow2 *image, struct hosts *hosts);
 
 /* -- commit.c: groups -- */

@@ -50,6 +50,11 @@ void hosts_drop(struct qcow2 *image, struct hosts *hosts)
 	request_wake_all(&image->quarantine.waiting, 0);
 }
 
+bool hosts_are_plenty(const struct qcow2 *image)
+{
+	return image->quarantine.used < HOSTS_MAX - HOSTS_KEPT;
+}
+
 /* Those above a layer may hold all that there is, until it is stopped: some are leaked then. */
 LOOP_ONLY static void leak_held(struct qcow2 *image)
 {
@@ -63,7 +68,7 @@ LOOP_ONLY static void leak_held(struct qcow2 *image)
 
 bool quarantine_has_room(struct qcow2 *image, struct qcow2_request *waiter)
 {
-	if (image->quarantine.used < HOSTS_MAX - HOSTS_KEPT)
+	if (hosts_are_plenty(image))
 		return true;
 	if (image->holds_frees && !image->stopping) {
 		leak_held(image);

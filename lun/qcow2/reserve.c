@@ -40,13 +40,17 @@ uint64_t reserve_keep(const struct qcow2 *image)
 	return image->reserve.run_clusters;
 }
 
-static bool wants_run(const struct reserve *reserve)
+/* Each run brings a struct hosts, and where free space is scattered not many clusters. Those who
+ * wait find the list of free ones empty, so that theirs is among those that are kept. */
+LOOP_ONLY static bool wants_run(const struct qcow2 *image)
 {
+	const struct reserve *reserve = &image->reserve;
+
 	if (!list_is_empty(&reserve->waiting))
 		return !reserve->exhausted;
 	/* An image that is only read reserves nothing. */
 	return reserve->is_used && reserve->free_clusters < reserve->run_clusters / 2 &&
-	       !reserve->exhausted;
+	       !reserve->exhausted && hosts_are_plenty(image);
 }
 
 /* -- Giving out, and taking back -- */
@@ -88,7 +92,7 @@ bool reserve_take(struct qcow2 *image, uint64_t want, struct qcow2_request *wait
 		hosts_drop(image, hosts);
 		reserve->free_extents--;
 	}
-	if (wants_run(reserve))
+	if (wants_run(image))
 		image_kick(image);
 	return true;
 }
@@ -220,7 +224,7 @@ void reserve_run(struct qcow2 *image)
 	if (reserve->stage != RESERVE_IDLE || image->failed || image->read_only)
 		return;
 	/* While it is stopped, only for those who wait. */
-	if (wants_run(reserve) && !(image->stopping && list_is_empty(&reserve->waiting))) {
+	if (wants_run(image) && !(image->stopping && list_is_empty(&reserve->waiting))) {
 		if (image->guarded)
 			keep_off(image);
 		else
