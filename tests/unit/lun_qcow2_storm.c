@@ -1,7 +1,7 @@
 /*
  * The engine under many requests at once, pulls among them, that overlap in every way, against a
  * model of what each sector may hold. QCOW2_STORM_OPS: how many requests for each kind of image
- * (100).
+ * (100); QCOW2_STORM_SEED: others (0).
  */
 #include "tests/unit/lun_qcow2_bench.h"
 
@@ -285,12 +285,13 @@ static uint32_t storm_on(enum loop_engine engine, size_t index, uint32_t ops, bo
 {
 	struct storm *storm = calloc(1, sizeof(*storm));
 	struct bench *bench = &storm->bench;
+	const char *seed = getenv("QCOW2_STORM_SEED");
 	uint32_t copied;
 
 	bench_make(bench, engine, storms[index].cache_bytes);
 	bench->in_memory = in_memory;
 	storm->cluster_sectors = storms[index].cluster_sectors;
-	storm->random = index + 1;
+	storm->random = index + 1 + (seed ? strtoull(seed, NULL, 10) * 1000 : 0);
 	for (uint32_t i = 0; i < STORM_SECTORS; i++)
 		storm->sectors[i].count = 1;
 	for (unsigned i = 0; i < SLOTS; i++) {
