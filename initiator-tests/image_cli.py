@@ -195,11 +195,83 @@ def resizes():
           qemu("info", "--output=json", "top.qcow2")["backing-filename"])
     same_map("top.qcow2")
     good("rebase", "--unsafe", "--backing", "", "meta.qcow2")
-    refused("only the name", "rebase", "--backing", "a.qcow2", "top.qcow2")
     refused("on what", "rebase", "--unsafe", "top.qcow2")
     refused("it is a path", "rebase", "--unsafe", "--backing", "/x.raw", "top.qcow2")
     refused("raw or qcow2?", "rebase", "--unsafe", "--backing", "x.img", "top.qcow2")
     refused("has no backing file", "rebase", "--unsafe", "--backing", "x.raw", "a.raw")
+
+
+def backing_of(name):
+    return qemu("info", "--output=json", name).get("backing-filename")
+
+
+def rebases():
+    """Another backing file, of other content and size: the disk shows the same."""
+    os.mkdir("rebase")
+    os.chdir("rebase")
+    rng = random.Random(3)
+    for name, size in (("old.raw", 5 * MIB), ("new.raw", 7 * MIB)):
+        with open(name, "wb") as file:
+            file.write(rng.randbytes(size))
+    with open("old.raw", "rb") as old, open("new.raw", "r+b") as new:
+        new.seek(MIB)
+        new.write(old.read()[MIB:2 * MIB])
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "old.raw", "-F", "raw", "mid.qcow2")
+    write("mid.qcow2", "write -q -P 3 3M 100k", "write -q -z 4M 50k")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "long.qcow2", "16M")
+    write("long.qcow2", "write -q -P 8 0 16M")
+    for options, targets in (("cluster_size=64k", (("", 8 * MIB), ("long.qcow2", 0))),
+                             ("cluster_size=128k,extended_l2=on",
+                              (("old.raw", MIB), ("new.raw", 6 * MIB), ("long.qcow2", 4 * MIB)))):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "mid.qcow2", "-F",
+            "qcow2", "top.qcow2", "8M")
+        write("top.qcow2", "write -q -P 4 3020k 8k", "discard -q 4100k 64k")
+        run("qemu-img", "convert", "-O", "raw", "top.qcow2", "before.raw")
+        # What both chains have from the same place of a file is not even read.
+        for new, most in targets:
+            moved = good("rebase", "--backing", new, "top.qcow2")["moved_bytes"]
+            check(f"{options}: moved for '{new}'", moved <= most, moved)
+            equal("the new name", new or None, backing_of("top.qcow2"))
+            equal(f"{options}: the same on '{new}'", 0, run(
+                "qemu-img", "compare", "-f", "raw", "-F", "qcow2", "before.raw",
+                "top.qcow2").returncode)
+            same_check("top.qcow2")
+        os.unlink("top.qcow2")
+    rebases_that_are_refused()
+    rebases_cut_short()
+    os.chdir("..")
+
+
+def rebases_that_are_refused():
+    good("create", "top.qcow2", "--backing", "mid.qcow2")
+    refused("No such file", "rebase", "--backing", "none.raw", "top.qcow2")
+    refused("its own backing file", "rebase", "--backing", "top.qcow2", "top.qcow2")
+    refused("its own backing file", "rebase", "--backing", "top.qcow2", "mid.qcow2")
+    refused("based on it", "rebase", "--backing", "new.raw", "mid.qcow2")
+    refused("is raw", "rebase", "--backing", "old.raw", "new.raw")
+    os.rename("old.raw", "away.raw")
+    refused("old.raw", "rebase", "--backing", "new.raw", "top.qcow2")
+    os.rename("away.raw", "old.raw")
+    equal("and it is what it was", "mid.qcow2", backing_of("top.qcow2"))
+
+
+def rebases_cut_short():
+    """At any time: the old backing file or the new one, and the same disk."""
+    run("qemu-img", "convert", "-O", "raw", "top.qcow2", "before.raw")
+    for number, wanted in ((signal.SIGINT, (130, 0)), (signal.SIGKILL, (-9, 0))):
+        process = subprocess.Popen([RINGSAN, "image", "rebase", "--backing", "new.raw",
+                                    "top.qcow2"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        while process.poll() is None and os.stat("top.qcow2").st_blocks < 4000:
+            pass
+        process.send_signal(number)
+        process.communicate()
+        check("it ends as told, or was faster", process.returncode in wanted, process.returncode)
+        check("one of both", backing_of("top.qcow2") in ("mid.qcow2", "new.raw"))
+        equal("the same disk", 0, run("qemu-img", "compare", "-f", "raw", "-F", "qcow2",
+                                      "before.raw", "top.qcow2").returncode)
+        check("leaks at most", qemu("check", "top.qcow2").returncode in (0, 3))
+    good("rebase", "--backing", "new.raw", "top.qcow2")
+    equal("the next one ends it", "new.raw", backing_of("top.qcow2"))
 
 
 def conversions():
@@ -409,6 +481,7 @@ def main():
     maps()
     checks()
     resizes()
+    rebases()
     conversions()
     families()
     formats()

@@ -239,6 +239,7 @@ LOOP_ONLY static struct qcow2 *find_pulled(const struct chain *chain, const stru
 	bool is_known = layer && (base || pull->base == 0);
 
 	request->base = is_known ? base : top;
+	request->below_bytes = pull->below_bytes;
 	return is_known ? layer : top;
 }
 

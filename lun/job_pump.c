@@ -99,7 +99,8 @@ LOOP_ONLY static void submit(struct job *job, struct job_io *io, uint64_t length
 	io->busy = true;
 	io->offset = job->at;
 	io->length = length;
-	io->pull = (struct lun_pull){job->files.layer_inode, job->files.base_inode, 0};
+	io->pull =
+		(struct lun_pull){.layer = job->files.layer_inode, .base = job->files.base_inode};
 	lun_io_init(&io->io);
 	io->io.op = LUN_PULL;
 	io->io.flags = flags;

@@ -100,6 +100,9 @@ struct lun_pull {
 	uint64_t layer;       /* The top, or the one that the LUN was opened with as writable. */
 	uint64_t base;        /* Below it; 0: all of the chain. */
 	uint64_t moved_bytes; /* The answer: what was copied. */
+	/* Another image of that size is to come below the layer: up to there it gets entries also
+	 * for what reads as zeroes because nobody has anything. 0: none is. */
+	uint64_t below_bytes;
 };
 
 struct lun_io;

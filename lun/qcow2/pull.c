@@ -51,7 +51,7 @@ LOOP_ONLY static bool is_busy(struct qcow2_request *request)
 	return busy != NULL;
 }
 
-/* They stay zero when only the base is below. */
+/* They stay zero when only the base, or something else, is below. */
 LOOP_ONLY static int pull_zeroes(struct qcow2_request *request, struct byte_range range)
 {
 	struct qcow2 *image = request->image;
@@ -73,10 +73,11 @@ LOOP_ONLY static int pull_zeroes(struct qcow2_request *request, struct byte_rang
 	return res;
 }
 
-/* Would the base show anything there? */
-static bool is_in_base(const struct qcow2_request *request)
+/* Would the base, or what is to come below, show anything there? */
+static bool may_show_below(const struct qcow2_request *request)
 {
-	return request->base && request->at < request->base->size_bytes;
+	return request->at < request->below_bytes ||
+	       (request->base && request->at < request->base->size_bytes);
 }
 
 LOOP_ONLY static int pull_extent(struct qcow2_request *request, const struct extent *extent)
@@ -87,7 +88,7 @@ LOOP_ONLY static int pull_extent(struct qcow2_request *request, const struct ext
 		REACHED(pull);
 		return write_pulled(request, around_of(request, extent));
 	}
-	if (!is_in_base(request)) {
+	if (!may_show_below(request)) {
 		request->at += extent->length;
 		return 0;
 	}
@@ -109,6 +110,9 @@ LOOP_ONLY static int pull_step(struct qcow2_request *request, uint64_t end)
 	res = mapping_find_above(request->image, request->base, rest, request, &extent);
 	if (res != 0)
 		return res;
+	/* With a base it is the base's to say. */
+	if (extent.kind == EXTENT_BELOW && !request->base && may_show_below(request))
+		extent = (struct extent){.kind = EXTENT_ZERO, .length = extent.length};
 	if (extent.kind != EXTENT_BELOW && extent.image != request->image)
 		return pull_extent(request, &extent);
 	request->at += extent.length;

@@ -104,6 +104,7 @@ struct qcow2_request {
 	struct map_builder *map; /* MAP: begun by the caller. */
 	const struct qcow2
 		*base; /* PULL: below the image (-ESTALE); NULL: all that is there is pulled. */
+	uint64_t below_bytes; /* PULL: as of lun_pull. */
 	qcow2_done_fn *done;
 	/* A result, of LUN_IO_ZEROES_SUFFICE. */
 	bool zeroes;

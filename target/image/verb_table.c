@@ -27,7 +27,7 @@ const struct image_option_row image_options[IMAGE_OPTIONS] = {
 	[IMAGE_RATE] = { "rate", "SIZE", "bytes for each second, at most" },
 	[IMAGE_BACKGROUND] = { "background", NULL, "do not wait for its end" },
 	[IMAGE_MERGE] = { "merge", NULL, "a snapshot of what is served: what is based on it takes its data" },
-	[IMAGE_UNSAFE] = { "unsafe", NULL, "change the name in the header, and copy nothing" },
+	[IMAGE_UNSAFE] = { "unsafe", NULL, "change the name in the header, compare and copy nothing" },
 	[IMAGE_REPAIR] = { "repair", NULL, "mend refcounts and return what leaks" },
 };
 
@@ -66,7 +66,7 @@ const struct image_verb image_verbs[] = {
 	{ .name = "rebase", .operands = "FILE", .operands_min = 1, .operands_max = 1,
 	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(BACKING) |
 		     IMAGE_OPTION(BACKING_FORMAT) | IMAGE_OPTION(UNSAFE),
-	  .help = "name another backing file in the header",
+	  .help = "put another backing file below an image, which shows the same as before",
 	  .run = image_run_rebase, .show = image_show_create },
 	{ .name = "snapshot", .operands = "FILE...", .operands_min = 1,
 	  .operands_max = IMAGE_OPERANDS_MAX, .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(NAME),

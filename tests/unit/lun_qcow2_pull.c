@@ -13,8 +13,10 @@ static void on_pull(struct loop_msg *msg)
 	qcow2_submit(bench->iov.iov_base, &bench->request);
 }
 
-/* Into images[layer] from what is above images[base]; base < 0: all. */
-static int pull(struct bench *bench, unsigned layer, int base, uint32_t flags)
+/* Into images[layer] from what is above images[base]; base < 0: all. Something of below_bytes comes
+ * below it. */
+static int pull_above(struct bench *bench, unsigned layer, int base, uint32_t flags,
+		      uint64_t below_bytes)
 {
 	bench->iov.iov_base = bench->images[layer];
 	bench->request.op = LUN_PULL;
@@ -23,10 +25,16 @@ static int pull(struct bench *bench, unsigned layer, int base, uint32_t flags)
 	bench->request.length = 64 * MIB;
 	bench->request.iov_count = 0;
 	bench->request.base = base < 0 ? NULL : bench->images[base];
+	bench->request.below_bytes = below_bytes;
 	bench->request.done = on_done;
 	loop_post(bench->loop, &bench->msg, on_pull);
 	wait_done(bench);
 	return bench->res;
+}
+
+static int pull(struct bench *bench, unsigned layer, int base, uint32_t flags)
+{
+	return pull_above(bench, layer, base, flags, 0);
 }
 
 /* c is raw and shorter, b ends before a does, has zeroes over c's data, and data of its own; with
@@ -230,6 +238,34 @@ TEST_ON_ENGINES(qcow2_pull, keeps_zeroes_over_a_base)
 		compare_with_raw(&bench, "a");
 		cr_assert_eq(bench_stop(&bench), 0);
 		compare_rebased(&bench, "-b c.raw -F raw");
+		bench_end(&bench);
+	}
+}
+
+/* -- Another image is to come below -- */
+
+/* Which has data everywhere, and is longer than what was there. */
+TEST_ON_ENGINES(qcow2_pull, keeps_zeroes_over_what_comes_below)
+{
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(kinds); i++) {
+		bool is_alone = i % 2 == 0;
+		struct bench bench;
+
+		bench_make(&bench, engine, MIB);
+		make_chain(&bench, kinds[i / 2], false);
+		if (is_alone)
+			shell("cd %s; qemu-img rebase -u -b '' a; qemu-img convert -O raw a before",
+			      bench.dir);
+		shell("cd %s; yes 1234567 | head -c 7340032 >d.raw", bench.dir);
+		if (!is_alone) {
+			bench_open(&bench, "c.raw", false);
+			bench_open(&bench, "b", false);
+		}
+		bench_open(&bench, "a", true);
+		cr_assert_eq(pull_above(&bench, is_alone ? 0 : 2, -1, 0, 7 * MIB), 0);
+		compare_with_raw(&bench, "a");
+		cr_assert_eq(bench_stop(&bench), 0);
+		compare_rebased(&bench, "-b d.raw -F raw");
 		bench_end(&bench);
 	}
 }
