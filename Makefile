@@ -152,7 +152,7 @@ packages-build packages-check packages-bench:
 	@tests/packages.sh $(@:packages-%=%)
 run: packages-build ## install what is missing, build, serve a thin LUN on 127.0.0.1:3260
 	@+conf/run.sh
-bench: packages-bench ## measure against tgt and the limits, judge: ten minutes, see initiator-tests/bench
+bench: packages-bench ## measure against tgt and the limits, judge: eleven minutes, see initiator-tests/bench
 	@tests/packages.sh bench-optional || echo 'bench: goes on without them'
 	@+$(MAKE) -s V=plain all $(B)/plain/initiator-tests/bench/echo
 	@B=$(B) initiator-tests/bench/suite.py

@@ -1,7 +1,7 @@
 """What is promised, as a table, and whether the measurements keep it.
 
-A criterion is a ratio of figures of one round, a limit, and a sense. The ratios of all rounds give
-an interval (stats.py), and its bound decides.
+A criterion is a ratio of figures of one round, a limit, and a sense; or a cost (costs.py). The ratios of
+all rounds give an interval (stats.py), and its bound decides.
 
 Pure: reads results, measures nothing. Read next: plan.py for the names, results.py for what a view is.
 """
@@ -132,11 +132,19 @@ def judge(criterion, results):
             ratios.append(criterion.ratio(view))
         except (Missing, ZeroDivisionError):
             continue
-    found = stats.interval(ratios) if ratios else stats.Interval(None, None, None, 0)
-    word = stats.verdict(found, criterion.limit, criterion.at_most) if ratios else stats.NOT_MEASURED
-    return {"promise": criterion.promise, "row": criterion.row, "what": criterion.what,
-            "limit": criterion.limit, "at_most": criterion.at_most, "verdict": word,
-            **asdict(found)}
+    return judgement(criterion.promise, criterion, criterion.at_most, ratios)
+
+
+def judge_cost(promise, cost, results):
+    """One row of costs.py, of which less is better."""
+    return judgement(promise, cost, True, list(results.costs.get(cost.row, {}).values()))
+
+
+def judgement(promise, row, at_most, figures):
+    found = stats.interval(figures) if figures else stats.Interval(None, None, None, 0)
+    word = stats.verdict(found, row.limit, at_most) if figures else stats.NOT_MEASURED
+    return {"promise": promise, "row": row.row, "what": row.what, "limit": row.limit, "at_most": at_most,
+            "verdict": word, **asdict(found)}
 
 
 def judge_all(results, rows):

@@ -73,9 +73,10 @@ class Bench:
     def tool(self):
         return self.settings.build / "ringsan"
 
-    def ringsand(self, name, engine, luns, loops=1):
+    def ringsand(self, name, engine, luns, loops=1, limits=""):
         cpus = [self.settings.target_cpu, self.settings.client_cpu][:loops]
-        return servers.Ringsand(self.folder, name, cpus, self.settings.build / "ringsand", engine, luns)
+        return servers.Ringsand(self.folder, name, cpus, self.settings.build / "ringsand", engine, luns,
+                                limits)
 
     def drive(self, cell, server, lun, region):
         load, settings = cell.workload, self.settings

@@ -75,7 +75,7 @@ def promise_row(row):
 
 PROMISE_HEADS = mark("tr", "".join(
     mark("th", word, kind) for word, kind in (
-        ("workload", ""), ("ratio", ""), ("demand", ""), ("median", "number"), ("bounds", "number"),
+        ("row", ""), ("what", ""), ("demand", ""), ("median", "number"), ("bounds", "number"),
         ("", "interval"), ("verdict", ""))))
 
 
@@ -83,7 +83,7 @@ def promises(data):
     rows = data["criteria"]
     yield mark("h2", "What is promised")
     yield paragraph(
-        "Each row is a ratio of two figures of the same round. The median and its bounds (sign test, "
+        "Each row is a ratio of two figures of the same round, or a cost that is a figure by itself. The median and its bounds (sign test, "
         "95 % to either side) are drawn against the limit, the line in the middle: right of it is better "
         "than promised, the edges are half and twice. Only bounds on one side of the line decide.", "faint")
     yield tiles(rows)

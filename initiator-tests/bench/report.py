@@ -81,7 +81,7 @@ def figures(data):
 
 
 def verdict_lines(data):
-    lines = [("workload", "ratio", "demand", "median", "bounds", "verdict")]
+    lines = [("row", "what", "demand", "median", "bounds", "verdict")]
     lines += [(row["row"], row["what"], limit_text(row), number(row["median"], ".2f"),
                range_text(row), row["verdict"].upper() if row["verdict"] == "not met" else row["verdict"])
               for row in data["criteria"]]
@@ -104,8 +104,9 @@ def remarks(data):
 
 
 def text(data):
-    yield from figures(data)
-    yield ""
+    if data["rows"]:
+        yield from figures(data)
+        yield ""
     yield from verdict_lines(data)
     yield f"Criteria: {counts(data)}."
     yield from remarks(data)

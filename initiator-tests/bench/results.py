@@ -1,4 +1,5 @@
-"""The measurements of a run: a sample for each cell and round, and views of them for judging.
+"""The measurements of a run: a sample for each cell and round, a figure for each cost, and views of them for
+judging.
 
 Pure: holds figures, measures nothing. Read next: criteria.py.
 """
@@ -43,10 +44,14 @@ def summary(samples):
 class Results:
     def __init__(self):
         self.samples = {}  # Cell to {round: Sample}.
+        self.costs = {}  # Of costs.py: row to {round: figure}.
         self.failures = []  # Of measurements: sentences.
 
     def add(self, cell, number, sample):
         self.samples.setdefault(cell, {})[number] = sample
+
+    def add_cost(self, row, number, figure):
+        self.costs.setdefault(row, {})[number] = figure
 
     def views(self, workload):
         """One View for each round that measured the workload."""

@@ -95,16 +95,16 @@ class Server:
 
 
 class Ringsand(Server):
-    """ringsand with the LUNs given as lines of its configuration, by number."""
+    """ringsand with the LUNs given as lines of its configuration, by number; limits as one line, too."""
 
-    def __init__(self, folder, name, cpus, program, engine, luns):
+    def __init__(self, folder, name, cpus, program, engine, luns, limits=""):
         super().__init__(folder, name, cpus)
-        self.program, self.engine, self.luns = program, engine, luns
+        self.program, self.engine, self.luns, self.limits = program, engine, luns, limits
 
     def configuration(self):
         luns = "\n".join(f"\tlun {number} {{ {text} }}" for number, text in self.luns.items())
         return (f'state-dir = "{self.folder}"\ncontrol-socket = "{self.folder}/ringsand.sock"\n'
-                f'engine = {self.engine}\nloops = {len(self.cpus)}\n'
+                f'engine = {self.engine}\nloops = {len(self.cpus)}\nlimits {{ {self.limits} }}\n'
                 f'portal "127.0.0.1:0" {{ }}\ntarget "{IQN}" {{\n{luns}\n}}\n')
 
     def start(self):

@@ -33,7 +33,7 @@ OPTIONS = (
     ("seconds", float, 0.4, "measured time of each cell"),
     ("ramp", float, 0.15, "time before it that is not counted"),
     ("rounds", int, 8, "eight give bounds that bear one spoilt round; under five give none"),
-    ("minutes", float, 10.0, "no round is begun that would end later"),
+    ("minutes", float, 11.0, "no round is begun that would end later"),
     ("only", str, "", "rows whose names match this expression, see --list"),
     ("dir", Path, None, "folder for files on a disk: ext4, 5 GiB free [the build folder]"),
     ("out", Path, None, "folder for bench.json and bench.html [BUILD/bench]"),

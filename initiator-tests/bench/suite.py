@@ -2,8 +2,8 @@
 """`make bench`: measure ringsand, its peer and its limits in alternating rounds, judge, report.
 
 Exit status: 0; 1 if a measurement failed, or with --strict if a criterion is not met; 2 if nothing could
-be measured. This file is the order of things; what is measured stands in plan.py, what is promised in
-criteria.py. Read next: README.md.
+be measured. This file is the order of things; what is measured stands in plan.py and costs.py, what
+is promised in criteria.py. Read next: README.md.
 """
 import signal
 import sys
@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 sys.dont_write_bytecode = True  # The tree is for sources.
 
+import costs
 import criteria
 import machine
 import measure
@@ -27,6 +28,7 @@ from results import Results
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # After so many failures of one contender it is left alone.
 FAILURES_MAX = 3
+FAILURES = (measure.Failed, servers.Failed, stores.Unavailable, OSError)
 
 
 def say(text):
@@ -38,6 +40,7 @@ class Suite:
         self.settings = settings
         self.asked = plan.rows(settings.only)
         self.rows = self.asked  # Less what turns out to be impossible.
+        self.costs = costs.chosen(settings.only)
         self.results = Results()
         self.quiet = machine.Quiet()
         self.left_out = []  # What this machine cannot do: sentences.
@@ -47,7 +50,7 @@ class Suite:
     # --- what has to be up ---
 
     def open_stores(self, stack, bench):
-        wanted = {row.store for row in self.rows}
+        wanted = {row.store for row in (*self.rows, *self.costs)}
         for name, make in stores.MAKERS.items():
             if name not in wanted:
                 continue
@@ -88,6 +91,11 @@ class Suite:
 
     # --- rounds ---
 
+    def note_failure(self, who, name, error):
+        self.failed[who] = self.failed.get(who, 0) + 1
+        self.results.failures.append(f"{name}: {error}")
+        say(f"FAILED {name}: {error}")
+
     def measure_cell(self, bench, cell, number):
         if self.failed.get(cell.who, 0) >= FAILURES_MAX:
             return
@@ -96,14 +104,20 @@ class Suite:
         before = machine.read(cpus, pids)
         try:
             self.results.add(cell, number, bench.measure(cell))
-        except (measure.Failed, servers.Failed, OSError) as error:
-            self.failed[cell.who] = self.failed.get(cell.who, 0) + 1
-            self.results.failures.append(f"{cell.name}: {error}")
-            say(f"FAILED {cell.name}: {error}")
+        except FAILURES as error:
+            self.note_failure(cell.who, cell.name, error)
         else:
             # A daemon that came and went counts as neither ours nor others'.
             if cell.workload.state == plan.WRITTEN:
                 self.quiet.add(before, machine.read(cpus, pids))
+
+    def measure_cost(self, bench, cost, number):
+        if cost.store not in bench.stores or self.failed.get(cost.row, 0) >= FAILURES_MAX:
+            return
+        try:
+            self.results.add_cost(cost.row, number, cost.find(bench, bench.stores[cost.store]))
+        except FAILURES as error:
+            self.note_failure(cost.row, cost.row, error)
 
     def round_fits(self, number, longest):
         elapsed = time.monotonic() - self.began
@@ -123,6 +137,9 @@ class Suite:
             for place, cell in enumerate(cells):
                 say(f"round {number + 1}/{self.settings.rounds} {place + 1}/{len(cells)} {cell.name}")
                 self.measure_cell(bench, cell, number)
+            for cost in self.costs:
+                say(f"round {number + 1}/{self.settings.rounds} {cost.row}")
+                self.measure_cost(bench, cost, number)
             # The first round has rows that are measured once, so it tells nothing of the others.
             longest = max(longest, time.monotonic() - began) if number else 0.0
 
@@ -149,7 +166,8 @@ class Suite:
                 "elapsed_s": round(time.monotonic() - self.began), "only": self.settings.only,
                 "quiet": self.quiet.shares(), "noise": self.quiet.remarks(spreads),
                 "left_out": self.left_out, "failures": self.results.failures,
-                "criteria": criteria.judge_all(self.results, self.asked),
+                "criteria": [*criteria.judge_all(self.results, self.asked),
+                             *(criteria.judge_cost(costs.PROMISE, cost, self.results) for cost in self.costs)],
                 "rows": report.rows(self.results, self.rows)}
 
 
@@ -218,9 +236,9 @@ def main():
     settings, list_only = options.from_command_line()
     suite = Suite(settings)
     if list_only:
-        print("\n".join(row.name for row in plan.by_workload(suite.rows)))
+        print("\n".join([row.name for row in plan.by_workload(suite.rows)] + [cost.row for cost in suite.costs]))
         return 0
-    if not suite.rows:
+    if not suite.rows and not suite.costs:
         say(f"no row matches '{settings.only}'; --list shows them")
         return 2
     heed_ends()

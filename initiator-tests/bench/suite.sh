@@ -19,6 +19,7 @@ status_of() {
 }
 
 case_match 'the rows are listed' '^ext4/write-4k-qd32-x1-hole$' "$("$suite" --list)"
+case_match 'and the costs' '^ext4/clone-first-write$' "$("$suite" --list)"
 case_equal 'a wrong expression: status 2' 2 "$(status_of bench '(')"
 case_equal 'an expression that no row matches: status 2' 2 "$(status_of bench 'nothing')"
 for wrong in '--seconds nan' '--seconds inf' '--ramp nan' '--minutes nan' '--rounds 0' '--target-cpu 1023' \

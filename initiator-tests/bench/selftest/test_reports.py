@@ -94,6 +94,9 @@ class Plots(unittest.TestCase):
 
 
 class Text(unittest.TestCase):
+    def test_costs_alone_have_no_table_of_rates(self):
+        self.assertNotIn("IOPS", "\n".join(report.text(run_of(8, rows=[], criteria=[]))))
+
     def test_every_criterion_has_a_line_with_its_verdict(self):
         data = run_of(8)
         words = "\n".join(report.text(data))
