@@ -2,7 +2,7 @@
  * Snapshots and rollback: an overlay takes the place of an image's active file.
  *
  *     prepare   the active file marked as a base, the overlay durable under a temporary name
- *     commit    link(active, behind); rename(overlay, active); fsync(folder)
+ *     commit    link(active, behind); fsync(folder); rename(overlay, active); fsync(folder)
  *     end       the identity taken from the snapshot; or what is behind removed
  *
  * The rename is the change: cut before it, the second link and the overlay are leftovers
@@ -360,47 +360,69 @@ static int group_make_ready(const struct family_group *group)
 	return res;
 }
 
-static int put_in_place(struct family_change *change, const struct family_why *why)
+static int link_behind(struct family_change *change, const struct family_why *why)
 {
 	int folder = change->place.folder;
 	const char *name = change->place.name;
-	int res;
 
 	if (linkat(folder, name, folder, change->behind, 0) != 0)
 		return family_refuse(why, -errno, "%s cannot get the name %s: %s", name,
 				     change->behind, files_error(-errno));
-	if (renameat(folder, change->overlay.name, folder, name) == 0) {
-		change->stage = CHANGE_RENAMED;
-		change->overlay.name[0] = '\0';
-		return 0;
-	}
-	res = -errno;
-	(void)unlinkat(folder, change->behind, 0);
-	return family_refuse(why, res, "%s cannot be replaced: %s", name, files_error(res));
+	change->stage = CHANGE_LINKED;
+	return 0;
 }
 
-/* All that were put in place, whatever they answer: each says so itself. */
-static void group_take_back(const struct family_group *group)
+static int put_in_place(struct family_change *change, const struct family_why *why)
 {
-	for (unsigned i = 0; i < group->count; i++)
-		if (group->changes[i]->stage == CHANGE_RENAMED)
-			(void)family_change_take_back(group->changes[i]);
-	(void)family_group_sync(group);
+	int folder = change->place.folder;
+	const char *name = change->place.name;
+
+	if (renameat(folder, change->overlay.name, folder, name) != 0)
+		return family_refuse(why, -errno, "%s cannot be replaced: %s", name,
+				     files_error(-errno));
+	change->stage = CHANGE_RENAMED;
+	change->overlay.name[0] = '\0';
+	return 0;
 }
 
-static int group_put_in_place(const struct family_group *group)
+/* One step of all of them, durable. */
+static int group_step(const struct family_group *group,
+		      int (*step)(struct family_change *change, const struct family_why *why))
 {
 	int res = 0;
 
 	for (unsigned i = 0; i < group->count && res == 0; i++)
-		res = put_in_place(group->changes[i], group->why);
-	if (res == 0) {
-		res = family_group_sync(group);
-		if (res != 0)
-			res = family_refuse(group->why, res,
-					    "its folder cannot be made durable: %s",
-					    files_error(res));
+		res = step(group->changes[i], group->why);
+	if (res != 0)
+		return res;
+	res = family_group_sync(group);
+	return res == 0 ? 0
+			: family_refuse(group->why, res, "its folder cannot be made durable: %s",
+					files_error(res));
+}
+
+/* As far as they were put in place, whatever they answer: each says so itself. */
+static void group_take_back(const struct family_group *group)
+{
+	for (unsigned i = 0; i < group->count; i++) {
+		struct family_change *change = group->changes[i];
+
+		if (change->stage == CHANGE_LINKED)
+			(void)unlinkat(change->place.folder, change->behind, 0);
+		else if (change->stage == CHANGE_RENAMED)
+			(void)family_change_take_back(change);
 	}
+	(void)family_group_sync(group);
+}
+
+/* File systems may keep changes of a folder in any order, until it is durable: what an overlay is
+ * based on has its name before the overlay has its own. */
+static int group_put_in_place(const struct family_group *group)
+{
+	int res = group_step(group, link_behind);
+
+	if (res == 0)
+		res = group_step(group, put_in_place);
 	for (unsigned i = 0; i < group->count && res == 0; i++) {
 		group->changes[i]->stage = CHANGE_COMMITTED;
 		family_change_hold(group->changes[i]);

@@ -71,6 +71,7 @@ int MUST_CHECK family_base_open(int folder, const char *name, const char *format
 
 enum change_stage {
 	CHANGE_PREPARED,
+	CHANGE_LINKED,  /* What is behind has its second name. */
 	CHANGE_RENAMED, /* Not durable yet. */
 	CHANGE_COMMITTED,
 	CHANGE_UNDONE,

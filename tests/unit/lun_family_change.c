@@ -1,6 +1,6 @@
 /*
  * Snapshots, rollback, clones and removal, with real files; what qemu-img thinks of them; and what
- * is refused. Power cuts and kills: lun_family_cut.c.
+ * is refused. Kills: lun_family_cut.c; power cuts: lun_family_power.c.
  */
 #include "lun/family_change.h"
 
