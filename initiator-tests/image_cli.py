@@ -422,7 +422,38 @@ def jobs():
                                          "before.raw", "vm.qcow2").returncode)
     refused("", "stream", "none.qcow2")
     refused("", "stream", "golden.raw")
+    merges()
+    for words in (["jobs"], ["cancel", "vm.qcow2"]):
+        refused("no ringsand serves it", *words, "--socket", os.getcwd() + "/none.sock")
+    refused("No such file", "cancel", "none.qcow2", "--socket", os.getcwd() + "/none.sock")
     os.chdir("..")
+
+
+def merges():
+    """A snapshot in the middle, one below the active file, and a base go without a daemon."""
+    good("clone", "golden.raw", "chain.qcow2")
+    for i, snapshot in enumerate("abc"):
+        write("chain.qcow2", f"write -q -P {i + 1} {i}M 1500k", f"write -q -z {20 + i}M 1M")
+        good("snapshot", "--name", snapshot, "chain.qcow2")
+    write("chain.qcow2", "write -q -P 9 3M 1M")
+    run("qemu-img", "convert", "-O", "raw", "chain@b.qcow2", "b.raw")
+    run("qemu-img", "convert", "-O", "raw", "chain.qcow2", "before.raw")
+    refused("based on it", "remove", "chain@a.qcow2")
+    good("clone", "chain@c.qcow2", "other.qcow2")
+    refused("based on it: chain.qcow2, other.qcow2", "remove", "--merge", "chain@c.qcow2")
+    good("remove", "--merge", "other.qcow2")
+    for gone, above, below in (("chain@a.qcow2", "chain@b.qcow2", "golden.raw"),
+                               ("chain@c.qcow2", "chain.qcow2", "chain@b.qcow2"),
+                               ("golden.raw", "chain@b.qcow2", None)):
+        good("remove", "--merge", gone)
+        check(f"{gone} has gone", not os.path.exists(gone))
+        equal(f"{above} is based on", below, backing_of(above))
+        same_check(above)
+        for name, same in (("chain@b.qcow2", "b.raw"), ("chain.qcow2", "before.raw")):
+            equal(f"{name} without {gone}", 0, run("qemu-img", "compare", "-f", "qcow2", "-F", "raw",
+                                                   name, same).returncode)
+    refused("there is no", "remove", "--merge", "never.qcow2")
+    check("what is not meant stays", os.path.exists("chain@b.qcow2"))
 
 
 def walk_through(readme):

@@ -73,6 +73,9 @@ static int take_option(struct image_order *out, int option, char **argv)
 		res = take_timeout(out);
 	else if (option == 'h')
 		out->help = true;
+	else if (optopt > 0 && optopt < OPTION_JSON)
+		res = image_refuse(out, -EINVAL, "put -- before names that begin with -",
+				   "-%c: no such option", optopt);
 	else
 		res = image_refuse(out, -EINVAL, SHOWS_HOW,
 				   "%s: no such option, or its value is missing", argv[optind - 1]);

@@ -38,8 +38,10 @@ static int refuse_here(struct image_order *order, const char *path, const char *
 			order, -EBUSY,
 			"end that first, or name the ringsand that serves it with --socket",
 			"%s is locked by another program", path);
-	return image_refuse(order, -ENOENT, "name the ringsand that serves it with --socket", "%s",
-			    why);
+	return image_refuse(order, -ENOENT,
+			    "jobs are a running daemon's; without one, work on images ends with "
+			    "Ctrl-C",
+			    "%s", why);
 }
 
 /* Its remedy is its own sentence, so it joins the message's. */

@@ -4,11 +4,14 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "lun/family_change.h"
 #include "target/image/closed.h"
 #include "target/image/forward.h"
+#include "target/image/own_job.h"
 
 static int refuse_why(struct image_order *order, int res, const char *why)
 {
@@ -193,20 +196,97 @@ int image_run_clone(struct image_order *order)
 
 /* -- Removal -- */
 
-/* What others are based on a daemon can remove, if it serves them: their data move first. */
-int image_run_remove(struct image_order *order)
+static int remove_alone(struct image_order *order)
 {
 	const char *path = order->operands[0];
 	char why[IMAGE_WHY_BYTES] = "";
-	int res;
+	int res = family_remove(path, why, sizeof(why));
 
-	if (forward_is_wanted(path) || image_has(order, IMAGE_MERGE))
-		return forward_ask(order, "image-remove",
-				   json_pack("{s:o*, s:b}", "image", forward_path(path), "wait", 1),
-				   path);
-	res = family_remove(path, why, sizeof(why));
 	if (res != 0)
 		return refuse_why(order, res, why);
 	order->result = json_pack("{s:o}", "filename", image_text(path));
 	return 0;
+}
+
+/* Of those that stand on an image one on which none does; itself, if it is one. */
+static const struct family_image *uppermost(const struct family *family,
+					    const struct family_image *image)
+{
+	const struct family_image *child = image;
+
+	for (size_t i = 0; child != NULL && i < family->count; i++) {
+		image = child;
+		child = family_next_child(family, image, NULL);
+	}
+	return image;
+}
+
+/* `whole` is the image's path without links; the other one lies beside it. */
+static int name_merge(struct image_order *order, const char *whole,
+		      const struct family_image *image, const struct family_image *top,
+		      struct job_order *what)
+{
+	int folder = (int)(strrchr(whole, '/') - whole) + 1;
+	int length = snprintf(what->path, sizeof(what->path), "%.*s%s", folder, whole, top->name);
+
+	(void)snprintf(what->image, sizeof(what->image), "%s", image->name);
+	return length < (int)sizeof(what->path)
+		       ? 0
+		       : image_refuse(order, -EINVAL,
+				      "move the images to a folder with a shorter path",
+				      "the path of %s is too long", top->name);
+}
+
+/* Which file's chain the job works on: `what` is told, or its path stays "", as there is none. */
+static int find_merge(struct image_order *order, const struct family_place *place,
+		      struct job_order *what)
+{
+	const struct family_image *image, *top;
+	struct family *family = NULL;
+	char why[IMAGE_WHY_BYTES] = "";
+	char *whole = realpath(order->operands[0], NULL);
+	int res = family_read(place->folder, NULL, &family, why, sizeof(why));
+
+	if (res != 0)
+		(void)refuse_why(order, res, why);
+	image = res == 0 ? family_find(family, place->name) : NULL;
+	if (res == 0 && (whole == NULL || image == NULL))
+		res = image_refuse(order, -ENOENT, NULL, "there is no %s", order->operands[0]);
+	top = res == 0 ? uppermost(family, image) : NULL;
+	if (top != NULL && top != image)
+		res = name_merge(order, whole, image, top, what);
+	free(whole);
+	family_free(family);
+	return res;
+}
+
+/* The one image that is based on it takes its data first. */
+static int remove_and_merge(struct image_order *order)
+{
+	struct job_order what = {.kind = JOB_REMOVE};
+	char why[IMAGE_WHY_BYTES] = "";
+	struct family_place place;
+	int res = family_place_open(order->operands[0], &place, why, sizeof(why));
+
+	if (res != 0)
+		return refuse_why(order, res, why);
+	res = find_merge(order, &place, &what);
+	family_place_close(&place);
+	if (res != 0)
+		return res;
+	if (what.path[0] == '\0')
+		return remove_alone(order);
+	res = closed_require_qcow2(order, what.path);
+	return res == 0 ? own_job_run(order, &what) : res;
+}
+
+int image_run_remove(struct image_order *order)
+{
+	const char *path = order->operands[0];
+
+	if (forward_is_wanted(path))
+		return forward_ask(order, "image-remove",
+				   json_pack("{s:o*, s:b}", "image", forward_path(path), "wait", 1),
+				   path);
+	return image_has(order, IMAGE_MERGE) ? remove_and_merge(order) : remove_alone(order);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lun/family.h"
 #include "target/image/closed.h"
@@ -130,6 +131,9 @@ int image_run_commit(struct image_order *order)
 
 int image_run_cancel(struct image_order *order)
 {
+	/* Of a file that is not there no daemon can be asked. */
+	if (access(order->operands[0], F_OK) != 0)
+		return image_refuse_errno(order, -errno, "cannot be found", order->operands[0]);
 	return forward_ask(order, "job-cancel",
 			   json_pack("{s:o*}", "image", forward_path(order->operands[0])),
 			   order->operands[0]);

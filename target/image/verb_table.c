@@ -26,7 +26,7 @@ const struct image_option_row image_options[IMAGE_OPTIONS] = {
 	[IMAGE_BASE] = { "base", "FILE", "what stays below FILE (nothing)" },
 	[IMAGE_RATE] = { "rate", "SIZE", "bytes for each second, at most" },
 	[IMAGE_BACKGROUND] = { "background", NULL, "do not wait for its end" },
-	[IMAGE_MERGE] = { "merge", NULL, "a snapshot of what is served: what is based on it takes its data" },
+	[IMAGE_MERGE] = { "merge", NULL, "the one image that is based on it takes its data first" },
 	[IMAGE_UNSAFE] = { "unsafe", NULL, "change the name in the header, compare and copy nothing" },
 	[IMAGE_REPAIR] = { "repair", NULL, "mend refcounts and return what leaks" },
 };
@@ -81,7 +81,7 @@ const struct image_verb image_verbs[] = {
 	  .help = "make an image that begins as BASE, which nobody writes any more",
 	  .run = image_run_clone, .show = image_show_create },
 	{ .name = "remove", .operands = "FILE", .operands_min = 1, .operands_max = 1,
-	  .options = IMAGE_OPTION(MERGE),
+	  .options = IMAGE_OPTION(FORMAT) | IMAGE_OPTION(MERGE),
 	  .help = "remove an image or a snapshot on which nothing is based",
 	  .run = image_run_remove, .show = image_show_create },
 	{ .name = "list", .operands = "FOLDER|FILE", .operands_min = 1, .operands_max = 1,

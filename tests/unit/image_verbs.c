@@ -60,6 +60,7 @@ static const struct {
 	{"info a b", "'b' is one argument too many"},
 	{"info --repair a", "--repair: no such option"},
 	{"create a --size", "its value is missing"},
+	{"info -a.qcow2", "-a: no such option"},
 	{"info a --timeout 0", "--timeout: '0'"},
 	{"info a --timeout 1x", "--timeout: '1x'"},
 };
