@@ -57,7 +57,14 @@ def write(name, *commands, kind="qcow2"):
 
 def same_check(name):
     ours, found = image("check", name)
-    equal(f"{name}: check", qemu("check", name).returncode, ours)
+    done = run("qemu-img", "check", "--output=json", name)
+    equal(f"{name}: check", done.returncode, ours)
+    theirs = {"leaks": 0, "corruptions": 0, "allocated-clusters": 0, "compressed-clusters": 0,
+              **json.loads(done.stdout)}
+    same = {key: found[key] for key in ("filename", "format", "check-errors", "total-clusters",
+                                        "allocated-clusters", "compressed-clusters", "leaks",
+                                        "corruptions")}
+    equal(f"{name}: what it says", {key: theirs[key] for key in same}, same)
     return found
 
 

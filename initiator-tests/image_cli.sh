@@ -35,6 +35,10 @@ start_or_end
 image 0 '^virtual size +64.0 MiB' info "$served/disk.qcow2"
 image 0 'disk.qcow2 +qcow2 +64.0 MiB .* yes' list "$served/disk.qcow2"
 image 1 'disk.qcow2 is locked by another program' check "$served/disk.qcow2"
+image 1 'take a snapshot' map "$served/disk.qcow2"
+image 0 '^in use +yes' info "$served/disk.qcow2"
+image 0 '^in use +no' info "$served/other.qcow2"
+image 1 'disk.qcow2 is in use' rebase --backing '' "$served/disk.qcow2"
 image 1 'disk.qcow2 is locked by another program' convert "$served/disk.qcow2" "$served/copy.qcow2"
 image 0 '' resize "$served/disk.qcow2" +64M
 image 0 '^virtual size +128.0 MiB' info "$served/disk.qcow2"
@@ -42,6 +46,10 @@ qemu_io 0 'write -q -P 7 100M 1M' >/dev/null || fail 'hosts write behind the old
 image 0 'disk.qcow2 +clean' snapshot --name clean "$served/disk.qcow2"
 qemu_io 0 'write -q -P 8 100M 1M' >/dev/null || fail 'hosts write over the snapshot' "$(log_file)"
 image 0 '^  disk.qcow2 +qcow2 +128.0 MiB .* yes' list "$served/disk.qcow2"
+# It is read beside those who write above it.
+image 0 '^corruptions +0' check "$served/disk@clean.qcow2"
+image 0 '^104857600 +1048576 +0 +yes' map "$served/disk@clean.qcow2"
+image 0 '^virtual size +128.0 MiB' convert "$served/disk@clean.qcow2" "$served/copy.raw"
 image 0 'disk.qcow2' rollback "$served/disk.qcow2" clean
 qemu_io 0 'read -q -P 7 100M 1M' >/dev/null || fail 'hosts see what was' "$(log_file)"
 image 0 '^there are no jobs' jobs

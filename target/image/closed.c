@@ -101,9 +101,14 @@ static int lock_file(struct image_order *order, const struct closed_file *file,
 
 	if (res == 0 && access != CLOSED_LOOK && file->format == CLOSED_RAW)
 		res = image_lock_raw(file->fd, writes);
+	/* A snapshot is written by nobody, so it can be read beside a daemon that serves it. */
 	if (res == -EBUSY)
 		return image_refuse(order, res,
-				    "end the other (a server, a virtual machine, qemu-img) first",
+				    !writes && file->format == CLOSED_QCOW2
+					    ? "take a snapshot ('ringsan image snapshot') and name "
+					      "that, or end the other first"
+					    : "end the other (a server, a virtual machine, "
+					      "qemu-img) first",
 				    "%s is locked by another program", file->path);
 	return res == 0 ? 0 : image_refuse_errno(order, res, "cannot be locked", file->path);
 }

@@ -17,6 +17,7 @@ static const struct column info_lines[] = {
 	{ "cluster size", "cluster-size", COLUMN_BYTES },
 	{ "backing file", "backing-filename", COLUMN_TEXT },
 	{ "backing format", "backing-filename-format", COLUMN_TEXT },
+	{ "in use", "in-use", COLUMN_YES_NO },
 	{ "dirty", "dirty-flag", COLUMN_YES_NO },
 	{ "internal snapshots", "internal-snapshots", COLUMN_NUMBER },
 };

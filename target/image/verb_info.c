@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "lun/image_lock.h"
 #include "target/image/closed.h"
 
 static void set(json_t *to, const char *name, json_t *value)
@@ -45,7 +46,11 @@ static json_t *describe(const struct closed_layer *layer)
 				(json_int_t)closed_layer_size(layer), "actual-size",
 				(json_int_t)closed_allocated_bytes(&layer->file));
 
-	if (out == NULL || layer->file.format == CLOSED_RAW)
+	if (out == NULL)
+		return out;
+	/* Somebody may be writing to it: what it occupies is as of now. */
+	set(out, "in-use", json_boolean(image_lock_is_held(layer->file.fd)));
+	if (layer->file.format == CLOSED_RAW)
 		return out;
 	set(out, "cluster-size", json_integer((json_int_t)(1u << h->cluster_bits)));
 	set(out, "dirty-flag", json_boolean((h->incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0));
