@@ -75,15 +75,65 @@ static void on_forgotten(struct loop_op *op, int res UNUSED)
 	end_job(CONTAINER_OF(op, struct job, op));
 }
 
-/* The record goes, unless it is to be resumed. */
+/* The record goes, unless it is to be resumed; none is being written then. */
 LOOP_ONLY static void conclude(struct job *job)
 {
+	job->is_concluding = true;
+	if (job->is_saving)
+		return;
 	if (job->res == -EINTR) {
 		end_job(job);
 		return;
 	}
 	loop_op_init(&job->op);
 	loop_call(job->control, &job->op, call_forget, on_forgotten);
+}
+
+/* -- The rate, and the record that tells it -- */
+
+LOOP_ONLY static void save_rate(struct job *job);
+
+static int call_save(struct loop_op *op)
+{
+	struct job *job = CONTAINER_OF(op, struct job, saving);
+	char why[LUN_WHY_MAX];
+	int res = job_record_save(job->state_dir, &job->saved, why);
+
+	if (res != 0)
+		log_warn("job", "%s: resumed, it will have its old rate: %s", lun_name(job->lun),
+			 why);
+	return 0;
+}
+
+static void on_saved(struct loop_op *op, int res UNUSED)
+{
+	struct job *job = CONTAINER_OF(op, struct job, saving);
+
+	loop_role_assume();
+	job->is_saving = false;
+	if (job->is_concluding)
+		conclude(job);
+	else
+		save_rate(job);
+}
+
+/* Once there is a record at all, and until it goes. */
+LOOP_ONLY static void save_rate(struct job *job)
+{
+	if (!job->is_found || job->is_concluding || job->is_saving ||
+	    job->saved.rate_bytes == job->rate_bytes)
+		return;
+	job->is_saving = true;
+	job->saved.rate_bytes = job->rate_bytes;
+	loop_op_init(&job->saving);
+	loop_call(job->control, &job->saving, call_save, on_saved);
+}
+
+void job_set_rate(struct job *job, uint64_t rate_bytes)
+{
+	job->rate_bytes = rate_bytes;
+	save_rate(job);
+	job_pump_wake(job);
 }
 
 /* -- Switches -- */
@@ -293,7 +343,9 @@ static void on_found(struct loop_op *op, int res)
 	struct job *job = CONTAINER_OF(op, struct job, op);
 
 	loop_role_assume();
-	job->is_found = true;
+	job->is_found = res == 0;
+	job->saved = job->order;
+	save_rate(job);
 	if (res == 0 && job->begun)
 		job->begun(job, job->arg);
 	if (res != 0) {
@@ -330,6 +382,7 @@ int job_start(const struct job_spec *spec, struct job **out)
 		return -ENOMEM;
 	}
 	job->order = *spec->order;
+	job->rate_bytes = job->order.rate_bytes;
 	job->lun = spec->lun;
 	job->control = spec->control;
 	job->state_dir = spec->state_dir;
@@ -363,12 +416,6 @@ void job_stop(struct job *job, void (*stopped)(void *arg), void *arg)
 	job_pump_wake(job);
 }
 
-void job_set_rate(struct job *job, uint64_t rate_bytes)
-{
-	job->order.rate_bytes = rate_bytes;
-	job_pump_wake(job);
-}
-
 void job_look(const struct job *job, struct job_view *out)
 {
 	uint64_t total = job->is_found ? job->files.layer_bytes : 0;
@@ -391,7 +438,7 @@ void job_look(const struct job *job, struct job_view *out)
 		.done_bytes = done,
 		.total_bytes = total,
 		.moved_bytes = job->moved_bytes,
-		.rate_bytes = job->order.rate_bytes,
+		.rate_bytes = job->rate_bytes,
 		.elapsed_ns = now_ns - job->began_ns,
 		.why = has_why ? job->why : "",
 	};

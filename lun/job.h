@@ -50,13 +50,14 @@ struct job_order {
 	char image[JOB_NAME_BYTES]; /* STREAM: the layer, "": the active file. REMOVE: the snapshot.
 				       A plain name of a file beside it. */
 	char base[JOB_NAME_BYTES];  /* STREAM: a plain name; "": all of the chain is streamed. */
-	uint64_t rate_bytes;        /* For each second; 0: as fast as it goes. */
+	uint64_t rate_bytes;        /* At first; for each second; 0: as fast as it goes. */
 	bool is_resumed;            /* From a record: it was found right once. */
-	/* REMOVE: which file had the name when it was asked for; another one is left alone. */
-	struct job_victim {
+	/* Which files had these names when it was asked for; by now others may, and those are left
+	 * alone. Of a STREAM of the active file that one is the image, too. */
+	struct job_identity {
 		uint64_t inode;
 		uint64_t born_ns; /* An inode is used again. 0: not known here. */
-	} victim;
+	} image_was, base_was;
 };
 
 /* For those who show it. */
@@ -91,6 +92,7 @@ LOOP_ONLY int MUST_CHECK job_start(const struct job_spec *spec, struct job **out
 struct job *job_of(const struct lun *lun);
 /* It ends with -ECANCELED, unless it is over before. False: it is at its end already. */
 LOOP_ONLY bool job_cancel(struct job *job);
+/* Also when it is resumed. */
 LOOP_ONLY void job_set_rate(struct job *job, uint64_t rate_bytes);
 /* The LUN is about to be closed: nothing of the job is under way when `stopped` runs, after `ended`
  * or instead of it, later. Its record stays. One at a time. */

@@ -93,7 +93,48 @@ struct pair {
 	const struct family_image *layer, *base; /* NULL: none. */
 };
 
-static int find_stream(const struct folder *folder, const struct job_order *order, struct pair *out,
+/* No device: its number may be another one after a boot, and the folder is the same. */
+static int read_identity(int folder, const char *name, struct job_identity *out)
+{
+	int flags = name[0] != '\0' ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+	struct statx st;
+
+	if (statx(folder, name, flags, STATX_INO | STATX_BTIME, &st) != 0)
+		return -errno;
+	*out = (struct job_identity){.inode = st.stx_ino};
+	if (st.stx_mask & STATX_BTIME)
+		out->born_ns = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;
+	return 0;
+}
+
+static bool is_same(const struct job_identity *one, const struct job_identity *other)
+{
+	return one->inode == other->inode && one->born_ns == other->born_ns;
+}
+
+static int refuse_other(const char *name, char *why)
+{
+	return lun_refuse(why, -ESTALE,
+			  "%s is another file than the one that was meant when the job was begun; "
+			  "it is left alone",
+			  name);
+}
+
+/* Found the first time it is noted, later it has to be the same. */
+static int check_identity(const struct folder *folder, const struct family_image *image,
+			  bool is_resumed, struct job_identity *was, char *why)
+{
+	struct job_identity now;
+	int res = read_identity(folder->place.folder, image->name, &now);
+
+	if (res != 0)
+		return lun_refuse(why, res, "%s: %s", image->name, files_error(res));
+	if (!is_resumed)
+		*was = now;
+	return now.inode == image->inode && is_same(&now, was) ? 0 : refuse_other(image->name, why);
+}
+
+static int find_stream(const struct folder *folder, struct job_order *order, struct pair *out,
 		       char *why)
 {
 	int res = 0;
@@ -102,54 +143,17 @@ static int find_stream(const struct folder *folder, const struct job_order *orde
 	out->base = NULL;
 	if (order->image[0] != '\0')
 		res = find_named(folder, order->image, &out->layer, why);
-	if (res == 0 && order->base[0] != '\0')
-		res = find_named(folder, order->base, &out->base, why);
-	if (res == 0 && out->base && !namer_of(out->layer, out->base))
+	if (res == 0)
+		res = check_identity(folder, out->layer, order->is_resumed, &order->image_was, why);
+	if (res != 0 || order->base[0] == '\0')
+		return res;
+	res = find_named(folder, order->base, &out->base, why);
+	if (res == 0)
+		res = check_identity(folder, out->base, order->is_resumed, &order->base_was, why);
+	if (res == 0 && !namer_of(out->layer, out->base))
 		return lun_refuse(why, -EINVAL, "%s is not below %s", order->base,
 				  out->layer->name);
 	return res;
-}
-
-/* No device: its number may be another one after a boot, and the folder is the same. */
-static int read_victim(int folder, const char *name, struct job_victim *out)
-{
-	int flags = name[0] != '\0' ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
-	struct statx st;
-
-	if (statx(folder, name, flags, STATX_INO | STATX_BTIME, &st) != 0)
-		return -errno;
-	*out = (struct job_victim){.inode = st.stx_ino};
-	if (st.stx_mask & STATX_BTIME)
-		out->born_ns = (uint64_t)st.stx_btime.tv_sec * 1000000000u + st.stx_btime.tv_nsec;
-	return 0;
-}
-
-static bool is_victim(const struct job_victim *one, const struct job_victim *other)
-{
-	return one->inode == other->inode && one->born_ns == other->born_ns;
-}
-
-static int refuse_other(const char *name, char *why)
-{
-	return lun_refuse(why, -ESTALE,
-			  "%s is not the file any more that was to be removed; it is left alone",
-			  name);
-}
-
-/* Found the first time it is noted, later it has to be the same. */
-static int check_victim(const struct folder *folder, struct job_order *order,
-			const struct family_image *gone, char *why)
-{
-	struct job_victim now;
-	int res = read_victim(folder->place.folder, gone->name, &now);
-
-	if (res != 0)
-		return lun_refuse(why, res, "%s: %s", gone->name, files_error(res));
-	if (!order->is_resumed)
-		order->victim = now;
-	if (now.inode != gone->inode || !is_victim(&now, &order->victim))
-		return refuse_other(gone->name, why);
-	return 0;
 }
 
 /* A snapshot that has gone, or that nobody is based on any more, is as good as removed. */
@@ -158,7 +162,7 @@ static int find_removed(const struct folder *folder, struct job_order *order, st
 {
 	const struct family_image *gone = family_find(folder->family, order->image);
 	char snapshot[FAMILY_SNAPSHOT_MAX + 1];
-	int res;
+	int res = 0;
 
 	*out = (struct pair){0};
 	if (gone == folder->active)
@@ -170,7 +174,8 @@ static int find_removed(const struct folder *folder, struct job_order *order, st
 	    !family_is_snapshot_of(folder->active->name, gone->name, snapshot))
 		return lun_refuse(why, -EINVAL, "%s is no snapshot of %s", order->image,
 				  folder->active->name);
-	res = gone ? check_victim(folder, order, gone, why) : 0;
+	if (gone)
+		res = check_identity(folder, gone, order->is_resumed, &order->image_was, why);
 	if (res != 0 || !gone || gone->children == 0)
 		return res;
 	if (gone->children > 1)
@@ -296,16 +301,16 @@ int job_files_rebase(const struct job_order *order, const struct job_files *file
 
 /* Nobody is based on it, and nobody has it open. */
 static int unlink_image(const struct folder *folder, const struct family_image *image,
-			const struct job_victim *victim, char *why)
+			const struct job_identity *meant, char *why)
 {
 	int fd CLEANUP(files_close) =
 		openat(folder->place.folder, image->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	int res = fd < 0 ? -errno : 0;
-	struct job_victim now;
+	struct job_identity now;
 
 	if (res == 0)
-		res = read_victim(fd, "", &now);
-	if (res == 0 && !is_victim(&now, victim))
+		res = read_identity(fd, "", &now);
+	if (res == 0 && !is_same(&now, meant))
 		return refuse_other(image->name, why);
 	if (res == 0 && family_may_change(folder->family, image, why, LUN_WHY_MAX) != 0)
 		return -EBUSY;
@@ -330,7 +335,7 @@ int job_files_remove(const struct job_order *order, char *why)
 	if (res == 0)
 		image = family_find(folder.family, order->image);
 	if (image)
-		res = unlink_image(&folder, image, &order->victim, why);
+		res = unlink_image(&folder, image, &order->image_was, why);
 	folder_close(&folder);
 	return res;
 }

@@ -23,8 +23,8 @@ struct job_files {
 };
 
 /* All with negative errno and a sentence in `why` (LUN_WHY_MAX). */
-/* Notes the victim of a REMOVE that is not resumed; -ESTALE: a resumed one's has gone, and another
- * file has its name. */
+/* Notes which files an order means that is not resumed; -ESTALE: a resumed one's have gone, and
+ * others have their names. */
 int MUST_CHECK job_files_find(struct job_order *order, struct job_files *out, char *why);
 /* Let the layer's header name `base`, or with `back` what it named before. The LUN's images are
  * closed. */

@@ -1,5 +1,9 @@
 /*
- * A job, for job.c and job_pump.c. Read next: job.c.
+ * A job, for job.c and job_pump.c.
+ *
+ * It belongs to the control loop. What a helper thread, a switch's or of an operation, has
+ * meanwhile nobody else looks at before that has ended; job_look knows by `is_found` and the state.
+ * There is no lock. Read next: job.c.
  */
 #ifndef LUN_JOB_INTERNAL_H
 #define LUN_JOB_INTERNAL_H
@@ -13,9 +17,11 @@
 #define JOB_IOS 2u
 
 struct job_io {
-	struct job *job;
-	bool busy; /* Control loop. */
+	/* The control loop's. */
+	struct job *job; /* Fixed. */
+	bool busy;
 	uint64_t offset, length;
+	/* Of the loop that has the I/O while it is busy. */
 	int res;
 	struct lun_pull pull;
 	struct lun_io io;
@@ -24,7 +30,6 @@ struct job_io {
 
 struct job {
 	/* Fixed. */
-	struct job_order order; /* But its rate. */
 	struct lun *lun;
 	struct loop *control;
 	const char *state_dir;
@@ -32,21 +37,30 @@ struct job {
 	void (*ended)(struct job *job, int res, void *arg);
 	void *arg;
 	uint64_t began_ns;
-	/* A helper thread's while it is under way, then fixed. */
+	/* Helper threads' from the start until `is_found`, then fixed. Of `order` those only add
+	 * which files it means, which nobody else reads. */
+	struct job_order order;
 	struct job_files files;
+	/* Helper threads' while `op` is under way, the control loop's else. */
+	char why[LUN_WHY_MAX];
 	/* The control loop's. */
 	enum job_state state;
-	char why[LUN_WHY_MAX];
 	int res;
+	uint64_t rate_bytes;
 	bool is_found; /* `files` are fixed. */
 	bool canceled;
 	bool is_open_below; /* The layer is below the top, and open for writing. */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
-	struct lun_switch change;
+	struct lun_switch change; /* Its own, and its helper thread's, while it is under way. */
 	void (*after_switch)(struct job *job, int res);
 	struct loop_op op;
 	struct loop_timer timer;
+	/* The record with another rate. A helper thread has `saved` while it is saving. */
+	bool is_saving;
+	bool is_concluding; /* When it is saved. */
+	struct job_order saved;
+	struct loop_op saving;
 	/* job_pump.c */
 	struct job_io ios[JOB_IOS];
 	unsigned ios_running;

@@ -50,9 +50,9 @@ LOOP_ONLY static void settle(struct job *job, const struct job_io *io)
 	uint64_t from_ns = job->pause_until_ns > now_ns ? job->pause_until_ns : now_ns;
 
 	job->moved_bytes += io->pull.moved_bytes;
-	if (job->order.rate_bytes > 0)
+	if (job->rate_bytes > 0)
 		job->pause_until_ns = from_ns + (uint64_t)((double)io->pull.moved_bytes * 1e9 /
-							   (double)job->order.rate_bytes);
+							   (double)job->rate_bytes);
 	if (io->pull.moved_bytes > 0) {
 		job->pull_bytes = PULL_BYTES;
 	} else if (job->pull_bytes < PULL_BYTES_MAX) {
@@ -130,7 +130,7 @@ LOOP_ONLY static bool may_go_on(struct job *job)
 {
 	uint64_t now_ns = clock_now_ns();
 
-	if (job->order.rate_bytes == 0 || job->pause_until_ns <= now_ns)
+	if (job->rate_bytes == 0 || job->pause_until_ns <= now_ns)
 		return true;
 	loop_timer_start(job->control, &job->timer,
 			 (job->pause_until_ns - now_ns) / CLOCK_NS_PER_MS + 1, on_timer);

@@ -16,7 +16,7 @@
 #include "lun/files.h"
 #include "lun/lun_internal.h"
 
-#define RECORD_BYTES 1792u
+#define RECORD_BYTES 2048u
 #define PREFIX "job-"
 
 /* FNV-1a, 64 bits. */
@@ -49,9 +49,10 @@ int job_record_save(const char *state_dir, const struct job_order *order, char *
 		return lun_refuse(why, -EINVAL, "a file's name has a line break");
 	(void)snprintf(text, sizeof(text),
 		       "kind %s\npath %s\nimage %s\nbase %s\nrate %" PRIu64 "\ninode %" PRIu64
-		       "\nborn %" PRIu64 "\n",
+		       "\nborn %" PRIu64 "\nbase-inode %" PRIu64 "\nbase-born %" PRIu64 "\n",
 		       job_kind_name(order->kind), order->path, order->image, order->base,
-		       order->rate_bytes, order->victim.inode, order->victim.born_ns);
+		       order->rate_bytes, order->image_was.inode, order->image_was.born_ns,
+		       order->base_was.inode, order->base_was.born_ns);
 	res = path_of(state_dir, order, path);
 	if (res == 0)
 		res = files_write_text(path, text);
@@ -89,24 +90,32 @@ static bool take_line(char **text, const char *key, char *out, size_t room)
 
 static bool parse(char *text, struct job_order *out)
 {
-	char kind[16];
-	char rate[24], inode[24], born[24];
+	struct {
+		const char *key;
+		uint64_t *value;
+	} numbers[] = {
+		{"rate", &out->rate_bytes},
+		{"inode", &out->image_was.inode},
+		{"born", &out->image_was.born_ns},
+		{"base-inode", &out->base_was.inode},
+		{"base-born", &out->base_was.born_ns},
+	};
+	char kind[16], number[24];
 
 	*out = (struct job_order){.kind = JOB_KINDS, .is_resumed = true};
 	if (!take_line(&text, "kind", kind, sizeof(kind)) ||
 	    !take_line(&text, "path", out->path, sizeof(out->path)) ||
 	    !take_line(&text, "image", out->image, sizeof(out->image)) ||
-	    !take_line(&text, "base", out->base, sizeof(out->base)) ||
-	    !take_line(&text, "rate", rate, sizeof(rate)) ||
-	    !take_line(&text, "inode", inode, sizeof(inode)) ||
-	    !take_line(&text, "born", born, sizeof(born)))
+	    !take_line(&text, "base", out->base, sizeof(out->base)))
 		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (!take_line(&text, numbers[i].key, number, sizeof(number)))
+			return false;
+		*numbers[i].value = strtoull(number, NULL, 10);
+	}
 	for (unsigned i = 0; i < JOB_KINDS; i++)
 		if (strcmp(kind, job_kind_name((enum job_kind)i)) == 0)
 			out->kind = (enum job_kind)i;
-	out->rate_bytes = strtoull(rate, NULL, 10);
-	out->victim.inode = strtoull(inode, NULL, 10);
-	out->victim.born_ns = strtoull(born, NULL, 10);
 	return out->kind != JOB_KINDS && out->path[0] == '/';
 }
 

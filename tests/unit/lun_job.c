@@ -168,11 +168,16 @@ static void call_faster(void *arg)
 }
 
 /* So slow that it would take days. */
-static void start_slowly(struct scene *s, const char *image)
+static void start_slowly_on(struct scene *s, const char *image, const char *base)
 {
 	s->order.rate_bytes = 1000;
-	scene_start(s, image, "");
+	scene_start(s, image, base);
 	wait_for_state(s, JOB_RUNNING);
+}
+
+static void start_slowly(struct scene *s, const char *image)
+{
+	start_slowly_on(s, image, "");
 }
 
 TEST_ON_ENGINES(job, is_canceled)
@@ -247,6 +252,46 @@ TEST_ON_ENGINES(job, is_stopped_and_resumed)
 	scene_end(&s);
 }
 
+static void call_a_little_faster(void *arg)
+{
+	struct scene *s = arg;
+
+	loop_role_assume();
+	job_set_rate(s->job, 2000);
+	job_set_rate(s->job, 3000);
+}
+
+static void on_rate(const struct job_order *order, void *arg)
+{
+	struct scene *s = arg;
+
+	cr_expect_eq(order->rate_bytes, 3000);
+	s->order = *order;
+	s->answer = true;
+}
+
+/* What was asked for last, however soon the end comes. */
+TEST_ON_ENGINES(job, is_resumed_with_its_last_rate)
+{
+	struct scene s;
+
+	scene_make(&s, engine, JOB_STREAM);
+	start_slowly(&s, "");
+	rig_call(s.rig.control, call_a_little_faster, &s);
+	rig_call(s.rig.control, call_stop, &s);
+	cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
+	cr_assert_eq(scene_wait(&s), -EINTR);
+	s.answer = false;
+	job_record_each(s.rig.dir, on_rate, &s);
+	cr_assert(s.answer);
+	rig_call(s.rig.control, call_start, &s);
+	wait_for_state(&s, JOB_RUNNING);
+	rig_call(s.rig.control, call_a_little_faster, &s);
+	rig_call(s.rig.control, call_cancel, &s);
+	cr_assert_eq(scene_wait(&s), -ECANCELED);
+	scene_end(&s);
+}
+
 static void call_cancel_and_stop(void *arg)
 {
 	call_cancel(arg);
@@ -315,6 +360,50 @@ TEST_ON_ENGINES(job, leaves_a_new_snapshot_of_that_name)
 	cr_assert_eq(scene_wait(&s), -ESTALE);
 	backing_is(&s, "vm@b.qcow2", "vm@a.qcow2");
 	scene_end(&s);
+}
+
+/* Nor are data moved from, or into, files that only have the names of those that were meant. */
+TEST_ON_ENGINES(job, streams_from_no_other_base)
+{
+	struct scene s;
+
+	scene_make(&s, engine, JOB_STREAM);
+	start_slowly_on(&s, "", "golden.raw");
+	rig_call(s.rig.control, call_stop, &s);
+	cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
+	cr_assert_eq(scene_wait(&s), -EINTR);
+	job_record_each(s.rig.dir, on_record, &s);
+	shell("cd %s; cp golden.raw new; mv new golden.raw", s.rig.dir);
+	rig_call(s.rig.control, call_start, &s);
+	cr_assert_eq(scene_wait(&s), -ESTALE);
+	cr_expect(strstr(s.why, "golden.raw is another file"), "%s", s.why);
+	backing_is(&s, "vm.qcow2", "vm@b.qcow2");
+	scene_end(&s);
+}
+
+/* A snapshot was removed and made again, or the active file went in a rollback. */
+Test(job, streams_into_no_other_layer)
+{
+	static const char *const images[] = {"", "vm@b.qcow2"};
+	struct scene s = {0};
+	struct job_files files;
+	char why[LUN_WHY_MAX] = "";
+
+	rig_create(&s.rig, LOOP_ENGINE_AIO, "/tmp");
+	make_chain(&s);
+	(void)snprintf(s.order.path, sizeof(s.order.path), "%s/vm.qcow2", s.rig.dir);
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		const char *file = images[i][0] != '\0' ? images[i] : "vm.qcow2";
+
+		s.order.is_resumed = false;
+		cr_assert_eq(find_files(&s, JOB_STREAM, images[i], "", &files), 0);
+		s.order.is_resumed = true;
+		cr_assert_eq(find_files(&s, JOB_STREAM, images[i], "", &files), 0);
+		shell("cd %s; cp %s new; mv new %s", s.rig.dir, file, file);
+		cr_expect_eq(job_files_find(&s.order, &files, why), -ESTALE);
+		cr_expect(strstr(why, file), "%s", why);
+	}
+	rig_free(&s.rig);
 }
 
 /* Nor is one removed that came between finding and removing. */

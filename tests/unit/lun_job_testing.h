@@ -49,7 +49,8 @@ struct scene {
 	struct job_order order;
 	sem_t ended, stopped;
 	int res;
-	struct job_view view;
+	struct job_view view; /* Its texts only as long as there is a job; of the end: */
+	char why[LUN_WHY_MAX];
 	bool answer;
 	uint8_t writes; /* Blocks that were written, from the second half on. */
 };
@@ -137,8 +138,7 @@ static void on_ended(struct job *job, int res, void *arg)
 	struct scene *s = arg;
 
 	job_look(job, &s->view);
-	if (res != 0)
-		cr_log_info("%d: %s", res, s->view.why);
+	(void)snprintf(s->why, sizeof(s->why), "%s", s->view.why);
 	s->res = res;
 	s->job = NULL;
 	sem_post(&s->ended);
@@ -228,9 +228,9 @@ static void note_victim(struct scene *s)
 
 	(void)snprintf(path, sizeof(path), "%s/vm@a.qcow2", s->rig.dir);
 	cr_assert_eq(statx(AT_FDCWD, path, 0, STATX_INO | STATX_BTIME, &born), 0);
-	s->order.victim.inode = born.stx_ino;
+	s->order.image_was.inode = born.stx_ino;
 	if (born.stx_mask & STATX_BTIME)
-		s->order.victim.born_ns =
+		s->order.image_was.born_ns =
 			(uint64_t)born.stx_btime.tv_sec * 1000000000u + born.stx_btime.tv_nsec;
 }
 
