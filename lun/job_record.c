@@ -16,7 +16,7 @@
 #include "lun/files.h"
 #include "lun/lun_internal.h"
 
-#define RECORD_BYTES 2048u
+#define RECORD_BYTES 1792u
 #define PREFIX "job-"
 
 /* FNV-1a, 64 bits. */
