@@ -19,10 +19,9 @@
 #include "lun/qcow2/grow.h"
 #include "lun/qcow2/plain.h"
 
-static int refuse(char *why, size_t why_bytes, int res, const char *text)
+static int refuse(char *why, int res, const char *text)
 {
-	(void)snprintf(why, why_bytes, "%s: %s", text, files_error(res));
-	return res;
+	return lun_refuse(why, res, "%s: %s", text, files_error(res));
 }
 
 /* -- What lies below -- */
@@ -61,7 +60,7 @@ static int find_backing_size(const char *path, const struct qcow2_header *header
 
 /* -- A closed image -- */
 
-static int grow_file(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes)
+static int grow_file(const char *path, int fd, uint64_t size_bytes, bool *unsure, char *why)
 {
 	struct qcow2_descriptor file;
 	struct qcow2_grow grow = {.writable = &file.writable, .size_bytes = size_bytes};
@@ -69,30 +68,33 @@ static int grow_file(const char *path, int fd, uint64_t size_bytes, char *why, s
 	int res = qcow2_descriptor_make(fd, &file);
 
 	if (res != 0)
-		return refuse(why, why_bytes, res, "its image cannot be looked at");
-	res = qcow2_header_read(&file.writable.file, &header, why, why_bytes);
+		return refuse(why, res, "its image cannot be looked at");
+	res = qcow2_header_read(&file.writable.file, &header, why, LUN_WHY_MAX);
 	if (res != 0 || header.size_bytes > size_bytes)
 		return res;
 	res = find_backing_size(path, &header, &grow.backing_bytes);
 	if (res != 0)
-		return refuse(why, why_bytes, res, "its backing file cannot be looked at");
-	return qcow2_grow(&grow, why, why_bytes);
+		return refuse(why, res, "its backing file cannot be looked at");
+	res = qcow2_grow(&grow, why, LUN_WHY_MAX);
+	*unsure = grow.unsure;
+	return res;
 }
 
-int image_grow(const char *path, uint64_t size_bytes, char *why, size_t why_bytes)
+int image_grow(const char *path, uint64_t size_bytes, bool *unsure, char *why)
 {
 	int fd CLEANUP(files_close) = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 	int res;
 
+	*unsure = false;
 	if (fd < 0 || fstat(fd, &st) != 0)
-		return refuse(why, why_bytes, -errno, "its image cannot be opened");
+		return refuse(why, -errno, "its image cannot be opened");
 	if (!S_ISREG(st.st_mode))
-		return refuse(why, why_bytes, -EINVAL, "its image is no file");
+		return refuse(why, -EINVAL, "its image is no file");
 	res = image_lock_qemu(fd, true);
 	if (res != 0)
-		return refuse(why, why_bytes, res, "its image cannot be locked");
-	return grow_file(path, fd, size_bytes, why, why_bytes);
+		return refuse(why, res, "its image cannot be locked");
+	return grow_file(path, fd, size_bytes, unsure, why);
 }
 
 /* -- A LUN -- */
@@ -105,7 +107,7 @@ static struct lun_growth *growth_of(struct lun_switch *change)
 static int grow_closed(struct lun_switch *change, char why[LUN_WHY_MAX])
 {
 	struct lun_growth *growth = growth_of(change);
-	int res = image_grow(growth->lun->spec.path, growth->size_bytes, why, LUN_WHY_MAX);
+	int res = image_grow(growth->lun->spec.path, growth->size_bytes, &change->unsure, why);
 
 	/* From here on its size is told, and not the image's: it stays until lun_grow. */
 	if (res == 0)

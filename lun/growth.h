@@ -10,8 +10,9 @@
 #include "lun/switch.h"
 
 /* Make the closed qcow2 image at `path` larger, durably; nothing where it is large enough. Negative
- * errno and a sentence in `why`, -EBUSY where somebody has it open. Any thread but a loop's. */
-int MUST_CHECK image_grow(const char *path, uint64_t size_bytes, char *why, size_t why_bytes);
+ * errno and a sentence in `why` (LUN_WHY_MAX), -EBUSY where somebody has it open; with `unsure`
+ * nobody knows its size. Any thread but a loop's. */
+int MUST_CHECK image_grow(const char *path, uint64_t size_bytes, bool *unsure, char *why);
 
 /* Its owner's until lun_growth_start and from `done` on. LUNs must not be closed meanwhile. */
 struct lun_growth {

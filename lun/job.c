@@ -261,6 +261,7 @@ static int change_header(struct lun_switch *change, char why[LUN_WHY_MAX])
 	struct job *job = CONTAINER_OF(change, struct job, change);
 	int res = job_files_rebase(&job->order, &job->files, false, why);
 
+	change->unsure = job->files.unsure;
 	if (res == 0)
 		job->lun->spec.writable_inode = 0;
 	return res;
@@ -274,6 +275,7 @@ static void undo_header(struct lun_switch *change)
 	if (job_files_rebase(&job->order, &job->files, true, why) != 0)
 		log_error("job", "%s: the header of %s could not be changed back: %s",
 			  lun_name(job->lun), job->files.layer, why);
+	change->unsure = job->files.unsure;
 	job->lun->spec.writable_inode = job->is_open_below ? job->files.layer_inode : 0;
 }
 

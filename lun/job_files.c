@@ -264,7 +264,7 @@ static int open_layer(const struct family_place *place, const struct job_files *
 	return lun_refuse(why, res, "%s cannot be changed: %s", files->layer, files_error(res));
 }
 
-static int rebase(int fd, const char *name, bool is_raw, char *why)
+static int rebase(int fd, const char *name, bool is_raw, bool *unsure, char *why)
 {
 	struct qcow2_descriptor descriptor;
 	struct qcow2_rebase to = {.writable = &descriptor.writable};
@@ -274,16 +274,19 @@ static int rebase(int fd, const char *name, bool is_raw, char *why)
 		to.backing_name = name;
 		to.backing_format = is_raw ? "raw" : "qcow2";
 	}
-	return res == 0 ? qcow2_rebase(&to, why, LUN_WHY_MAX) : res;
+	if (res == 0)
+		res = qcow2_rebase(&to, why, LUN_WHY_MAX);
+	*unsure = to.unsure;
+	return res;
 }
 
-int job_files_rebase(const struct job_order *order, const struct job_files *files, bool back,
-		     char *why)
+int job_files_rebase(const struct job_order *order, struct job_files *files, bool back, char *why)
 {
 	struct family_place place = {.folder = -1};
 	int fd CLEANUP(files_close) = -1;
 	int res = family_place_open(order->path, &place, why, LUN_WHY_MAX);
 
+	files->unsure = false;
 	if (res == 0)
 		res = family_lock(place.folder, why, LUN_WHY_MAX);
 	if (res == 0) {
@@ -291,8 +294,8 @@ int job_files_rebase(const struct job_order *order, const struct job_files *file
 		res = fd < 0 ? fd : 0;
 	}
 	if (res == 0)
-		res = back ? rebase(fd, files->before, files->before_is_raw, why)
-			   : rebase(fd, files->base, files->base_is_raw, why);
+		res = back ? rebase(fd, files->before, files->before_is_raw, &files->unsure, why)
+			   : rebase(fd, files->base, files->base_is_raw, &files->unsure, why);
 	family_place_close(&place);
 	return res;
 }

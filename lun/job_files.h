@@ -20,6 +20,7 @@ struct job_files {
 	uint64_t layer_bytes;
 	bool is_top;    /* The layer is the active file. */
 	bool is_merged; /* Its header is as it is to be. */
+	bool unsure;    /* Of job_files_rebase: it has failed, and nobody knows what it says. */
 };
 
 /* All with negative errno and a sentence in `why` (LUN_WHY_MAX). */
@@ -28,8 +29,8 @@ struct job_files {
 int MUST_CHECK job_files_find(struct job_order *order, struct job_files *out, char *why);
 /* Let the layer's header name `base`, or with `back` what it named before. The LUN's images are
  * closed. */
-int MUST_CHECK job_files_rebase(const struct job_order *order, const struct job_files *files,
-				bool back, char *why);
+int MUST_CHECK job_files_rebase(const struct job_order *order, struct job_files *files, bool back,
+				char *why);
 /* REMOVE: the file. One that has gone already is fine; -ESTALE: another one has its name. */
 int MUST_CHECK job_files_remove(const struct job_order *order, char *why);
 

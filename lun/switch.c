@@ -112,7 +112,7 @@ static bool has_limits(const struct lun *lun, const struct image_info *info)
 	       info->read_only == lun->info.read_only;
 }
 
-/* The size that the LUN has from now on, in info->size_bytes. */
+/* In info->size_bytes what the LUN could have, where it grows. */
 static int check_size(struct lun *lun, struct image_info *info, char *why)
 {
 	uint64_t now = size_of(lun);
@@ -121,9 +121,6 @@ static int check_size(struct lun *lun, struct image_info *info, char *why)
 	if (info->size_bytes < now)
 		return lun_refuse(why, -EINVAL, "it has %llu bytes now, hosts have been told %llu",
 				  (unsigned long long)info->size_bytes, (unsigned long long)now);
-	/* What the configuration gives, or what the image has. */
-	if (lun->spec.size_bytes != 0)
-		info->size_bytes = now;
 	return 0;
 }
 
@@ -214,6 +211,14 @@ static void open_as_before(const struct lun_switch *change)
 	}
 }
 
+static void stay_closed(const struct lun_switch *change)
+{
+	for (unsigned i = 0; i < change->count; i++)
+		go_offline(change->luns[i],
+			   "a change of its image may not be durable, as its disk has failed; see "
+			   "`ringsan image check`, then restart ringsand");
+}
+
 static int change_files(struct lun_switch *change)
 {
 	int res = change->change(change, change->why);
@@ -227,7 +232,10 @@ static int change_files(struct lun_switch *change)
 		if (change->undo)
 			change->undo(change);
 	}
-	open_as_before(change);
+	if (change->unsure)
+		stay_closed(change);
+	else
+		open_as_before(change);
 	return res;
 }
 
@@ -279,8 +287,10 @@ static void on_look(struct loop_timer *timer)
 
 LOOP_ONLY static void resume(struct lun_switch *change, struct lun *lun)
 {
+	bool grows = change->grows && change->res == 0 && lun->spec.size_bytes == 0;
+
 	pthread_mutex_lock(&lun->mutex);
-	if (lun->image && lun->info.size_bytes > lun->states.wanted.size_bytes)
+	if (grows && lun->info.size_bytes > lun->states.wanted.size_bytes)
 		lun->states.wanted.size_bytes = lun->info.size_bytes;
 	pthread_mutex_unlock(&lun->mutex);
 	lun_resume(lun, change->control);
@@ -397,6 +407,7 @@ void lun_switch_start(struct lun_switch *change)
 	change->failed = change->count;
 	change->began_ns = clock_now_ns();
 	change->changing_ns = 0;
+	change->unsure = false;
 	change->pending = change->count + 1;
 	for (unsigned i = 0; i < change->count; i++)
 		lun_drain(change->luns[i], change->control, change->deadline_ms, on_drained,

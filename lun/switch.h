@@ -11,7 +11,7 @@
  * that fails to be flushed: nothing is touched. `change` fails: images are opened as they were. An
  * image does not open afterwards, or is not what hosts know: `undo`, and they are opened as they
  * were. Only what does not open then either goes offline, with the reason: hosts get an error,
- * never other data.
+ * never other data. So does what nobody knows, because making it durable has failed.
  *
  * Not here: what is changed in files. Read next: switch.c, drain.c.
  */
@@ -32,20 +32,26 @@ struct lun_switch {
 	unsigned count;
 	struct loop *control;
 	uint64_t deadline_ms; /* For the drain; what follows ends when the disk lets it. */
+	/* When all went well, LUNs whose configuration does not fix their size take that of their
+	 * images, and whoever began it tells hosts. Else they keep their own. */
+	bool grows;
 	/* Control loop, gates closed, nothing under way: whether it may still be. Negative errno,
 	 * and a sentence: nothing is touched. NULL: it may. */
 	int (*admit)(struct lun_switch *change, char why[LUN_WHY_MAX]);
 	/* Helper thread, images closed. After an error (negative errno, and a sentence) all files
-	 * are as they were before. */
+	 * are as they were before, or `unsure` is set. */
 	int (*change)(struct lun_switch *change, char why[LUN_WHY_MAX]);
 	/* Helper thread, images closed: `change` went well, but one did not open. NULL: nothing has
 	 * to be undone. */
 	void (*undo)(struct lun_switch *change);
+	/* Set by one that failed: what it wrote may not be durable (a failed fdatasync is final),
+	 * so what is read may be lost later. LUNs go offline. */
+	bool unsure;
 	/*
 	 * Control loop, never from inside start; the new state is published. -EBUSY: drained by
 	 * somebody else. -ETIMEDOUT: not drained in time. -ENODEV: a LUN is offline. -EIO: one's
 	 * flush has failed. Others: of `admit`, `change`, or of opening afterwards. `why` says it
-	 * in a sentence without the LUN's name. Sizes may have grown: lun_state_copy.
+	 * in a sentence without the LUN's name.
 	 */
 	void (*done)(struct lun_switch *change, int res);
 	char why[LUN_WHY_MAX];

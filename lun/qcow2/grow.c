@@ -409,6 +409,7 @@ static int write_header(struct growth *growth, const uint8_t *sector)
 		if (res == 0)
 			res = sync_all(growth);
 	}
+	growth->grow->unsure = res != 0;
 	return res;
 }
 
@@ -512,6 +513,7 @@ int qcow2_grow(struct qcow2_grow *grow, char *why, size_t why_bytes)
 	int res = qcow2_header_read(&grow->writable->file, &growth.before, why, why_bytes);
 
 	grow->leaked = 0;
+	grow->unsure = false;
 	if (res != 0)
 		return res;
 	growth.after = growth.before;

@@ -22,12 +22,15 @@ struct qcow2_grow {
 	uint64_t backing_bytes;
 	/* Of the old tables, clusters that could not be given back. */
 	uint64_t leaked;
+	/* The switch was written, and an error says that it may not be durable. What is read may be
+	 * lost later. */
+	bool unsure;
 };
 
 /* 0: the disk has the size, durably; also when it had it before (a try may have failed at its end).
  * Negative errno and a sentence in `why`: -EINVAL, -ENOTSUP and those of qcow2_header_parse, and
- * nothing was changed; those of writing, and the size is the old one, unless it was the last write
- * that failed. */
+ * nothing was changed; those of writing, and the size is the old one, or nobody knows (`unsure`).
+ */
 int MUST_CHECK qcow2_grow(struct qcow2_grow *grow, char *why, size_t why_bytes);
 
 #endif

@@ -23,7 +23,7 @@
 
 /* One change of a header. */
 struct change {
-	const struct qcow2_rebase *to;
+	struct qcow2_rebase *to;
 	struct qcow2_writable *writable;
 	struct qcow2_header header; /* As it was. */
 	uint32_t cluster_bytes;
@@ -183,13 +183,17 @@ static int switch_over(const struct change *change)
 	int res = write_durably(change, change->after, change->name_at,
 				change->name_at + change->name_bytes);
 
+	change->to->unsure = res == 0;
 	if (res == 0 && moved)
 		res = write_durably(change, change->without_names, 0, sector);
 	if (res == 0 && moved)
 		res = write_durably(change, change->after, sector, change->after_end);
 	if (res == 0)
 		res = write_durably(change, change->after, 0, sector);
-	return res == 0 ? 0 : refuse(change, res, "its header cannot be written");
+	if (res != 0)
+		return refuse(change, res, "its header cannot be written");
+	change->to->unsure = false;
+	return 0;
 }
 
 static int read_first_cluster(struct change *change)
@@ -215,7 +219,7 @@ static int read_first_cluster(struct change *change)
 				  &change->header, change->why, change->why_bytes);
 }
 
-int qcow2_rebase(const struct qcow2_rebase *rebase, char *why, size_t why_bytes)
+int qcow2_rebase(struct qcow2_rebase *rebase, char *why, size_t why_bytes)
 {
 	struct change change = {
 		.to = rebase,
@@ -225,6 +229,7 @@ int qcow2_rebase(const struct qcow2_rebase *rebase, char *why, size_t why_bytes)
 	};
 	int res = read_first_cluster(&change);
 
+	rebase->unsure = false;
 	if (res == 0)
 		res = check(&change);
 	if (res == 0)

@@ -4,6 +4,7 @@
 #include "lun/qcow2/writable.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,7 +52,12 @@ static int fd_sync(struct qcow2_writable *writable)
 {
 	const struct qcow2_descriptor *of = (const void *)writable;
 
-	return fdatasync(of->fd) == 0 ? 0 : -errno;
+	int res = fdatasync(of->fd) == 0 ? 0 : -errno;
+
+	/* What the disk may not have is not to be read from memory. */
+	if (res != 0)
+		(void)posix_fadvise(of->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return res;
 }
 
 int qcow2_descriptor_make(int fd, struct qcow2_descriptor *out)

@@ -16,7 +16,8 @@ struct qcow2_writable {
 	/* All bytes or negative errno. Beyond the end the file grows; gaps are zeroes. */
 	int (*write)(struct qcow2_writable *writable, const void *bytes, size_t length,
 		     uint64_t offset);
-	/* What was written is durable, the size included. */
+	/* What was written is durable, the size included. After an error that is final for what was
+	 * written: only what is written anew can be made durable. */
 	int (*sync)(struct qcow2_writable *writable);
 };
 

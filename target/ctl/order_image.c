@@ -260,6 +260,7 @@ LOOP_ONLY static void begin_switch(struct image_order *order)
 					    .count = order->count,
 					    .control = control_loop(order->request),
 					    .deadline_ms = DRAIN_MS,
+					    .grows = order->work->grows,
 					    .admit = on_admit,
 					    .change = on_change,
 					    .undo = on_undo,

@@ -36,6 +36,8 @@ struct image_work {
 	json_t *(*answer)(const struct image_order *order);
 	/* Hosts would see other data beneath their caches. */
 	bool replaces;
+	/* LUNs have the sizes of their images then. */
+	bool grows;
 };
 
 struct image_order {

@@ -43,7 +43,7 @@ static int grow_raw(struct image_order *order, const char *path)
 {
 	int fd CLEANUP(files_close) = open(path, O_RDWR | O_CLOEXEC);
 	int res = fd < 0 ? -errno : image_lock_raw(fd, true);
-	struct stat st;
+	struct stat st = {0};
 
 	if (res == 0 && fstat(fd, &st) != 0)
 		res = -errno;
@@ -55,6 +55,9 @@ static int grow_raw(struct image_order *order, const char *path)
 					  (uint64_t)st.st_size);
 	if (res == 0 && (ftruncate(fd, (off_t)order->size_bytes) != 0 || fsync(fd) != 0))
 		res = -errno;
+	/* What a reload would take for larger. */
+	if (res != 0 && st.st_size > 0)
+		(void)!ftruncate(fd, st.st_size);
 	if (res != 0)
 		return image_order_refuse(order, res, "it cannot be made longer: %s",
 					  files_error(res));
@@ -67,7 +70,7 @@ static int commit(struct image_order *order)
 
 	if (lun->type == CONF_LUN_RAW)
 		return grow_raw(order, lun->image);
-	return image_grow(lun->image, order->size_bytes, order->why, sizeof(order->why));
+	return image_grow(lun->image, order->size_bytes, &order->change.unsure, order->why);
 }
 
 static json_t *answer_resize(const struct image_order *order)
@@ -86,7 +89,7 @@ static json_t *answer_resize(const struct image_order *order)
 void request_image_resize(struct control_request *request)
 {
 	static const struct image_work work = {
-		.prepare = prepare, .commit = commit, .answer = answer_resize};
+		.prepare = prepare, .commit = commit, .answer = answer_resize, .grows = true};
 	struct image_order *order = image_order_make(request, &work);
 
 	if (order == NULL)

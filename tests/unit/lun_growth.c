@@ -9,6 +9,7 @@
 #include "lun/image_lock.h"
 #include "lun/qcow2/check.h"
 #include "lun/qcow2/writable.h"
+#include "tests/unit/lun_header_fault.h"
 
 #define BLOCK 4096u
 #define MIB (UINT64_C(1) << 20)
@@ -191,6 +192,7 @@ Test(growth, refusals_leave_it_as_it_was)
 	struct tgrowth t;
 	char why[LUN_WHY_MAX] = "";
 	uint64_t measured;
+	bool unsure;
 	int fd;
 
 	scene_open(&s, LOOP_ENGINE_AIO, false);
@@ -205,9 +207,33 @@ Test(growth, refusals_leave_it_as_it_was)
 	fd = open(s.path, O_RDONLY);
 	cr_expect_eq(image_lock_qemu(fd, false), -EBUSY);
 	close(fd);
-	cr_expect_eq(image_grow(s.path, 2 * SIZE_BYTES, why, sizeof(why)), -EBUSY);
+	cr_expect_eq(image_grow(s.path, 2 * SIZE_BYTES, &unsure, why), -EBUSY);
 	cr_expect_eq(write_at(&s, 0), 0);
 	scene_close(&s, SIZE_BYTES);
+}
+
+/* What the header says may be lost with the memory that it is read from: nothing is to rely on it.
+ */
+TEST_ON_ENGINES(growth, whose_last_fdatasync_fails_ends_offline)
+{
+	struct lun_state now;
+	struct scene s;
+	struct tgrowth t;
+
+	scene_open(&s, engine, false);
+	cr_assert_eq(write_at(&s, 0), 0);
+	atomic_store(&headers_fail, true);
+	cr_expect_eq(grow(&t, &s, 2 * SIZE_BYTES), -EIO);
+	cr_expect_gt(atomic_load(&syncs_failed), 0);
+	lun_state_copy(s.lun, &now);
+	cr_expect(!now.online);
+	cr_expect_eq(now.size_bytes, SIZE_BYTES);
+	cr_expect_not_null(strstr(now.offline_reason, "restart ringsand"), "%s",
+			   now.offline_reason);
+	cr_expect_eq(write_at(&s, 0), -ENODEV);
+	atomic_store(&headers_fail, false);
+	atomic_store(&header_is_lost, false);
+	scene_close(&s, 2 * SIZE_BYTES);
 }
 
 Test(growth, not_of_what_is_read_only)
@@ -228,12 +254,13 @@ static int grow_clone(const struct scene *s, const char *format, char *why)
 	struct qcow2_descriptor file;
 	struct qcow2_layout layout;
 	int fd = open(s->path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	bool unsure;
 	int res;
 
 	cr_assert_eq(qcow2_layout_make(&create, &layout, why, LUN_WHY_MAX), 0);
 	cr_assert(fd >= 0 && qcow2_descriptor_make(fd, &file) == 0);
 	cr_assert_eq(qcow2_layout_write(&layout, &file.writable), 0);
-	res = image_grow(s->path, 2 * SIZE_BYTES, why, LUN_WHY_MAX);
+	res = image_grow(s->path, 2 * SIZE_BYTES, &unsure, why);
 	close(fd);
 	return res;
 }

@@ -3,6 +3,7 @@
  * resumed, refused, or short of space; and that guests find afterwards what they wrote. Power cuts
  * are in tests/crash, a daemon that is killed in initiator-tests.
  */
+#include "tests/unit/lun_header_fault.h"
 #include "tests/unit/lun_job_testing.h"
 
 TEST_ON_ENGINES(job, streams_the_whole_chain)
@@ -476,6 +477,26 @@ Test(job, removes_files_beside_the_lock_of_the_folder)
 	shell("cd %s; test ! -e vm@a.qcow2; test -z \"$(ls -A | grep -v -e vm -e golden -e "
 	      "before)\"",
 	      s.rig.dir);
+	scene_end(&s);
+}
+
+/* Hosts are not served by a header that may be lost. */
+TEST_ON_ENGINES(job, whose_last_fdatasync_fails_ends_offline)
+{
+	struct lun_state now;
+	struct scene s;
+
+	scene_make(&s, engine, JOB_STREAM);
+	atomic_store(&headers_fail, true);
+	scene_start(&s, "", "golden.raw");
+	cr_assert_eq(scene_wait(&s), -EIO);
+	cr_expect_gt(atomic_load(&syncs_failed), 0);
+	lun_state_copy(s.lun, &now);
+	cr_expect(!now.online);
+	cr_expect(strstr(now.offline_reason, "restart ringsand"), "%s", now.offline_reason);
+	atomic_store(&headers_fail, false);
+	atomic_store(&header_is_lost, false);
+	backing_is(&s, "vm.qcow2", "golden.raw");
 	scene_end(&s);
 }
 

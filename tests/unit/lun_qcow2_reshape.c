@@ -82,7 +82,7 @@ static void see_rebase(struct journal *state, void *arg)
 
 static int rebase(struct journal *journal, const struct names *to)
 {
-	const struct qcow2_rebase order = {&journal->writable, to->name, to->format};
+	struct qcow2_rebase order = {&journal->writable, to->name, to->format, false};
 	char why[WHY_BYTES] = "";
 
 	return qcow2_rebase(&order, why, sizeof(why));
@@ -362,6 +362,36 @@ Test(qcow2_grow, a_switch_whose_sync_failed_is_written_anew)
 	cr_assert_eq(grow(&journal, 2 * MIB), 0);
 	cr_assert_eq(syncs, 3);
 	cr_assert_eq(header_of(&journal).size_bytes, 2 * MIB);
+	journal_clear(&journal);
+}
+
+/* And where that fails as well, nobody knows. */
+Test(qcow2_grow, says_that_it_is_unsure)
+{
+	struct qcow2_create spec = {.size_bytes = MIB, .cluster_bits = 12};
+	struct qcow2_grow order = {.size_bytes = 2 * MIB};
+	struct qcow2_rebase names_golden = {.backing_name = "golden", .backing_format = "raw"};
+	char why[WHY_BYTES];
+	struct journal journal;
+
+	create(&spec, MIB, &journal);
+	order.writable = names_golden.writable = &journal.writable;
+	journal.left = 0;
+	cr_expect_eq(qcow2_grow(&order, why, sizeof(why)), -EIO);
+	cr_expect(order.unsure);
+	cr_expect_eq(qcow2_rebase(&names_golden, why, sizeof(why)), -EIO);
+	cr_expect(!names_golden.unsure);
+	journal.left = 3;
+	cr_expect_eq(qcow2_rebase(&names_golden, why, sizeof(why)), -EIO);
+	cr_expect(names_golden.unsure);
+	journal.left = 100;
+	cr_expect_eq(qcow2_rebase(&names_golden, why, sizeof(why)), 0);
+	cr_expect(!names_golden.unsure);
+	cr_expect_eq(qcow2_grow(&order, why, sizeof(why)), 0);
+	cr_expect(!order.unsure);
+	order.size_bytes = 0;
+	cr_expect_eq(qcow2_grow(&order, why, sizeof(why)), -EINVAL);
+	cr_expect(!order.unsure);
 	journal_clear(&journal);
 }
 

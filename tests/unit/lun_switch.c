@@ -107,7 +107,18 @@ Test(switch, an_image_that_has_grown_makes_the_lun_larger)
 	/* One whose configuration does not fix the size. */
 	s.luns[0]->spec.size_bytes = 0;
 	atomic_store(&shelf.growth, 1 << 20);
+	/* Not by the way, nor where it failed: nobody would tell hosts. */
 	cr_assert_eq(run(&t, &s, LUNS, 0), 0);
+	cr_expect_eq(state_of(&s, 0).size_bytes, before);
+	begin(&t, &s, LUNS, -EIO);
+	t.change.grows = true;
+	start(&t);
+	cr_assert_eq(finish(&t), -EIO);
+	cr_expect_eq(state_of(&s, 0).size_bytes, before);
+	begin(&t, &s, LUNS, 0);
+	t.change.grows = true;
+	start(&t);
+	cr_assert_eq(finish(&t), 0);
 	cr_expect_eq(state_of(&s, 0).size_bytes, before + (1 << 20));
 	cr_expect_eq(state_of(&s, 1).size_bytes, before);
 	scene_close(&s);
