@@ -70,13 +70,26 @@ is_consistent() {
 	return "$status"
 }
 
+# Somebody works in the folder, so that it is not cleaned yet, and the job not resumed: its LUN is not free for others.
+start_beside_others() {
+	local folder
+	: >"$dir/a/state/job-0123456789abcdef.new"
+	exec {folder}<"$dir"
+	flock "$folder"
+	start_ringsand || return
+	case_match 'a job that is about to be resumed is shown' '"state": "starting"' "$(ask jobs)"
+	case_match 'nobody begins another' busy "$(ask image-stream image="$dir/vm2.qcow2")"
+	flock --unlock "$folder"
+	exec {folder}<&-
+}
+
 one_kill() {
 	sleep "0.$(printf '%03d' $((RANDOM % 200)))"
 	kill -KILL "${daemon[$server]}"
 	wait "${daemon[$server]}" 2>/dev/null
 	unset "daemon[$server]"
 	answer broken || return
-	start_ringsand && echo again >&"${load[1]}" && answer compared
+	start_beside_others && echo again >&"${load[1]}" && answer compared
 }
 
 start_or_end
@@ -115,7 +128,7 @@ done
 case_equal 'the daemon is killed' "$kills" "$i"
 case_run 'the job is resumed, and ends' wait_for_jobs
 case_equal 'its snapshot has gone' 'base2.raw' "$(backing vm2@b.qcow2)$(ls "$dir/vm2@a.qcow2" 2>/dev/null)"
-case_equal 'no record is left' '' "$(ls "$dir"/a/state/job-* 2>/dev/null)"
+case_equal 'no record is left, nor half of one' '' "$(ls "$dir"/a/state/job-* 2>/dev/null)"
 
 echo stop >&"${load[1]}"
 answer ended && pass 'hosts find what they wrote'

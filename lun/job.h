@@ -101,8 +101,8 @@ void job_look(const struct job *job, struct job_view *out);
 const char *job_kind_name(enum job_kind kind);
 const char *job_state_name(enum job_state state);
 
-/* Each order that has a record. Blocks; any thread. Records that mean nothing are logged and passed
- * by. */
+/* Each order that has a record. Blocks; any thread, no job begins meanwhile. Records that mean
+ * nothing are logged and passed by, half-written ones removed. */
 void job_record_each(const char *state_dir, void (*visit)(const struct job_order *order, void *arg),
 		     void *arg);
 

@@ -135,10 +135,15 @@ static bool load(struct reader *reader, const char *state_dir, const char *name)
 	return parse(reader->text, &reader->order);
 }
 
-/* One that was being written when the power went has another ending. */
 static bool is_record(const char *name)
 {
-	return strncmp(name, PREFIX, strlen(PREFIX)) == 0 && !strchr(name, '.');
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+}
+
+/* It was being written when the power went: nobody was told that its job has begun. */
+static bool is_half(const char *name)
+{
+	return strchr(name, '.');
 }
 
 void job_record_each(const char *state_dir, void (*visit)(const struct job_order *order, void *arg),
@@ -150,7 +155,9 @@ void job_record_each(const char *state_dir, void (*visit)(const struct job_order
 	for (const struct dirent *entry; reader && folder && (entry = readdir(folder));) {
 		if (!is_record(entry->d_name))
 			continue;
-		if (load(reader, state_dir, entry->d_name)) {
+		if (is_half(entry->d_name)) {
+			(void)unlinkat(dirfd(folder), entry->d_name, 0);
+		} else if (load(reader, state_dir, entry->d_name)) {
 			visit(&reader->order, arg);
 		} else {
 			log_warn("job", "%s/%s is no record of a job; remove it", state_dir,

@@ -2,7 +2,7 @@
  * The daemon's jobs; see jobs.h. What they do is lun/job.h's; here they get a LUN, a log, and
  * whoever waits.
  *
- * Runs on the control loop, but for the reading of records, which runs on a helper thread.
+ * Runs on the control loop, but for the cleaning of folders, which runs on a helper thread.
  */
 #include "target/ctl/jobs.h"
 
@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "lun/switch.h"
 #include "target/ctl/leftovers.h"
 #include "target/ctl/requests.h"
 #include "target/ctl/retire.h"
@@ -28,11 +29,11 @@ struct jobs {
 	struct runtime *runtime;
 	struct list_node running;
 	atomic_bool stopping; /* The control loop's; the helper thread looks at it. */
-	bool reading;         /* `op` is under way: paths and records are the helper thread's. */
+	bool cleaning;        /* `op` is under way: the helper thread has `leftovers`. */
 	void (*on_stopped)(void *arg);
 	void *arg;
 	struct loop_op op;
-	struct running_job *records; /* Their orders, and paths. */
+	struct running_job *records; /* To be resumed: their LUNs are claimed. */
 	size_t record_count;
 	struct leftovers leftovers;
 };
@@ -59,11 +60,30 @@ static json_t *seconds(uint64_t ns)
 	return ns > 0 ? json_real((double)ns / (double)CLOCK_NS_PER_S) : json_null();
 }
 
+/* One that is to be resumed has begun long ago, for people. */
+static void look(const struct running_job *running, struct job_view *out)
+{
+	const struct job_order *order = &running->order;
+
+	if (running->job != NULL) {
+		job_look(running->job, out);
+		return;
+	}
+	*out = (struct job_view){.kind = order->kind,
+				 .state = JOB_STARTING,
+				 .path = order->path,
+				 .image = order->image,
+				 .base = order->base,
+				 .layer = "",
+				 .why = "",
+				 .rate_bytes = order->rate_bytes};
+}
+
 json_t *jobs_json(const struct running_job *running)
 {
 	struct job_view view;
 
-	job_look(running->job, &view);
+	look(running, &view);
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
 			 "lun", lun_name(running->lun), "image", view.path, "kind",
 			 job_kind_name(view.kind), "state", job_state_name(view.state), "what",
@@ -98,7 +118,7 @@ struct running_job *jobs_find(struct jobs *jobs, const char *path)
 		struct running_job *running = CONTAINER_OF(node, struct running_job, link);
 		struct job_view view;
 
-		job_look(running->job, &view);
+		look(running, &view);
 		if (is_meant(&view, view.path, path) || is_meant(&view, running->path, path))
 			return running;
 	}
@@ -259,17 +279,6 @@ static void on_record(const struct job_order *order, void *arg)
 	jobs_resolve(&records[jobs->record_count++]);
 }
 
-static int call_records(struct loop_op *op)
-{
-	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
-
-	/* First, so that a job finds no names that mean nothing. */
-	leftovers_remove(&jobs->leftovers, &jobs->stopping);
-	if (!is_stopping(jobs))
-		job_record_each(jobs->runtime->state_dir, on_record, jobs);
-	return 0;
-}
-
 static struct lun *find_lun(struct runtime *runtime, const char *path)
 {
 	struct lun_walk walk = {.runtime = runtime};
@@ -282,34 +291,64 @@ static struct lun *find_lun(struct runtime *runtime, const char *path)
 	return NULL;
 }
 
-/* The record of one that cannot go on now stays. */
-static LOOP_ONLY void resume(struct jobs *jobs, const struct running_job *record)
+/* Nobody else changes its chain, or begins another job on it, until it is resumed. */
+LOOP_ONLY static bool claim_for(struct jobs *jobs, struct running_job *record)
 {
-	struct running_job from = *record;
-	int res;
-
-	from.lun = find_lun(jobs->runtime, from.order.path);
-	if (from.lun == NULL) {
+	record->lun = find_lun(jobs->runtime, record->order.path);
+	if (record->lun == NULL) {
 		log_warn("ctl", "a job for %s is recorded, and no LUN has that image",
-			 from.order.path);
-		return;
+			 record->order.path);
+		return false;
 	}
-	from.generation = retire_hold(jobs->runtime);
-	res = jobs_begin(jobs, &from);
-	if (res == 0)
-		return;
-	retire_release(jobs->runtime, from.generation);
-	log_warn("ctl", "%s: its job cannot be resumed now: %s", lun_name(from.lun),
-		 res == -ENODEV ? "the LUN is offline" : strerrordesc_np(-res));
+	if (!lun_claim(record->lun))
+		return false;
+	record->generation = retire_hold(jobs->runtime);
+	return true;
 }
 
-static void on_records(struct loop_op *op, int res UNUSED)
+LOOP_ONLY static void claim_all(struct jobs *jobs)
+{
+	size_t claimed = 0;
+
+	for (size_t i = 0; i < jobs->record_count; i++)
+		if (claim_for(jobs, &jobs->records[i]))
+			jobs->records[claimed++] = jobs->records[i];
+	jobs->record_count = claimed;
+	for (size_t i = 0; i < claimed; i++)
+		list_append(&jobs->running, &jobs->records[i].link);
+}
+
+/* The record of one that cannot go on now stays. */
+LOOP_ONLY static void resume(struct jobs *jobs, struct running_job *record)
+{
+	int res;
+
+	list_remove(&record->link);
+	lun_unclaim(record->lun);
+	res = is_stopping(jobs) ? -EINTR : jobs_begin(jobs, record);
+	if (res == 0)
+		return;
+	retire_release(jobs->runtime, record->generation);
+	if (res != -EINTR)
+		log_warn("ctl", "%s: its job cannot be resumed now: %s", lun_name(record->lun),
+			 res == -ENODEV ? "the LUN is offline" : strerrordesc_np(-res));
+}
+
+static int call_clean(struct loop_op *op)
+{
+	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
+
+	leftovers_remove(&jobs->leftovers, &jobs->stopping);
+	return 0;
+}
+
+static void on_cleaned(struct loop_op *op, int res UNUSED)
 {
 	struct jobs *jobs = CONTAINER_OF(op, struct jobs, op);
 
 	loop_role_assume();
-	jobs->reading = false;
-	for (size_t i = 0; i < jobs->record_count && !is_stopping(jobs); i++)
+	jobs->cleaning = false;
+	for (size_t i = 0; i < jobs->record_count; i++)
 		resume(jobs, &jobs->records[i]);
 	free(jobs->records);
 	jobs->records = NULL;
@@ -323,9 +362,13 @@ static void on_records(struct loop_op *op, int res UNUSED)
 void jobs_start(struct jobs *jobs)
 {
 	leftovers_find(&jobs->leftovers, jobs->runtime);
-	jobs->reading = true;
+	/* Here, where requests cannot come in between: small files, few, once. */
+	job_record_each(jobs->runtime->state_dir, on_record, jobs);
+	claim_all(jobs);
+	/* First, so that a job finds no names that mean nothing. */
+	jobs->cleaning = true;
 	loop_op_init(&jobs->op);
-	loop_call(control_of(jobs), &jobs->op, call_records, on_records);
+	loop_call(control_of(jobs), &jobs->op, call_clean, on_cleaned);
 }
 
 void jobs_stop(struct jobs *jobs, void (*done)(void *arg), void *arg)
@@ -333,7 +376,7 @@ void jobs_stop(struct jobs *jobs, void (*done)(void *arg), void *arg)
 	jobs->on_stopped = done;
 	jobs->arg = arg;
 	atomic_store_explicit(&jobs->stopping, true, memory_order_relaxed);
-	if (!jobs->reading)
+	if (!jobs->cleaning)
 		done(arg);
 }
 

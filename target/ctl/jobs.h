@@ -20,7 +20,7 @@ struct running_job {
 	struct lun *lun;
 	struct job_order order;
 	char path[JOB_PATH_BYTES]; /* Of the active file, symbolic links resolved; "": not known. */
-	struct job *job;
+	struct job *job;           /* NULL: it is about to be resumed. */
 	struct control_request
 		*request; /* Answered when it has begun, or with `waits` at its end; or NULL. */
 	bool waits;

@@ -225,16 +225,21 @@ void request_jobs(struct control_request *request)
 	control_answer(request, json_pack("{s:o}", "jobs", list));
 }
 
-/* NULL: it has been answered, there is none. */
+/* NULL: it has been answered, there is none that runs. */
 static LOOP_ONLY struct running_job *find_running(struct control_request *request)
 {
 	const char *path = control_value(request, AT_IMAGE)->text;
 	struct running_job *running = jobs_find(runtime_of(request)->jobs, path);
 
-	if (running == NULL)
+	if (running != NULL && running->job != NULL)
+		return running;
+	if (running != NULL)
+		control_refuse(request, CONTROL_BUSY, "Try again in a moment.",
+			       "the job on %s is about to be resumed", path);
+	else
 		control_refuse(request, CONTROL_NOT_FOUND, "`ringsan image jobs` lists them.",
 			       "there is no job on %s", path);
-	return running;
+	return NULL;
 }
 
 void request_job_cancel(struct control_request *request)

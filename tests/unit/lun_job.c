@@ -245,8 +245,10 @@ TEST_ON_ENGINES(job, is_stopped_and_resumed)
 	cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
 	cr_assert_eq(scene_wait(&s), -EINTR);
 	s.answer = false;
+	shell("cd %s; echo kind >job-0123456789abcdef.new", s.rig.dir);
 	job_record_each(s.rig.dir, on_record, &s);
 	cr_assert(s.answer);
+	shell("cd %s; test ! -e job-0123456789abcdef.new", s.rig.dir);
 	rig_call(s.rig.control, call_start, &s);
 	cr_assert_eq(scene_wait(&s), 0);
 	backing_is(&s, "vm@b.qcow2", "golden.raw");
