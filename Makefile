@@ -164,8 +164,9 @@ scale: packages-check ## 10,000 LUNs and 1,000 hosts in one daemon: two minutes,
 	@B=$(B) initiator-tests/scale.sh long
 
 .PHONY: soak
-soak: packages-check ## qcow2 at length: 500 kills under load, 20 clones: see initiator-tests/images
-	@KILLS=500 KILLS_MIB=8 B=$(B) SECONDS_MAX=7200 tests/run initiator-tests/kills.sh
+soak: packages-check ## qcow2 at length: KILLS= (500) on each engine, 20 clones; hours: see initiator-tests/images
+	@for engine in auto aio; do RINGSAN_ENGINE=$$engine KILLS=$(or $(KILLS),500) B=$(B) SECONDS_MAX=7200 tests/run \
+		initiator-tests/kills.sh || exit; done
 	@CLONES_MIB=64 CLONES_OPERATIONS=1000000 B=$(B) SECONDS_MAX=7200 tests/run initiator-tests/clones.sh
 
 SUITES := style build hosts-short lint unit crash tsan fuzz initiators

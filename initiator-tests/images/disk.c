@@ -79,16 +79,35 @@ void disk_make(struct disk *disk, unsigned index, const char *url, bool golden)
 	disk_connect(disk);
 }
 
-void disk_sweep(struct disk *disk, disk_sweep_fn *each, void *context)
+/* A unit attention is told once. */
+static struct scsi_task *read_sync(const struct disk *disk, uint64_t first, uint32_t count)
+{
+	for (;;) {
+		struct scsi_task *task = iscsi_read16_sync(disk->iscsi, disk->lun, first,
+							   count * BLOCK, BLOCK, 0, 0, 0, 0, 0);
+
+		if (!task || task->status != SCSI_STATUS_CHECK_CONDITION ||
+		    task->sense.key != SCSI_SENSE_UNIT_ATTENTION)
+			return task;
+		scsi_free_scsi_task(task);
+	}
+}
+
+bool disk_sweep(struct disk *disk, disk_sweep_fn *each, void *context)
 {
 	for (uint64_t first = 0; first < block_count; first += SWEEP_BLOCKS) {
 		uint64_t left = block_count - first;
 		uint32_t count = left < SWEEP_BLOCKS ? (uint32_t)left : SWEEP_BLOCKS;
-		struct scsi_task *task = iscsi_read16_sync(disk->iscsi, disk->lun, first,
-							   count * BLOCK, BLOCK, 0, 0, 0, 0, 0);
+		struct scsi_task *task = read_sync(disk, first, count);
 
-		if (!task || task->status != SCSI_STATUS_GOOD ||
-		    task->datain.size != (int)count * BLOCK)
+		disk->broken = !task || task->status == SCSI_STATUS_ERROR ||
+			       task->status == SCSI_STATUS_CANCELLED;
+		if (disk->broken) {
+			if (task)
+				scsi_free_scsi_task(task);
+			return false;
+		}
+		if (task->status != SCSI_STATUS_GOOD || task->datain.size != (int)count * BLOCK)
 			die("disk %u: reading all: %s", disk->index, iscsi_get_error(disk->iscsi));
 		for (uint32_t i = 0; i < count; i++) {
 			struct stamp found;
@@ -98,4 +117,11 @@ void disk_sweep(struct disk *disk, disk_sweep_fn *each, void *context)
 		}
 		scsi_free_scsi_task(task);
 	}
+	return true;
+}
+
+void disk_sweep_all(struct disk *disk, disk_sweep_fn *each, void *context)
+{
+	if (!disk_sweep(disk, each, context))
+		die("disk %u: reading all: %s", disk->index, iscsi_get_error(disk->iscsi));
 }

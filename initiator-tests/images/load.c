@@ -15,14 +15,18 @@
  *     mark NAME N[,N]...    "marked": one of these disks may be made from now on
  *     taken                 "taken": it has been made, or will not be
  *     check NAME N FILE     "checked": FILE has what disk N had when the snapshot was made
+ *     forget NAME N         "forgotten": it has gone
+ *     back NAME N           "rests": disk N may be rolled back to it from now on
+ *     went N, stayed N      "goes on": it was, or was not
  *
- * Read next: ../clones.sh and ../kills.sh, which run it.
+ * Read next: ../clones.sh and ../kills.py, which run it.
  */
 #include "initiator-tests/images/load.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,8 +82,28 @@ struct disk *disk_number(unsigned long number)
 	return &disks[number];
 }
 
+/* One about the way back to a snapshot; false: another one. */
+static bool is_about_back(const char *line, bool is_gone)
+{
+	char name[LINE_BYTES];
+	unsigned number;
+
+	if (sscanf(line, "back %1023s %u", name, &number) == 2) {
+		back_begin(disk_number(number), name);
+	} else if (sscanf(line, "went %u", &number) == 1) {
+		back_end(disk_number(number), true, is_gone);
+		printf("goes on\n");
+	} else if (sscanf(line, "stayed %u", &number) == 1) {
+		back_end(disk_number(number), false, is_gone);
+		printf("goes on\n");
+	} else {
+		return false;
+	}
+	return true;
+}
+
 /* One about a snapshot, which is done and answered; false: another one. */
-static bool is_about_snapshots(const char *line)
+static bool is_about_snapshots(const char *line, bool is_gone)
 {
 	char name[LINE_BYTES];
 	char rest[LINE_BYTES];
@@ -91,11 +115,14 @@ static bool is_about_snapshots(const char *line)
 	} else if (sscanf(line, "check %1023s %u %1023s", name, &number, rest) == 3) {
 		moment_check(name, disk_number(number), rest);
 		printf("checked\n");
+	} else if (sscanf(line, "forget %1023s %u", name, &number) == 2) {
+		moment_forget(name, disk_number(number));
+		printf("forgotten\n");
 	} else if (strcmp(line, "taken\n") == 0) {
 		moment_end();
 		printf("taken\n");
 	} else {
-		return false;
+		return is_about_back(line, is_gone);
 	}
 	return true;
 }
@@ -107,7 +134,7 @@ static void wait_for_again(void)
 	do {
 		if (!fgets(line, LINE_BYTES, stdin))
 			die("the daemon is gone, and nobody says what to do");
-	} while (is_about_snapshots(line));
+	} while (is_about_snapshots(line, true));
 }
 
 /* One round of answers. False: the daemon is gone. */
@@ -129,11 +156,12 @@ static bool serve(void)
 		if (fds[i].revents && iscsi_service(disks[i].iscsi, fds[i].revents) != 0)
 			disks[i].broken = true;
 		good = good && !disks[i].broken;
+		back_tell(&disks[i]);
 	}
 	/* At its end nobody will say anything. */
 	if (fds[disk_count].revents) {
 		nobody_speaks = !fgets(line, sizeof(line), stdin);
-		draining = !nobody_speaks && !is_about_snapshots(line);
+		draining = !nobody_speaks && !is_about_snapshots(line, false);
 	}
 	return good;
 }
@@ -141,7 +169,7 @@ static bool serve(void)
 static void keep_busy(struct disk *disk)
 {
 	for (unsigned i = 0; i < DEPTH; i++) {
-		if (!disk->operations[i].running && !disk->broken && !draining &&
+		if (!disk->operations[i].running && !disk->broken && !draining && !disk->way_back &&
 		    (wanted == 0 || operations_started() < wanted))
 			operation_start_random(&disk->operations[i]);
 	}
@@ -178,15 +206,20 @@ static void after_kill(void)
 {
 	struct tally tally = {0};
 
-	for (unsigned i = 0; i < disk_count; i++)
+	for (unsigned i = 0; i < disk_count; i++) {
 		disk_disconnect(&disks[i]);
+		back_tell(&disks[i]);
+	}
 	moment_cut();
 	printf("broken operations=%" PRIu64 "\n", operations_started());
 	wait_for_again();
 	for (unsigned i = 0; i < disk_count; i++) {
 		disk_connect(&disks[i]);
-		disk_sweep(&disks[i], take_each, &tally);
-		model_taken(&disks[i]);
+		if (!back_take(&disks[i])) {
+			disks[i].way_back = NULL;
+			disk_sweep_all(&disks[i], take_each, &tally);
+			model_taken(&disks[i]);
+		}
 		moment_take(&disks[i]);
 	}
 	printf("compared durable=%" PRIu64 " lost=%" PRIu64 "\n", tally.durable, tally.lost);
@@ -223,7 +256,7 @@ static void finish(const char *folder)
 
 		(void)snprintf(path, sizeof(path), "%s/%u", folder, i);
 		out = create(path);
-		disk_sweep(&disks[i], compare_and_keep, out);
+		disk_sweep_all(&disks[i], compare_and_keep, out);
 		finish_file(out, path);
 		(void)iscsi_logout_sync(disks[i].iscsi);
 		disk_disconnect(&disks[i]);
@@ -250,6 +283,8 @@ int main(int argc, char **argv)
 {
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	(void)setvbuf(stdin, NULL, _IONBF, 0);
+	/* libiscsi writes to a daemon that may be gone. */
+	(void)signal(SIGPIPE, SIG_IGN);
 	if (argc == 4 && strcmp(argv[1], "golden") == 0)
 		return write_golden(argv[2], strtoull(argv[3], NULL, 10));
 	if (argc < 8 || argc % 2 != 0 || strcmp(argv[1], "run") != 0) {

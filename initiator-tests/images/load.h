@@ -9,7 +9,7 @@
  * two operations under way touch the same block, but many touch the same cluster.
  *
  * One thread: libiscsi's asynchronous calls and poll(2). Read next: load.c, then model.c,
- * moments.c.
+ * moments.c, back.c.
  */
 #ifndef INITIATOR_TESTS_IMAGES_LOAD_H
 #define INITIATOR_TESTS_IMAGES_LOAD_H
@@ -66,6 +66,7 @@ struct done {
 };
 
 struct disk;
+struct moment;
 
 struct operation {
 	struct disk *disk;
@@ -95,6 +96,10 @@ struct disk {
 	unsigned char identity[IDENTITY_BYTES];
 	struct operation operations[DEPTH];
 	unsigned in_flight;
+	/* Nothing is sent while it may become what it was at that moment; NULL: it may not. */
+	const struct moment *way_back;
+	bool asked_to_rest; /* And not yet told that it does. */
+	bool is_back;       /* It has become that, for sure. */
 };
 
 struct tally {
@@ -127,6 +132,8 @@ void model_expect(const struct disk *disk, uint64_t number, const struct stamp *
 /* After a kill: what is found is one of those that may be there, and stands from now on. */
 void model_take(struct disk *disk, uint64_t number, const struct stamp *found, struct tally *tally);
 void model_taken(struct disk *disk);
+/* What is found is a snapshot's content again; it stands from now on. */
+void model_back(struct disk *disk, uint64_t number, const struct stamp *found);
 /* Is it what that operation leaves there? Of 0, which is no zeroes: the base. */
 bool model_is(const struct disk *disk, uint64_t number, const struct stamp *found,
 	      uint32_t generation, bool is_zero);
@@ -143,6 +150,22 @@ void moment_cut(void);
 void moment_take(const struct disk *disk);
 /* The file's content must be the disk's of that moment; else the end. */
 void moment_check(const char *name, const struct disk *disk, const char *path);
+/* By its name; else the end. */
+const struct moment *moment_of(const char *name, const struct disk *disk);
+bool moment_holds(const struct moment *moment, uint64_t number, const struct stamp *found);
+/* There is no such snapshot any more. */
+void moment_forget(const char *name, const struct disk *disk);
+
+/* -- back.c: ways back to a snapshot -- */
+
+/* From now on it may be what it was at that moment. */
+void back_begin(struct disk *disk, const char *name);
+/* Its last operation has ended: says so, if that was asked for. */
+void back_tell(struct disk *disk);
+/* It is, or is not; all of it is looked at, unless the daemon is gone. */
+void back_end(struct disk *disk, bool is_back, bool is_gone);
+/* After a kill: true, if it has become that, which is taken for what there is. */
+bool back_take(struct disk *disk);
 
 /* -- operations.c -- */
 
@@ -163,6 +186,9 @@ void disk_disconnect(struct disk *disk);
 /* Called with each block, as it is read. */
 typedef void disk_sweep_fn(struct disk *disk, uint64_t number, const struct stamp *found,
 			   void *context);
-void disk_sweep(struct disk *disk, disk_sweep_fn *each, void *context);
+/* False: the daemon is gone, as `broken` says. */
+bool disk_sweep(struct disk *disk, disk_sweep_fn *each, void *context);
+/* The same where it must not be; else the end. */
+void disk_sweep_all(struct disk *disk, disk_sweep_fn *each, void *context);
 
 #endif

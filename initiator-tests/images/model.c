@@ -108,6 +108,20 @@ void model_taken(struct disk *disk)
 	disk->done_first = disk->done_next;
 }
 
+/* Zeroes are a new operation's: which one's they were is not written in them. */
+void model_back(struct disk *disk, uint64_t number, const struct stamp *found)
+{
+	struct block *block = &disk->blocks[number];
+	bool zero = same(&zeroes, found);
+	uint32_t generation = zero ? disk->generation : (uint32_t)found->generation;
+
+	block->last = generation;
+	block->durable = generation;
+	block->last_zero = zero ? generation : 0;
+	block->ended = generation;
+	block->ended_is_zero = zero;
+}
+
 /* -- What is durable -- */
 
 static void make_durable(struct disk *disk, const struct done *done)

@@ -3,7 +3,7 @@
  * that was sent from then until the snapshot was there; see load.h. One that the daemon's end cut
  * short may have been made after it, too, and then has what was found after it.
  *
- * Read next: ../kills.sh.
+ * Read next: back.c, ../kills.py.
  */
 #include "initiator-tests/images/load.h"
 
@@ -31,15 +31,21 @@ struct moment {
 	struct bounds *bounds; /* Of each block. */
 };
 
+/* One without a disk is free. */
 static struct moment moments[MOMENTS_MAX];
-static unsigned moment_count;
+
+static struct moment *find_free(void)
+{
+	for (unsigned i = 0; i < MOMENTS_MAX; i++)
+		if (!moments[i].disk)
+			return &moments[i];
+	die("more than %d snapshots", MOMENTS_MAX);
+}
 
 static void begin_disk(const char *name, const struct disk *disk)
 {
-	struct moment *moment = &moments[moment_count];
+	struct moment *moment = find_free();
 
-	if (++moment_count == MOMENTS_MAX)
-		die("more than %d snapshots", MOMENTS_MAX);
 	(void)snprintf(moment->name, sizeof(moment->name), "%s", name);
 	moment->disk = disk;
 	moment->open = true;
@@ -76,8 +82,8 @@ static void end_disk(struct moment *moment, bool cut)
 
 static void end_all(bool cut)
 {
-	for (unsigned i = 0; i < moment_count; i++)
-		if (moments[i].open)
+	for (unsigned i = 0; i < MOMENTS_MAX; i++)
+		if (moments[i].disk && moments[i].open)
 			end_disk(&moments[i], cut);
 }
 
@@ -93,7 +99,7 @@ void moment_cut(void)
 
 void moment_take(const struct disk *disk)
 {
-	for (unsigned i = 0; i < moment_count; i++) {
+	for (unsigned i = 0; i < MOMENTS_MAX; i++) {
 		struct moment *moment = &moments[i];
 
 		if (moment->disk != disk || !moment->waits)
@@ -106,7 +112,7 @@ void moment_take(const struct disk *disk)
 	}
 }
 
-static bool may_be(const struct moment *moment, uint64_t number, const struct stamp *found)
+bool moment_holds(const struct moment *moment, uint64_t number, const struct stamp *found)
 {
 	const struct bounds *bounds = &moment->bounds[number];
 	const struct disk *disk = moment->disk;
@@ -124,7 +130,7 @@ static void check_block(const struct moment *moment, uint64_t number, const stru
 {
 	const struct bounds *bounds = &moment->bounds[number];
 
-	if (!may_be(moment, number, found))
+	if (!moment_holds(moment, number, found))
 		die("snapshot %s of disk %u block %" PRIu64 ": found disk %" PRIu64
 		    " block %" PRIu64 " generation %" PRIu64 "; may be %u%s to %u%s%s",
 		    moment->name, moment->disk->index, number, found->disk, found->number,
@@ -133,12 +139,25 @@ static void check_block(const struct moment *moment, uint64_t number, const stru
 		    moment->cut ? "; it was cut short" : "");
 }
 
-static const struct moment *find(const char *name, const struct disk *disk)
+static struct moment *find(const char *name, const struct disk *disk)
 {
-	for (unsigned i = 0; i < moment_count; i++)
+	for (unsigned i = 0; i < MOMENTS_MAX; i++)
 		if (moments[i].disk == disk && strcmp(moments[i].name, name) == 0)
 			return &moments[i];
 	die("there is no snapshot %s of disk %u", name, disk->index);
+}
+
+const struct moment *moment_of(const char *name, const struct disk *disk)
+{
+	return find(name, disk);
+}
+
+void moment_forget(const char *name, const struct disk *disk)
+{
+	struct moment *moment = find(name, disk);
+
+	free(moment->bounds);
+	*moment = (struct moment){0};
 }
 
 void moment_check(const char *name, const struct disk *disk, const char *path)
