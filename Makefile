@@ -176,7 +176,7 @@ check: packages-check ## all tests, under ten minutes on two cores
 $(SUITES:%=check-%): packages-check ## check-unit, check-initiators ...: one suite of check
 	@+tests/run $(@:check-%=%)
 CRASH_OPTIONS := $(SEED:%=--seed=%) $(STATES:%=--states=%) $(WORKLOADS:%=--workloads=%) $(ORACLES:%=--oracles=%) \
-	$(SUBJECT:%=--subject=%) $(JOBS:%=--jobs=%) $(PLANT:%=--plant=%) $(REPLAY:%=--replay=%) $(MODES)
+	$(SUBJECT:%=--subject=%) $(VARIANT:%=--variant=%) $(JOBS:%=--jobs=%) $(PLANT:%=--plant=%) $(REPLAY:%=--replay=%) $(MODES)
 .PHONY: crash
 crash: packages-check ## power cuts, simulated: SEED= STATES= ..., see tests/crash/README.md
 	@+$(MAKE) -s V=crash $(B)/crash/tests/crash/crash

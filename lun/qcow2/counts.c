@@ -183,7 +183,8 @@ int counts_lower(struct qcow2 *image, struct hosts *hosts)
 			return -EIO;
 		qcow2_refcount_set(reserve->counts, index, image->geometry.refcount_order,
 				   count - 1);
-		recover_note(image, hosts->first, 1);
+		if (!PLANTED(recover_misses_frees))
+			recover_note(image, hosts->first, 1);
 		hosts->first++;
 		hosts->count--;
 	}

@@ -85,6 +85,8 @@ LOOP_ONLY static void link_zeroes(struct copy *copy)
 
 	REACHED(pull_reads_zero);
 	owner->links[0].zero = true;
+	if (PLANTED(pull_forgets_zeroes))
+		owner->links[0].subclusters = 0;
 	owner->links[0].durable_first = false;
 	owner->round_end = copy->around.end;
 	request_stage(owner, QCOW2_LINK);

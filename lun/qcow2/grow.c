@@ -435,6 +435,8 @@ static int switch_over(struct growth *growth)
 	put_be32(sector + AT_REFCOUNT_TABLE_CLUSTERS, h->refcount_table_clusters);
 	if (h->version >= 3)
 		put_be64(sector + AT_AUTOCLEAR, 0);
+	if (PLANTED(grow_is_not_durable))
+		return write_at(growth, sector, HEADER_SECTOR_BYTES, 0);
 	return res == 0 ? write_header(growth, sector) : res;
 }
 

@@ -66,6 +66,10 @@ LOOP_ONLY static int pull_zeroes(struct qcow2_request *request, struct byte_rang
 	if (!slice)
 		return mapping_need_table(image, range.begin, request);
 	REACHED(pull_zero);
+	if (PLANTED(pull_leaves_zeroes)) {
+		request->at = range.end;
+		return 0;
+	}
 	entry.zero |= image->geometry.extended ? mapping_subclusters(image, range) : UINT32_MAX;
 	res = mapping_change(image, range.begin, slice, &entry, request);
 	if (res == 0)

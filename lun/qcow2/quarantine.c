@@ -88,7 +88,8 @@ void quarantine_free(struct qcow2 *image, uint64_t first, uint64_t count, bool s
 	struct hosts *hosts;
 
 	commit_note(image);
-	recover_note(image, first, count);
+	if (!PLANTED(recover_misses_frees))
+		recover_note(image, first, count);
 	if (last && !shared && !last->shared && last->group == image->commit.open &&
 	    last->first + last->count == first) {
 		last->count += count;
@@ -125,7 +126,7 @@ LOOP_ONLY static bool is_unlinked(const struct qcow2 *image, const struct hosts 
 	if (hosts->group > image->commit.done && !PLANTED(early_reuse))
 		return false;
 	/* Those above it may have found them, and it cannot tell when they have ended. */
-	if (image->holds_frees && !image->stopping)
+	if (image->holds_frees && !image->stopping && !PLANTED(frees_not_held))
 		return false;
 	if (!request || request->group > hosts->group || PLANTED(epochs_ignored))
 		return true;

@@ -107,7 +107,7 @@ static void find_place(struct change *change)
 		at = change->header.extensions_end;
 	if (at < change->after_end)
 		at = change->after_end;
-	if (old != 0 && at < old_end && old < at + change->name_bytes)
+	if (old != 0 && at < old_end && old < at + change->name_bytes && !PLANTED(rebase_over_name))
 		at = old_end;
 	change->name_at = change->name_bytes > 0 ? (at + 7) / 8 * 8 : 0;
 }
@@ -170,6 +170,8 @@ static int write_durably(const struct change *change, const uint8_t *bytes, uint
 		return 0;
 	res = change->writable->write(change->writable, bytes + from, to - from, from);
 	if (PLANTED(rebase_name_late) && from > 0)
+		return res;
+	if (PLANTED(rebase_is_not_durable) && from == 0)
 		return res;
 	return res == 0 ? change->writable->sync(change->writable) : res;
 }

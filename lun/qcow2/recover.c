@@ -367,8 +367,9 @@ LOOP_ONLY static void step_tables(struct recovery *recovery)
 	for (unsigned work = 0; work < STEP_WORK && res == 0 && recovery->l1_at < image->l1_count;
 	     work++) {
 		uint64_t table = table_of(recovery);
-		const struct slice *slice =
-			table ? slice_peek(image, table + recovery->inside) : NULL;
+		const struct slice *slice = table && !PLANTED(recover_trusts_disk)
+						    ? slice_peek(image, table + recovery->inside)
+						    : NULL;
 
 		if (slice) {
 			res = mark_entries(recovery, slice->bytes, image->geometry.slice_bytes);

@@ -229,7 +229,8 @@ LOOP_ONLY static void enter_entry(struct qcow2 *image);
 
 LOOP_ONLY static void enter_sync(struct qcow2 *image)
 {
-	if (image->reserve.new_block && PLANTED(entry_with_refcount_block)) {
+	if ((image->reserve.new_block && PLANTED(entry_with_refcount_block)) ||
+	    (image->reserve.new_table_clusters > 0 && PLANTED(header_with_refcount_table))) {
 		reserve_stage(&image->reserve, RESERVE_SYNC);
 		enter_entry(image);
 	} else {

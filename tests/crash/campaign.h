@@ -15,6 +15,7 @@ struct campaign {
 	uint64_t states;          /* So many different ones, of all subjects together. */
 	uint64_t oracles;         /* States that are shown to qemu-img. */
 	const char *subject;      /* NULL: all. */
+	const char *variant;      /* Random workloads are of those with this in their name. */
 	unsigned fault_workloads; /* Of each subject and kind of fault. */
 	bool only_random;         /* Without the short workloads. */
 	unsigned jobs;            /* Processes at once; 0: all in this one. */
@@ -39,6 +40,9 @@ bool MUST_CHECK campaign_replay(const char *text);
 extern const struct subject *const subjects[];
 bool campaign_wants(const struct campaign *campaign, const struct subject *subject);
 unsigned subject_variants(const struct subject *subject);
+/* One of those that are wanted. */
+unsigned campaign_variant(const struct campaign *campaign, const struct subject *subject,
+			  struct random *random);
 
 /* -- The table of marks (reach.h) -- */
 

@@ -63,12 +63,12 @@ static void run_workload(struct trial *trial, const struct trial_identity *ident
 	}
 }
 
-static void run_faults(struct trial *trial, uint64_t seed)
+static void run_faults(struct trial *trial, const struct campaign *campaign, uint64_t seed)
 {
 	struct random random = {seed};
 	struct trial_identity identity = {.subject = trial->identity.subject, .is_brief = true};
 
-	identity.variant = random_below(&random, subject_variants(identity.subject));
+	identity.variant = campaign_variant(campaign, identity.subject, &random);
 	identity.number = random_next(&random);
 	for (unsigned i = 0; i < ARRAY_SIZE(fault_kinds); i++)
 		run_workload(trial, &identity, &fault_kinds[i]);
@@ -85,7 +85,7 @@ static void run_part(void *arg, unsigned number, void *result)
 	const struct run *run = arg;
 	struct trial *trial = trial_create(run->subject, result);
 
-	run_faults(trial, run->campaign->seed + number);
+	run_faults(trial, run->campaign, run->campaign->seed + number);
 	trial_free(trial);
 }
 

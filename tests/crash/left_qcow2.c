@@ -4,6 +4,7 @@
 #include "tests/crash/left_qcow2.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -141,6 +142,53 @@ static void lay_raw(const struct durable *file, uint32_t sectors, uint64_t *word
 	memcpy(words, file->words, there * sizeof(*words));
 }
 
+/* -- What was pulled -- */
+
+static bool is_any(const struct changes *changes, enum pulled which)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(changes->pulled[which]); i++)
+		any |= changes->pulled[which][i];
+	return any != 0;
+}
+
+/* The layer shows `words`; without the layers that its pulls have made needless it shows the same
+ * where they have. */
+static bool shows_alone(const struct left_chain *chain, const struct view *layer, enum pulled which,
+			const uint64_t *words, char *why)
+{
+	static uint64_t alone[MODEL_SECTORS_MAX];
+
+	if (!is_any(chain->changes, which))
+		return true;
+	if (which == PULLED_TOP_OVER_RAW)
+		lay_raw(&chain->disk->files[chain->images].base, chain->sectors, alone);
+	else
+		memset(alone, 0, chain->sectors * sizeof(*alone));
+	if (!lay_image(layer, chain->sectors, alone, why))
+		return false;
+	for (uint32_t i = 0; i < chain->sectors; i++) {
+		if (alone[i] == words[i] || !changes_have_pulled(chain->changes, which, i))
+			continue;
+		(void)snprintf(why, SUBJECT_WHY_BYTES,
+			       "sector %u was pulled (%d), and shows %" PRIx64
+			       " where it showed %" PRIx64,
+			       i, (int)which, alone[i], words[i]);
+		return false;
+	}
+	return true;
+}
+
+static bool is_pulled(const struct left_chain *chain, unsigned number, const struct view *layer,
+		      const uint64_t *words, char *why)
+{
+	if (number > 0)
+		return shows_alone(chain, layer, PULLED_BELOW_ALONE, words, why);
+	return shows_alone(chain, layer, PULLED_TOP_ALONE, words, why) &&
+	       shows_alone(chain, layer, PULLED_TOP_OVER_RAW, words, why);
+}
+
 /* -- Consistency -- */
 
 static bool is_consistent(const struct view *view, struct qcow2_check *check, char *why)
@@ -231,7 +279,8 @@ bool left_read(const struct left_chain *chain, uint64_t *words, char *why)
 
 		view_init(&view, &files[i].base);
 		if (!is_consistent(&view, &check, why) ||
-		    !lay_image(&view, chain->sectors, words, why))
+		    !lay_image(&view, chain->sectors, words, why) ||
+		    !is_pulled(chain, i, &view, words, why))
 			return false;
 	}
 	if (oracle_wants(shape_of(chain->kind, &check)))

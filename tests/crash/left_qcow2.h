@@ -9,6 +9,7 @@
 #define TESTS_CRASH_LEFT_QCOW2_H
 
 #include "base/attr.h"
+#include "tests/crash/changes.h"
 #include "tests/crash/disk.h"
 
 struct left_chain {
@@ -17,6 +18,7 @@ struct left_chain {
 	bool on_raw;             /* and is a raw one below them? */
 	uint32_t sectors;        /* Those that are looked at. */
 	uint64_t kind; /* Of image: a number for those that look alike from the beginning. */
+	const struct changes *changes; /* What jobs have pulled. */
 };
 
 struct qcow2_header;
@@ -24,7 +26,8 @@ struct qcow2_header;
 bool MUST_CHECK left_header(const struct disk *disk, unsigned file, struct qcow2_header *out,
 			    char *why);
 /* The words of the sectors, zeroes behind the end of the disk. False and a sentence in
- * why[SUBJECT_WHY_BYTES]: an image is not consistent, or qemu-img thinks otherwise. */
+ * why[SUBJECT_WHY_BYTES]: an image is not consistent, what was pulled is not there without what
+ * was below, or qemu-img thinks otherwise. */
 bool MUST_CHECK left_read(const struct left_chain *chain, uint64_t *words, char *why);
 /* Has an image clusters that nobody uses? */
 bool left_leaks(const struct disk *disk, unsigned file);

@@ -13,7 +13,7 @@
 
 static const char usage[] =
 	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
-	"[--jobs=N] [--plant=BUG] [MODE...]\n"
+	"[--variant=NAME] [--jobs=N] [--plant=BUG] [MODE...]\n"
 	"       crash [--plant=BUG] --replay=TRIAL\n"
 	"modes: steady states faults memory mutants (all of them by default)\n";
 
@@ -32,11 +32,17 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 /* -- Options -- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},      {"states", required_argument, NULL, 'n'},
-	{"oracles", required_argument, NULL, 'o'},   {"plant", required_argument, NULL, 'p'},
-	{"workloads", required_argument, NULL, 'w'}, {"subject", required_argument, NULL, 'j'},
-	{"replay", required_argument, NULL, 'r'},    {"steady", required_argument, NULL, 'y'},
-	{"jobs", required_argument, NULL, 'c'},      {NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},
+	{"states", required_argument, NULL, 'n'},
+	{"oracles", required_argument, NULL, 'o'},
+	{"plant", required_argument, NULL, 'p'},
+	{"workloads", required_argument, NULL, 'w'},
+	{"subject", required_argument, NULL, 'j'},
+	{"variant", required_argument, NULL, 'v'},
+	{"replay", required_argument, NULL, 'r'},
+	{"steady", required_argument, NULL, 'y'},
+	{"jobs", required_argument, NULL, 'c'},
+	{NULL, 0, NULL, 0},
 };
 
 static uint64_t parse_number(const char *text)
@@ -97,6 +103,9 @@ static void parse(int argc, char *argv[], struct campaign *campaign, const char 
 			break;
 		case 'j':
 			campaign->subject = optarg;
+			break;
+		case 'v':
+			campaign->variant = optarg;
 			break;
 		case 'r':
 			*replay = optarg;

@@ -21,6 +21,29 @@ unsigned subject_variants(const struct subject *subject)
 	return count;
 }
 
+static bool is_wanted(const struct campaign *campaign, const char *name)
+{
+	return !campaign->variant || strstr(name, campaign->variant);
+}
+
+unsigned campaign_variant(const struct campaign *campaign, const struct subject *subject,
+			  struct random *random)
+{
+	unsigned count = subject_variants(subject);
+	unsigned wanted = 0;
+	unsigned left;
+
+	for (unsigned i = 0; i < count; i++)
+		wanted += is_wanted(campaign, subject->variants[i]);
+	if (!wanted)
+		return random_below(random, count);
+	left = random_below(random, wanted);
+	for (unsigned i = 0;; i++) {
+		if (is_wanted(campaign, subject->variants[i]) && left-- == 0)
+			return i;
+	}
+}
+
 bool campaign_wants(const struct campaign *campaign, const struct subject *subject)
 {
 	return !campaign->subject || !strcmp(campaign->subject, subject->name);
@@ -74,13 +97,13 @@ static uint64_t run_short(struct trial *trial, const struct run *run, unsigned p
 	return i;
 }
 
-static void run_random(struct trial *trial, const struct subject *subject, struct random *random,
+static void run_random(struct trial *trial, const struct run *run, struct random *random,
 		       uint64_t states)
 {
 	while (trial->tally->states < states) {
-		struct trial_identity identity = {.subject = subject};
+		struct trial_identity identity = {.subject = run->subject};
 
-		identity.variant = random_below(random, subject_variants(subject));
+		identity.variant = campaign_variant(run->campaign, run->subject, random);
 		identity.number = random_next(random);
 		trial_run(trial, &identity);
 	}
@@ -96,10 +119,10 @@ static void run_part(void *arg, unsigned number, void *result)
 	uint64_t began_ns = sim_cpu_ns();
 
 	oracle_permit(share(run, number, run->campaign->oracles));
-	run_random(trial, run->subject, &random, states / 2);
+	run_random(trial, run, &random, states / 2);
 	if (!run->campaign->only_random)
 		part->shorts = run_short(trial, run, number, states * 3 / 4);
-	run_random(trial, run->subject, &random, states);
+	run_random(trial, run, &random, states);
 	part->asked = oracle_asked();
 	part->cpu_ns = sim_cpu_ns() - began_ns;
 	trial_free(trial);

@@ -28,8 +28,9 @@ struct subject {
 	bool (*has_jobs)(unsigned variant);
 	/* Load the disk with a fresh image; the guest's sectors have these words. */
 	void (*format)(struct disk *disk, unsigned variant, struct random *random, uint64_t *words);
-	/* Open what the disk holds, on its machine. NULL and a sentence. */
-	struct lun *(*open)(struct sim *sim, unsigned variant, unsigned level, char *why);
+	/* Open what the disk holds, on its machine; what jobs do is noted. NULL and a sentence. */
+	struct lun *(*open)(struct sim *sim, unsigned variant, unsigned level,
+			    struct changes *changes, char *why);
 	/* Bring it to its orderly end; NULL: nothing is to be done for that. After 0 all that was
 	 * answered is durable. */
 	int (*stop)(struct sim *sim, struct lun *lun);

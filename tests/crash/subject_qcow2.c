@@ -36,6 +36,7 @@ struct request {
 	struct lun_io *io; /* NULL: free. */
 	struct image *image;
 	bool writes_below; /* What is being read is written to the image below then. */
+	bool in_below;     /* That image pulls. */
 	struct iovec iov;
 };
 
@@ -48,6 +49,7 @@ struct image {
 	bool writes_below;
 	bool stopped;
 	int stop_res;
+	struct changes *changes;
 };
 
 /* Of the open under way. */
@@ -55,6 +57,7 @@ static struct {
 	struct sim *sim;
 	const struct variant *variant;
 	unsigned level;
+	struct changes *changes;
 	struct image *image;
 } opening;
 
@@ -126,6 +129,7 @@ static int open_image(const struct lun_spec *spec UNUSED, struct image **out,
 	int res;
 
 	image->sim = opening.sim;
+	image->changes = opening.changes;
 	image->stopped = false;
 	res = open_chain(image, why, why_size);
 	if (res)
@@ -161,9 +165,27 @@ static bool is_zero(const struct iovec *iov)
 /* The second half of a commit: zeroes take no space there. */
 LOOP_ONLY static void write_below(struct request *request)
 {
+	const struct qcow2_request *of = &request->of;
+
+	changes_write_below(request->image->changes, of->offset / DISK_SECTOR_BYTES,
+			    of->length / DISK_SECTOR_BYTES);
 	request->writes_below = false;
 	request->of.op = is_zero(&request->iov) ? LUN_UNMAP : LUN_WRITE;
 	qcow2_submit(request->image->chain[1], &request->of);
+}
+
+/* A pull is durable: the layers that it read may leave there. */
+static void note_pull(const struct request *request)
+{
+	const struct qcow2_request *of = &request->of;
+	enum pulled which = PULLED_TOP_ALONE;
+
+	if (of->base)
+		which = PULLED_TOP_OVER_RAW;
+	else if (request->in_below)
+		which = PULLED_BELOW_ALONE;
+	changes_pull(request->image->changes, which, of->offset / DISK_SECTOR_BYTES,
+		     of->length / DISK_SECTOR_BYTES);
 }
 
 static void on_done(struct qcow2_request *of, int res)
@@ -172,6 +194,8 @@ static void on_done(struct qcow2_request *of, int res)
 	struct lun_io *io = request->io;
 
 	loop_role_assume();
+	if (res == 0 && of->op == LUN_PULL && (of->flags & LUN_IO_DURABLE))
+		note_pull(request);
 	if (request->writes_below && res == 0) {
 		write_below(request);
 		return;
@@ -203,6 +227,7 @@ static struct qcow2 *choose_job(const struct image *image, struct request *reque
 		return image->chain[0];
 	if (of->length > BYTES_BELOW - of->offset)
 		of->length = BYTES_BELOW - of->offset;
+	request->in_below = kind == 2;
 	if (kind == 2)
 		return image->chain[1];
 	request->writes_below = true;
@@ -220,7 +245,7 @@ static void submit(struct image *image, struct lun_io *io)
 	loop_role_assume();
 	request->io = io;
 	request->image = image;
-	request->writes_below = false;
+	request->writes_below = request->in_below = false;
 	request->of.op = io->op;
 	request->of.flags = io->flags;
 	request->of.offset = io->offset_bytes;
@@ -249,7 +274,8 @@ static const struct image_ops ops = {
 
 /* -- The LUN -- */
 
-static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level, char *why)
+static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level,
+			    struct changes *changes, char *why)
 {
 	struct lun_spec spec = {
 		.name = "qcow2",
@@ -263,6 +289,7 @@ static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level, c
 	opening.sim = sim;
 	opening.variant = &variants_qcow2[variant];
 	opening.level = level;
+	opening.changes = changes;
 	if (lun_open_type(&spec, &sim->group, &ops, &lun))
 		abort();
 	if (lun_state(lun)->online)
@@ -456,6 +483,7 @@ static bool read_words(const struct disk *disk, unsigned number, const struct ch
 		.on_raw = variant->on_raw,
 		.sectors = VARIANT_SECTORS,
 		.kind = number,
+		.changes = changes,
 	};
 
 	return left_header(disk, 0, &header, why) && is_permitted(variant, &header, changes, why) &&

@@ -100,7 +100,8 @@ static int open_image(const struct lun_spec *spec, struct image **out, struct im
 	return 0;
 }
 
-static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level, char *why)
+static struct lun *open_lun(struct sim *sim, unsigned variant, unsigned level,
+			    struct changes *changes UNUSED, char *why)
 {
 	static struct image_ops ops;
 	struct lun_spec spec = {

@@ -234,7 +234,8 @@ LOOP_ONLY static bool use(struct trial *trial)
 	const struct subject *subject = trial->identity.subject;
 	char why[SUBJECT_WHY_BYTES] = "";
 
-	trial->guest.lun = subject->open(trial->sim, trial->identity.variant, trial->level, why);
+	trial->guest.lun = subject->open(trial->sim, trial->identity.variant, trial->level,
+					 &trial->changes, why);
 	if (!trial->guest.lun && !trial->sim->faults)
 		trial_fail(trial, "it cannot be opened: %s", why);
 	if (!trial->guest.lun)

@@ -125,17 +125,22 @@ static void write_image(struct disk *disk, const struct image *image, const uint
 	used = length;
 }
 
-/* What cluster i has, and so what its sectors have. */
+/* What cluster i has, and so what its sectors have. Some data are zeroes. */
 static void choose_content(struct random *random, uint32_t cluster_sectors, uint64_t *words,
 			   enum content_kind *kinds)
 {
+	uint64_t number = MODEL_WRITES_MAX - 3;
+	bool is_blank = false;
+
 	for (uint32_t i = 0; i < VARIANT_SECTORS_FIRST; i++) {
 		enum content_kind *kind = &kinds[i / cluster_sectors];
 
-		if (i % cluster_sectors == 0)
+		if (i % cluster_sectors == 0) {
 			*kind = (enum content_kind)random_below(random, 4);
+			is_blank = random_one_in(random, 4);
+		}
 		if (*kind == CONTENT_DATA || *kind == CONTENT_COMPRESSED)
-			words[i] = pattern_word(MODEL_WRITES_MAX - 3, i);
+			words[i] = is_blank ? 0 : pattern_word(number, i);
 		else if (*kind == CONTENT_ZEROES)
 			words[i] = 0;
 	}

@@ -151,18 +151,28 @@ static struct step churn_step(struct random *random, const struct workload_shape
 	return step;
 }
 
-/* Two layers change, with many who read through both. */
-static struct step job_step(struct random *random, const struct workload_shape *shape)
+/* Two layers change, with many who read through both. What the upper one lets go of goes from the
+ * lower one too, and comes back there with something else, while reads may still be under way. */
+static struct step job_step(struct random *random, const struct workload_shape *shape,
+			    uint32_t number)
 {
 	static const enum model_op ops[] = {
-		MODEL_READ, MODEL_READ,    MODEL_READ,  MODEL_PULL, MODEL_PULL,
-		MODEL_PULL, MODEL_DISCARD, MODEL_WRITE, MODEL_PULL,
+		MODEL_READ, MODEL_READ, MODEL_READ,  MODEL_DISCARD, MODEL_PULL, MODEL_PULL,
+		MODEL_PULL, MODEL_PULL, MODEL_WRITE, MODEL_PULL,    MODEL_PULL, MODEL_PULL,
 	};
-	struct step step = {.op = ops[random_below(random, ARRAY_SIZE(ops))]};
+	uint32_t clusters = shape->sectors / shape->cluster_sectors;
+	uint32_t round = number / ARRAY_SIZE(ops) * 2;
+	struct step step = {.op = ops[number % ARRAY_SIZE(ops)], .count = shape->cluster_sectors};
 
-	step.count = shape->cluster_sectors;
-	step.first = random_below(random, shape->sectors / step.count / 4) * step.count;
-	step.durable = step.op == MODEL_PULL && random_one_in(random, 2);
+	if (random_one_in(random, 4)) {
+		step.op = ops[random_below(random, ARRAY_SIZE(ops))];
+		step.first = random_below(random, clusters / 4) * step.count;
+	} else {
+		/* The last four are about the next one. */
+		round += number % ARRAY_SIZE(ops) / (ARRAY_SIZE(ops) - 4);
+		step.first = round % clusters * step.count;
+	}
+	step.durable = step.op == MODEL_PULL && !random_one_in(random, 3);
 	return step;
 }
 
@@ -186,12 +196,12 @@ void workload_random(struct workload *workload, const struct workload_shape *sha
 {
 	workload->depth = 1 + random_below(random, GUEST_DEPTH_MAX);
 	workload->count = 0;
-	if (!random_one_in(random, 6)) {
+	if (!random_one_in(random, shape->jobs ? 2 : 6)) {
 		add_random(workload, shape, random, steps);
 		return;
 	}
 	for (unsigned i = 0; i < CHURN_TIMES * steps; i++)
-		add(workload, shape->jobs ? job_step(random, shape) : churn_step(random, shape));
+		add(workload, shape->jobs ? job_step(random, shape, i) : churn_step(random, shape));
 }
 
 /* Reads as large as a LUN's vector may be are not needed: a few do. */
