@@ -10,15 +10,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lun/files.h"
+#include "tests/unit/lun_shell.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -38,29 +37,10 @@ static inline void enter_folder(char path[64])
 	enter_folder_in("/var/tmp", path);
 }
 
-static inline int PRINTF_LIKE(1, 2) shell(const char *format, ...)
-{
-	char command[1024];
-	va_list args;
-	pid_t child;
-	int status = -1;
-
-	va_start(args, format);
-	(void)vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	child = fork();
-	if (child == 0) {
-		execlp("bash", "bash", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	return status;
-}
-
 static inline void leave_folder(const char *path)
 {
 	cr_assert_eq(chdir("/"), 0);
-	cr_assert_eq(shell("rm -rf %s", path), 0);
+	shell("rm -rf %s", path);
 }
 
 static inline struct family *read_here(const struct family_words *words)

@@ -22,8 +22,8 @@ static char why[WHY_BYTES];
 static void begin(void)
 {
 	enter_folder(folder);
-	cr_assert_eq(shell("qemu-img create -q -f qcow2 vm1.qcow2 64M &&"
-			   "qemu-io -c 'write -P 1 0 1M' vm1.qcow2 >/dev/null"),
+	cr_assert_eq(shell_status("qemu-img create -q -f qcow2 vm1.qcow2 64M &&"
+				  "qemu-io -c 'write -P 1 0 1M' vm1.qcow2 >/dev/null"),
 		     0);
 }
 
@@ -37,22 +37,22 @@ TestSuite(family_change, .init = begin, .fini = end);
 /* What the guest wrote into the first MiB, and what is wrong with it. */
 static void expect_pattern(const char *name, int pattern)
 {
-	cr_expect_eq(shell("qemu-io -r -c 'read -P %d 0 1M' %s | grep -qv failed &&"
-			   "! qemu-io -r -c 'read -P %d 0 1M' %s | grep -q failed",
-			   pattern, name, pattern, name),
+	cr_expect_eq(shell_status("qemu-io -r -c 'read -P %d 0 1M' %s | grep -qv failed &&"
+				  "! qemu-io -r -c 'read -P %d 0 1M' %s | grep -q failed",
+				  pattern, name, pattern, name),
 		     0, "%s does not show %d", name, pattern);
-	cr_expect_eq(shell("qemu-img check -q %s", name), 0, "%s", name);
+	cr_expect_eq(shell_status("qemu-img check -q %s", name), 0, "%s", name);
 }
 
 static void write_pattern(const char *name, int pattern)
 {
-	cr_assert_eq(shell("qemu-io -c 'write -P %d 0 1M' %s >/dev/null", pattern, name), 0);
+	cr_assert_eq(shell_status("qemu-io -c 'write -P %d 0 1M' %s >/dev/null", pattern, name), 0);
 }
 
 static void expect_files(const char *names)
 {
-	cr_expect_eq(shell("test \"$(ls -A | tr '\\n' ' ')\" = '%s '", names), 0, "not only %s",
-		     names);
+	cr_expect_eq(shell_status("test \"$(ls -A | tr '\\n' ' ')\" = '%s '", names), 0,
+		     "not only %s", names);
 }
 
 static void expect_attribute(const char *name, const char *attribute, bool there)
@@ -110,7 +110,7 @@ Test(family_change, snapshot_and_back)
 	cr_assert_eq(chmod("vm1.qcow2", 0640), 0);
 	snapshot("one");
 	expect_files("vm1.qcow2 vm1@one.qcow2");
-	cr_expect_eq(shell("test $(stat -c %%a vm1.qcow2) = 640"), 0);
+	cr_expect_eq(shell_status("test $(stat -c %%a vm1.qcow2) = 640"), 0);
 	expect_attribute("vm1.qcow2", IDENTITY, true);
 	expect_attribute("vm1@one.qcow2", IDENTITY, false);
 	expect_attribute("vm1@one.qcow2", "user.ringsan.base", true);
@@ -138,7 +138,7 @@ Test(family_change, snapshot_and_back)
 	commit_and_end(change);
 	expect_files("vm1.qcow2 vm1@one.qcow2 vm1@three.qcow2 vm1@two.qcow2");
 	expect_pattern("vm1.qcow2", 2);
-	cr_expect_eq(shell("test $(stat -c %%a vm1.qcow2) = 640"), 0);
+	cr_expect_eq(shell_status("test $(stat -c %%a vm1.qcow2) = 640"), 0);
 }
 
 /* What a LUN grew to stays, whatever it goes back to. */
@@ -147,12 +147,12 @@ Test(family_change, rollback_does_not_shrink)
 	struct family_change *change;
 
 	snapshot("small");
-	cr_assert_eq(shell("qemu-img resize -q vm1.qcow2 128M"), 0);
+	cr_assert_eq(shell_status("qemu-img resize -q vm1.qcow2 128M"), 0);
 	cr_assert_eq(family_rollback_prepare("vm1.qcow2", "small", NULL, FAMILY_CLOSED, &change,
 					     why, sizeof(why)),
 		     0, "%s", why);
 	commit_and_end(change);
-	cr_expect_eq(shell("qemu-img info vm1.qcow2 | grep -q 'virtual size: 128 MiB'"), 0);
+	cr_expect_eq(shell_status("qemu-img info vm1.qcow2 | grep -q 'virtual size: 128 MiB'"), 0);
 	expect_pattern("vm1.qcow2", 1);
 }
 
@@ -242,7 +242,8 @@ static struct family_change *roll_back(void)
 static void expect_kept(void)
 {
 	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
-	cr_assert_eq(shell("test $(ls -A | wc -l) = 3 && mv vm1@undo-2*Z.qcow2 kept.qcow2"), 0);
+	cr_assert_eq(shell_status("test $(ls -A | wc -l) = 3 && mv vm1@undo-2*Z.qcow2 kept.qcow2"),
+		     0);
 	expect_pattern("kept.qcow2", 2);
 	expect_pattern("vm1.qcow2", 1);
 }
@@ -256,7 +257,7 @@ Test(family_change, locked_is_kept)
 	expect_no(family_undo(&change, 1, why, sizeof(why)), -EBUSY, "is locked");
 	close(fd);
 	/* Before its end as well: the daemon may be killed. */
-	cr_expect_eq(shell("ls vm1@undo-2*Z.qcow2 >/dev/null"), 0);
+	cr_expect_eq(shell_status("ls vm1@undo-2*Z.qcow2 >/dev/null"), 0);
 	family_end(change);
 	expect_kept();
 }
@@ -324,26 +325,27 @@ Test(family_change, groups)
 	struct family_change *changes[ARRAY_SIZE(paths)];
 	int fd;
 
-	cr_assert_eq(shell("mkdir sub; qemu-img create -q -f qcow2 sub/vm2.qcow2 1M;"
-			   "qemu-img create -q -f qcow2 vm3.qcow2 1M"),
+	cr_assert_eq(shell_status("mkdir sub; qemu-img create -q -f qcow2 sub/vm2.qcow2 1M;"
+				  "qemu-img create -q -f qcow2 vm3.qcow2 1M"),
 		     0);
 	prepare_all(paths, changes, ARRAY_SIZE(paths));
 	fd = open("vm3.qcow2", O_RDWR);
 	cr_assert_eq(image_lock_qemu(fd, true), 0);
 	expect_no(family_commit(changes, ARRAY_SIZE(paths), why, sizeof(why)), -EBUSY,
 		  "vm3.qcow2 is locked");
-	cr_expect_eq(shell("! ls *@* sub/*@* 2>/dev/null"), 0);
+	cr_expect_eq(shell_status("! ls *@* sub/*@* 2>/dev/null"), 0);
 	close(fd);
 	/* One cannot be put in place: those before it are taken back. */
-	cr_assert_eq(shell("mkdir keep; mv .ringsan-*.tmp keep"), 0);
+	cr_assert_eq(shell_status("mkdir keep; mv .ringsan-*.tmp keep"), 0);
 	cr_expect_neq(family_commit(changes, ARRAY_SIZE(paths), why, sizeof(why)), 0);
-	cr_expect_eq(shell("! ls *@* sub/*@* 2>/dev/null && rm -r keep"), 0);
+	cr_expect_eq(shell_status("! ls *@* sub/*@* 2>/dev/null && rm -r keep"), 0);
 	end_all(changes, ARRAY_SIZE(paths));
 	prepare_all(paths, changes, ARRAY_SIZE(paths));
 	cr_assert_eq(family_commit(changes, ARRAY_SIZE(paths), why, sizeof(why)), 0, "%s", why);
-	cr_expect_eq(shell("ls vm1@all.qcow2 sub/vm2@all.qcow2 vm3@all.qcow2 >/dev/null"), 0);
+	cr_expect_eq(shell_status("ls vm1@all.qcow2 sub/vm2@all.qcow2 vm3@all.qcow2 >/dev/null"),
+		     0);
 	cr_assert_eq(family_undo(changes, ARRAY_SIZE(paths), why, sizeof(why)), 0, "%s", why);
-	cr_expect_eq(shell("! ls *@* sub/*@* 2>/dev/null"), 0);
+	cr_expect_eq(shell_status("! ls *@* sub/*@* 2>/dev/null"), 0);
 	end_all(changes, ARRAY_SIZE(paths));
 	expect_files("sub vm1.qcow2 vm3.qcow2");
 }
@@ -368,8 +370,8 @@ Test(family_change, snapshots_refused)
 	expect_no(family_snapshot_prepare("gone.qcow2", "one", FAMILY_CLOSED, &change, why,
 					  sizeof(why)),
 		  -ENOENT, "gone.qcow2");
-	cr_assert_eq(shell("qemu-img create -q -f qcow2 -b vm1.qcow2 -F qcow2 child.qcow2;"
-			   "truncate -s 1M disk.raw"),
+	cr_assert_eq(shell_status("qemu-img create -q -f qcow2 -b vm1.qcow2 -F qcow2 child.qcow2;"
+				  "truncate -s 1M disk.raw"),
 		     0);
 	expect_no_snapshot("two", -EBUSY, "1 image is based on it: child.qcow2");
 	expect_no(family_snapshot_prepare("disk.raw", "one", FAMILY_CLOSED, &change, why,
@@ -394,13 +396,14 @@ Test(family_change, changed_meanwhile)
 {
 	struct family_change *change = prepare("one");
 
-	cr_assert_eq(shell("qemu-img resize -q vm1.qcow2 128M"), 0);
+	cr_assert_eq(shell_status("qemu-img resize -q vm1.qcow2 128M"), 0);
 	expect_no(family_commit(&change, 1, why, sizeof(why)), -EAGAIN, "resized");
 	family_end(change);
 	change = prepare("one");
-	cr_assert_eq(shell("qemu-img create -q -f qcow2 -b vm1.qcow2 -F qcow2 child.qcow2"), 0);
+	cr_assert_eq(shell_status("qemu-img create -q -f qcow2 -b vm1.qcow2 -F qcow2 child.qcow2"),
+		     0);
 	expect_no(family_commit(&change, 1, why, sizeof(why)), -EBUSY, "child.qcow2");
-	cr_assert_eq(shell("rm child.qcow2; cp vm1.qcow2 x; mv x vm1.qcow2"), 0);
+	cr_assert_eq(shell_status("rm child.qcow2; cp vm1.qcow2 x; mv x vm1.qcow2"), 0);
 	expect_no(family_commit(&change, 1, why, sizeof(why)), -EAGAIN, "replaced");
 	family_end(change);
 	expect_files("vm1.qcow2");
@@ -435,22 +438,27 @@ Test(family_change, clones)
 	expect_pattern("large.qcow2", 1);
 	write_pattern("c1.qcow2", 2);
 	expect_pattern("vm1.qcow2", 1);
-	cr_expect_eq(shell("qemu-img info c1.qcow2 | tr '\\n' ' ' | grep -q 'cluster_size: 131072 "
-			   "backing file: vm1.qcow2 .*backing file format: qcow2.*extended l2: "
-			   "true'"),
-		     0);
-	cr_expect_eq(shell("qemu-img info large.qcow2 | tr '\\n' ' ' | grep -q 'virtual size: 128 "
-			   "MiB.*cluster_size: 65536.*extended l2: false'"),
-		     0);
+	cr_expect_eq(
+		shell_status(
+			"qemu-img info c1.qcow2 | tr '\\n' ' ' | grep -q 'cluster_size: 131072 "
+			"backing file: vm1.qcow2 .*backing file format: qcow2.*extended l2: "
+			"true'"),
+		0);
+	cr_expect_eq(
+		shell_status(
+			"qemu-img info large.qcow2 | tr '\\n' ' ' | grep -q 'virtual size: 128 "
+			"MiB.*cluster_size: 65536.*extended l2: false'"),
+		0);
 }
 
 Test(family_change, clone_of_raw)
 {
-	cr_assert_eq(shell("head -c 1048076 /dev/zero | tr '\\0' '\\1' >base.raw"), 0);
+	cr_assert_eq(shell_status("head -c 1048076 /dev/zero | tr '\\0' '\\1' >base.raw"), 0);
 	cr_assert_eq(clone_of("base.raw", "raw", "c1.qcow2"), 0, "%s", why);
-	cr_expect_eq(shell("qemu-img compare -q -f raw -F qcow2 base.raw c1.qcow2"), 0);
-	cr_expect_eq(shell("qemu-img info c1.qcow2 | grep -q 'virtual size: .*(1048576 bytes)'"),
-		     0);
+	cr_expect_eq(shell_status("qemu-img compare -q -f raw -F qcow2 base.raw c1.qcow2"), 0);
+	cr_expect_eq(
+		shell_status("qemu-img info c1.qcow2 | grep -q 'virtual size: .*(1048576 bytes)'"),
+		0);
 }
 
 Test(family_change, clones_refused)
@@ -473,9 +481,9 @@ Test(family_change, clones_refused)
 	expect_no(clone_of("vm1.qcow2", "vmdk", "c.qcow2"), -ENOTSUP, "raw and qcow2");
 	expect_no(clone_of("gone.qcow2", "qcow2", "c.qcow2"), -ENOENT, "gone.qcow2");
 	expect_no(clone_of(".", "qcow2", "c.qcow2"), -EINVAL, "name of a base");
-	cr_assert_eq(shell("mkdir d; truncate -s 1M disk.raw"), 0);
+	cr_assert_eq(shell_status("mkdir d; truncate -s 1M disk.raw"), 0);
 	expect_no(clone_of("disk.raw", "qcow2", "c.qcow2"), -EINVAL, "no qcow2");
-	cr_assert_eq(shell("rm disk.raw; rmdir d"), 0);
+	cr_assert_eq(shell_status("rm disk.raw; rmdir d"), 0);
 	expect_files("vm1.qcow2");
 }
 
@@ -494,7 +502,7 @@ Test(family_change, removal)
 	expect_no(family_remove(".", why, sizeof(why)), -EINVAL, "is a folder");
 	cr_expect_eq(family_remove("vm1.qcow2", why, sizeof(why)), 0, "%s", why);
 	cr_expect_eq(family_remove("vm1@one.qcow2", why, sizeof(why)), 0, "%s", why);
-	cr_expect_eq(shell("test -z \"$(ls -A)\""), 0);
+	cr_expect_eq(shell_status("test -z \"$(ls -A)\""), 0);
 }
 
 /* The figure that was asked for is 100 in 5 s and each in 50 ms, on a machine of its own; here only
@@ -504,7 +512,7 @@ Test(family_change, hundred_clones)
 	struct timespec times[2];
 	char name[32];
 
-	cr_assert_eq(shell("qemu-img create -q -f qcow2 golden.qcow2 10G"), 0);
+	cr_assert_eq(shell_status("qemu-img create -q -f qcow2 golden.qcow2 10G"), 0);
 	clock_gettime(CLOCK_MONOTONIC, &times[0]);
 	for (unsigned i = 0; i < 100; i++) {
 		(void)snprintf(name, sizeof(name), "clone%u.qcow2", i);
@@ -514,5 +522,5 @@ Test(family_change, hundred_clones)
 	cr_log_info("100 clones: %.0f ms",
 		    (double)(times[1].tv_sec - times[0].tv_sec) * 1e3 +
 			    (double)(times[1].tv_nsec - times[0].tv_nsec) / 1e6);
-	cr_expect_eq(shell("qemu-img check -q clone77.qcow2"), 0);
+	cr_expect_eq(shell_status("qemu-img check -q clone77.qcow2"), 0);
 }

@@ -4,12 +4,11 @@
  */
 #include "tests/unit/lun_testing.h"
 
-#include <stdarg.h>
 #include <sys/file.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 
 #include "lun/family_change.h"
+#include "tests/unit/lun_shell.h"
 
 #define BASE "user.ringsan.base"
 
@@ -28,19 +27,6 @@ static void end(void)
 }
 
 TestSuite(family_open, .init = begin, .fini = end);
-
-static void shell(const char *command)
-{
-	pid_t child = fork();
-	int status = -1;
-
-	if (child == 0) {
-		execlp("bash", "bash", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0, "%s", command);
-}
 
 static struct lun *open_spec(const char *type, const char *name, bool read_only)
 {

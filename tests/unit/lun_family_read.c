@@ -82,11 +82,12 @@ Test(family_read, chains)
 	const struct family_image *image;
 
 	cr_assert_eq(
-		shell("set -e; exec " QUIET ";"
-		      "truncate -s 10M golden.raw; q='qemu-img create -f qcow2'; $q one.qcow2 64M;"
-		      "$q -b golden.raw -F raw a.qcow2 20M;"
-		      "$q -o cluster_size=128k,extended_l2=on -b a.qcow2 -F qcow2 b.qcow2;"
-		      "$q -b a.qcow2 -F qcow2 c.qcow2; echo hello >notes.txt"),
+		shell_status("set -e; exec " QUIET ";"
+			     "truncate -s 10M golden.raw; q='qemu-img create -f qcow2'; $q "
+			     "one.qcow2 64M;"
+			     "$q -b golden.raw -F raw a.qcow2 20M;"
+			     "$q -o cluster_size=128k,extended_l2=on -b a.qcow2 -F qcow2 b.qcow2;"
+			     "$q -b a.qcow2 -F qcow2 c.qcow2; echo hello >notes.txt"),
 		0);
 	family = read_here(NULL);
 	cr_expect_eq(family->count, 6);
@@ -123,8 +124,9 @@ Test(family_read, second_links)
 	struct family *family;
 
 	cr_assert_eq(
-		shell("set -e; exec " QUIET "; qemu-img create -f qcow2 a.qcow2 64M;"
-		      "qemu-img create -f qcow2 -b a.qcow2 -F qcow2 b.qcow2; ln a.qcow2 z.qcow2"),
+		shell_status(
+			"set -e; exec " QUIET "; qemu-img create -f qcow2 a.qcow2 64M;"
+			"qemu-img create -f qcow2 -b a.qcow2 -F qcow2 b.qcow2; ln a.qcow2 z.qcow2"),
 		0);
 	family = read_here(NULL);
 	expect_refused(family, "z.qcow2", "1 image is based on it: b.qcow2");
@@ -140,10 +142,12 @@ Test(family_read, snapshots_in_order)
 	size_t count;
 
 	cr_assert_eq(
-		shell("set -e; exec " QUIET "; q='qemu-img create -f qcow2'; $q vm1@z.qcow2 1M;"
-		      "$q -b vm1@z.qcow2 -F qcow2 vm1@b.qcow2; touch -d '1 hour' vm1@b.qcow2;"
-		      "$q -b vm1@z.qcow2 -F qcow2 vm1@a.qcow2; touch -d '2 hours ago' vm1@a.qcow2;"
-		      "$q -b vm1@b.qcow2 -F qcow2 vm1.qcow2; $q vm2@a.qcow2 1M"),
+		shell_status(
+			"set -e; exec " QUIET "; q='qemu-img create -f qcow2'; $q vm1@z.qcow2 1M;"
+			"$q -b vm1@z.qcow2 -F qcow2 vm1@b.qcow2; touch -d '1 hour' vm1@b.qcow2;"
+			"$q -b vm1@z.qcow2 -F qcow2 vm1@a.qcow2; touch -d '2 hours ago' "
+			"vm1@a.qcow2;"
+			"$q -b vm1@b.qcow2 -F qcow2 vm1.qcow2; $q vm2@a.qcow2 1M"),
 		0);
 	family = read_here(NULL);
 	cr_assert_eq(family_snapshots(family, expect_image(family, "vm1.qcow2"), &found, &count),
@@ -163,7 +167,8 @@ static void make_header(const char *name, void (*change)(uint8_t *bytes))
 	int fd CLEANUP(files_close) = -1;
 
 	cr_assert_eq(
-		shell("qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 %s 64M -u " QUIET, name),
+		shell_status("qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 %s 64M -u " QUIET,
+			     name),
 		0);
 	fd = open(name, O_RDWR);
 	cr_assert_eq(pread(fd, bytes, sizeof(bytes), 0), (ssize_t)sizeof(bytes));
@@ -214,11 +219,11 @@ Test(family_read, hostile_headers)
 	struct family *family;
 	unsigned children = 0;
 
-	cr_assert_eq(shell("qemu-img create -f qcow2 golden.qcow2 64M " QUIET), 0);
+	cr_assert_eq(shell_status("qemu-img create -f qcow2 golden.qcow2 64M " QUIET), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		make_header(rows[i].name, rows[i].change);
-	cr_assert_eq(shell("mkfifo fifo; mkdir folder; ln -s golden.qcow2 link; : >empty;"
-			   "printf 'QFI\\xfb' >magic; head -c 65536 /dev/zero >zeroes"),
+	cr_assert_eq(shell_status("mkfifo fifo; mkdir folder; ln -s golden.qcow2 link; : >empty;"
+				  "printf 'QFI\\xfb' >magic; head -c 65536 /dev/zero >zeroes"),
 		     0);
 	family = read_here(NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -244,12 +249,13 @@ Test(family_read, loops_and_names_that_lead_away)
 	struct family *family;
 	const struct family_image *image;
 
-	cr_assert_eq(shell("set -e; exec " QUIET "; q='qemu-img create -f qcow2 -u -F qcow2';"
-			   "$q -b b a 1M; $q -b a b 1M; $q -b a self 1M; qemu-img rebase -u -F "
-			   "qcow2 -b self self; $q -b gone orphan 1M;"
-			   "qemu-img create -f qcow2 golden 1M; $q -b ../x/golden outside 1M;"
-			   "$q -b \"$PWD/golden\" absolute 1M"),
-		     0);
+	cr_assert_eq(
+		shell_status("set -e; exec " QUIET "; q='qemu-img create -f qcow2 -u -F qcow2';"
+			     "$q -b b a 1M; $q -b a b 1M; $q -b a self 1M; qemu-img rebase -u -F "
+			     "qcow2 -b self self; $q -b gone orphan 1M;"
+			     "qemu-img create -f qcow2 golden 1M; $q -b ../x/golden outside 1M;"
+			     "$q -b \"$PWD/golden\" absolute 1M"),
+		0);
 	family = read_here(NULL);
 	cr_expect_eq(expect_image(family, "a")->depth, 0);
 	cr_expect_eq(expect_image(family, "self")->depth, 0);
@@ -271,8 +277,9 @@ Test(family_read, raw_by_word)
 	static const char *const raw[] = {"disk.img", NULL};
 	struct family *family;
 
-	cr_assert_eq(shell("set -e; exec " QUIET "; qemu-img create -f qcow2 golden.qcow2 64M;"
-			   "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 disk.img"),
+	cr_assert_eq(shell_status("set -e; exec " QUIET
+				  "; qemu-img create -f qcow2 golden.qcow2 64M;"
+				  "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 disk.img"),
 		     0);
 	family = read_here(NULL);
 	expect_refused(family, "golden.qcow2", "disk.img");
@@ -288,9 +295,10 @@ Test(family_read, raw_by_child)
 {
 	struct family *family;
 
-	cr_assert_eq(shell("set -e; exec " QUIET "; qemu-img create -f qcow2 golden.qcow2 64M;"
-			   "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 a.qcow2;"
-			   "qemu-img create -f qcow2 -b a.qcow2 -F raw forged"),
+	cr_assert_eq(shell_status("set -e; exec " QUIET
+				  "; qemu-img create -f qcow2 golden.qcow2 64M;"
+				  "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 a.qcow2;"
+				  "qemu-img create -f qcow2 -b a.qcow2 -F raw forged"),
 		     0);
 	family = read_here(NULL);
 	cr_expect_eq(expect_image(family, "a.qcow2")->kind, FAMILY_RAW);
@@ -303,8 +311,9 @@ Test(family_read, strange_but_valid)
 {
 	struct family *family;
 
-	cr_assert_eq(shell("set -e; exec " QUIET "; qemu-img create -f qcow2 golden.qcow2 64M;"
-			   "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 far.qcow2"),
+	cr_assert_eq(shell_status("set -e; exec " QUIET
+				  "; qemu-img create -f qcow2 golden.qcow2 64M;"
+				  "qemu-img create -f qcow2 -b golden.qcow2 -F qcow2 far.qcow2"),
 		     0);
 	{
 		static const char name[] = "golden.qcow2";
@@ -328,11 +337,12 @@ Test(family_read, thousand)
 	struct timespec times[2];
 	struct family *family;
 
-	cr_assert_eq(shell("set -e; exec " QUIET "; qemu-img create -f qcow2 -o cluster_size=128k,"
-			   "extended_l2=on golden.qcow2 10G;"
-			   "qemu-img create -f qcow2 -o cluster_size=128k,extended_l2=on "
-			   "-b golden.qcow2 -F qcow2 c0;"
-			   "tee $(seq -f c%%g 999) <c0"),
+	cr_assert_eq(shell_status("set -e; exec " QUIET
+				  "; qemu-img create -f qcow2 -o cluster_size=128k,"
+				  "extended_l2=on golden.qcow2 10G;"
+				  "qemu-img create -f qcow2 -o cluster_size=128k,extended_l2=on "
+				  "-b golden.qcow2 -F qcow2 c0;"
+				  "tee $(seq -f c%%g 999) <c0"),
 		     0);
 	family_free(read_here(NULL));
 	clock_gettime(CLOCK_MONOTONIC, &times[0]);

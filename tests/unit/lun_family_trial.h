@@ -38,12 +38,13 @@ static inline const char *place(void)
 static inline void begin(void)
 {
 	enter_folder_in(place(), folder);
-	cr_assert_eq(shell("set -e; exec >/dev/null; mkdir template; cd template;"
-			   "qemu-img create -q -f qcow2 -o cluster_size=4k vm1@base.qcow2 1M;"
-			   "qemu-io -c 'write -P 1 0 4k' vm1@base.qcow2;"
-			   "qemu-img create -q -f qcow2 -o cluster_size=4k -b vm1@base.qcow2 -F "
-			   "qcow2 vm1.qcow2; qemu-io -c 'write -P 2 0 4k' vm1.qcow2"),
-		     0);
+	cr_assert_eq(
+		shell_status("set -e; exec >/dev/null; mkdir template; cd template;"
+			     "qemu-img create -q -f qcow2 -o cluster_size=4k vm1@base.qcow2 1M;"
+			     "qemu-io -c 'write -P 1 0 4k' vm1@base.qcow2;"
+			     "qemu-img create -q -f qcow2 -o cluster_size=4k -b vm1@base.qcow2 -F "
+			     "qcow2 vm1.qcow2; qemu-io -c 'write -P 2 0 4k' vm1.qcow2"),
+		0);
 	has_attributes = setxattr("template/vm1.qcow2", IDENTITY, "mine", 4, 0) == 0;
 }
 

@@ -10,34 +10,14 @@
 #include "lun/job_files.h"
 
 #include <glob.h>
-#include <stdarg.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
+
+#include "tests/unit/lun_shell.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define IMAGE_BYTES (16 * MIB)
 #define BLOCK 65536u
-
-static void PRINTF_LIKE(1, 2) shell(const char *format, ...)
-{
-	char command[2048];
-	va_list args;
-	pid_t child;
-	int status, count;
-
-	va_start(args, format);
-	count = vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	cr_assert_lt((size_t)count, sizeof(command));
-	child = fork();
-	if (child == 0) {
-		execlp("bash", "bash", "-ec", command, (char *)NULL);
-		_exit(127);
-	}
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0, "%s", command);
-}
 
 /* -- A LUN over a chain: golden.raw, vm@a, vm@b, vm, each with data of its own -- */
 

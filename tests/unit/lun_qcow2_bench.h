@@ -8,10 +8,8 @@
 #include "lun/qcow2/engine.h"
 #include "tests/unit/lun_testing.h"
 
-#include <stdarg.h>
-#include <sys/wait.h>
-
 #include "lun/qcow2/qcow2.h"
+#include "tests/unit/lun_shell.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define IMAGE_BYTES (8 * MIB)
@@ -20,27 +18,6 @@
 #define WHY_BYTES 256u
 
 /* -- Files -- */
-
-/* A shell command; its output is kept for a failure. */
-static inline void PRINTF_LIKE(1, 2) shell(const char *format, ...)
-{
-	char command[1024];
-	va_list args;
-	pid_t child;
-	int status, count;
-
-	va_start(args, format);
-	count = vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	cr_assert_lt((size_t)count, sizeof(command));
-	child = fork();
-	if (child == 0) {
-		execlp("bash", "bash", "-c", command, (char *)NULL);
-		_exit(127);
-	}
-	cr_assert_eq(waitpid(child, &status, 0), child);
-	cr_assert_eq(status, 0, "%s", command);
-}
 
 struct disk_file {
 	struct qcow2_file file;
