@@ -28,7 +28,8 @@ static inline int shell_run(const char *command)
 	return status;
 }
 
-static inline void shell_format(char command[SHELL_BYTES], const char *format, va_list args)
+static inline void PRINTF_LIKE(2, 0)
+	shell_format(char command[SHELL_BYTES], const char *format, va_list args)
 {
 	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized) */
 	cr_assert_lt(vsnprintf(command, SHELL_BYTES, format, args), (int)SHELL_BYTES);
