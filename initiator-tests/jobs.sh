@@ -103,7 +103,8 @@ case_match 'a job begins' '"state": "(starting|running)"' "$(ask image-remove im
 case_match 'there is one at a time' 'busy' "$(ask image-stream image="$dir/vm0.qcow2")"
 case_match 'it is shown' '"layer": "vm0@b.qcow2"' "$(ask jobs)"
 case_match 'it is canceled' '"canceled": true' "$(ask job-cancel image="$dir/vm0.qcow2")"
-case_run 'and ends' wait_for_jobs
+case_equal 'and has ended' '{"jobs": []}' "$(ask jobs)"
+case_equal 'for good' '' "$(ls "$dir"/a/state/job-* 2>/dev/null)"
 case_equal 'its chain is as it was' 'vm0@a.qcow2' "$(backing vm0@b.qcow2)"
 case_match 'what no LUN has is refused' 'not-found' "$(ask image-stream image="$dir/base0.qcow2")"
 case_match 'and what is based on more than it may be' 'refused' "$(

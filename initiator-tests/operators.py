@@ -220,8 +220,9 @@ class Disk:
 
 
 def children():
+    """How many each file has: what is being made is one, too."""
     found = collections.Counter()
-    for name in [disk.active for disk in disks] + layers():
+    for name in {*(disk.active for disk in disks), *layers(), *cut_names()}:
         found[backing(name)] += 1
     return found
 

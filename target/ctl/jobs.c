@@ -191,6 +191,16 @@ static LOOP_ONLY void answer_end(struct running_job *running, const struct job_v
 	}
 }
 
+/* Now, when it will not be resumed. */
+static LOOP_ONLY void answer_canceler(struct control_request *request, int res)
+{
+	if (res == -ECANCELED)
+		control_answer(request, json_pack("{s:b}", "canceled", 1));
+	else
+		control_refuse(request, CONTROL_REFUSED, "Nothing is to be done.",
+			       "the job was at its end already");
+}
+
 static void on_ended(struct job *job, int res, void *arg)
 {
 	struct running_job *running = arg;
@@ -203,6 +213,8 @@ static void on_ended(struct job *job, int res, void *arg)
 		log_end(running, &view, res);
 	if (running->request)
 		answer_end(running, &view, res);
+	if (running->canceler)
+		answer_canceler(running->canceler, res);
 	list_remove(&running->link);
 	retire_release(running->jobs->runtime, running->generation);
 	free(running);

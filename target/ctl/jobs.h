@@ -23,6 +23,7 @@ struct running_job {
 	struct job *job;           /* NULL: it is about to be resumed. */
 	struct control_request
 		*request; /* Answered when it has begun, or with `waits` at its end; or NULL. */
+	struct control_request *canceler; /* Answered at its end; or NULL. */
 	bool waits;
 	bool has_begun;
 	struct loop_timer timer; /* Progress, for who waits. */

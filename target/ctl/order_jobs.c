@@ -248,10 +248,15 @@ void request_job_cancel(struct control_request *request)
 
 	if (running == NULL)
 		return;
-	if (job_cancel(running->job)) {
-		control_answer(request, json_pack("{s:b}", "canceled", 1));
+	if (running->canceler != NULL) {
+		control_refuse(request, CONTROL_BUSY, "Wait for it; it takes no long time.",
+			       "the job is being canceled");
 		return;
 	}
+	running->canceler = request;
+	if (job_cancel(running->job))
+		return;
+	running->canceler = NULL;
 	control_refuse(request, CONTROL_REFUSED, "Wait for it; it takes no long time.",
 		       "the job is at its end already");
 }
