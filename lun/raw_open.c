@@ -26,6 +26,7 @@
 #include "lun/family_change.h"
 #include "lun/files.h"
 #include "lun/image_lock.h"
+#include "lun/new_file.h"
 
 /* More would be announced as the unit of UNMAP, and hosts then give back nothing smaller. */
 #define UNIT_BYTES_MAX 65536u
@@ -57,53 +58,18 @@ static int PRINTF_LIKE(3, 4)
 
 /* -- Creation -- */
 
-static int raw_make_size(int fd, const struct lun_spec *spec)
-{
-	if (ftruncate(fd, (off_t)spec->size_bytes) || fsync(fd))
-		return -errno;
-	return 0;
-}
-
-/* With its size before it has a name: a crash leaves the whole image or none. */
-static int raw_create_unnamed(const struct lun_spec *spec, const char *folder)
-{
-	int fd CLEANUP(files_close) = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	char self[64];
-	int res;
-
-	if (fd < 0)
-		return -errno;
-	res = raw_make_size(fd, spec);
-	if (res)
-		return res;
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	return linkat(AT_FDCWD, self, AT_FDCWD, spec->path, AT_SYMLINK_FOLLOW) ? -errno : 0;
-}
-
-static int raw_create_named(const struct lun_spec *spec)
-{
-	int fd CLEANUP(files_close) = open(spec->path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-	int res;
-
-	if (fd < 0)
-		return -errno;
-	res = raw_make_size(fd, spec);
-	if (res)
-		unlink(spec->path);
-	return res;
-}
-
 static int raw_create_file(const struct lun_spec *spec)
 {
-	char folder[FILES_PATH_MAX];
-	int res = files_parent(spec->path, folder, sizeof(folder));
+	struct new_file fresh;
+	int res = new_file_begin(spec->path, &fresh);
 
 	if (res)
 		return res;
-	res = raw_create_unnamed(spec, folder);
-	if (res == -EOPNOTSUPP || res == -EISDIR || res == -ENOENT)
-		res = raw_create_named(spec);
-	return res ? res : files_sync_parent(spec->path);
+	if (!ftruncate(fresh.fd, (off_t)spec->size_bytes))
+		return new_file_commit(&fresh, spec->path);
+	res = -errno;
+	new_file_drop(&fresh);
+	return res;
 }
 
 static int raw_create(struct raw_opening *o)

@@ -45,6 +45,28 @@ static bool is_zero(const uint8_t *entry, uint32_t entry_bytes)
 	return (low | high) == 0;
 }
 
+struct check_walk check_walk_table(struct check *check, uint64_t offset, uint64_t entries)
+{
+	return (struct check_walk){
+		.check = check,
+		.depth = DEPTH_L1,
+		.offset = offset,
+		.entries = entries,
+		.entry_bytes = ENTRY_BYTES,
+	};
+}
+
+struct check_walk check_walk_l2(struct check *check, uint64_t offset)
+{
+	return (struct check_walk){
+		.check = check,
+		.depth = DEPTH_L2,
+		.offset = offset,
+		.entries = check->geometry.l2_entries,
+		.entry_bytes = check->geometry.l2_entry_bytes,
+	};
+}
+
 const uint8_t *check_walk_next(struct check_walk *walk, uint64_t *index)
 {
 	for (;;) {

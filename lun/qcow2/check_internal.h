@@ -59,6 +59,9 @@ struct check_walk {
 	int res;
 };
 
+/* An L1 table, or another of plain numbers; an L2 table. */
+struct check_walk check_walk_table(struct check *check, uint64_t offset, uint64_t entries);
+struct check_walk check_walk_l2(struct check *check, uint64_t offset);
 /* The next entry that is not all zeroes, its index in *index; NULL at the end or after an error,
  * which is in walk->res. */
 const uint8_t *check_walk_next(struct check_walk *walk, uint64_t *index);

@@ -62,13 +62,7 @@ static void check_l2_entry(struct check *check, const struct check_l1 *l1, const
 static int check_l2_table(struct check *check, const struct check_l1 *l1, uint64_t offset,
 			  uint64_t first_guest_cluster)
 {
-	struct check_walk walk = {
-		.check = check,
-		.depth = DEPTH_L2,
-		.offset = offset,
-		.entries = check->geometry.l2_entries,
-		.entry_bytes = check->geometry.l2_entry_bytes,
-	};
+	struct check_walk walk = check_walk_l2(check, offset);
 	const uint8_t *bytes;
 	uint64_t index;
 
@@ -103,13 +97,7 @@ static int check_l1_entry(struct check *check, const struct check_l1 *l1, uint64
 
 int check_mapping(struct check *check, const struct check_l1 *l1)
 {
-	struct check_walk walk = {
-		.check = check,
-		.depth = DEPTH_L1,
-		.offset = l1->offset,
-		.entries = l1->entries,
-		.entry_bytes = ENTRY_BYTES,
-	};
+	struct check_walk walk = check_walk_table(check, l1->offset, l1->entries);
 	const uint8_t *bytes;
 	uint64_t index;
 	int res = 0;

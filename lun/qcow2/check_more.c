@@ -73,13 +73,7 @@ int check_snapshots(struct check *check)
 
 static int check_bitmap(struct check *check, uint64_t offset, uint32_t entries)
 {
-	struct check_walk walk = {
-		.check = check,
-		.depth = DEPTH_L1,
-		.offset = offset,
-		.entries = entries,
-		.entry_bytes = ENTRY_BYTES,
-	};
+	struct check_walk walk = check_walk_table(check, offset, entries);
 	const uint8_t *bytes;
 	uint64_t index;
 

@@ -16,13 +16,9 @@ static struct check_walk refcount_table(struct check *check)
 {
 	const struct qcow2_header *h = &check->header;
 
-	return (struct check_walk){
-		.check = check,
-		.depth = DEPTH_L1,
-		.offset = h->refcount_table_offset,
-		.entries = ((uint64_t)h->refcount_table_clusters << h->cluster_bits) / ENTRY_BYTES,
-		.entry_bytes = ENTRY_BYTES,
-	};
+	return check_walk_table(check, h->refcount_table_offset,
+				((uint64_t)h->refcount_table_clusters << h->cluster_bits) /
+					ENTRY_BYTES);
 }
 
 uint64_t check_largest_refcount(const struct check *check)

@@ -43,13 +43,7 @@ static int mend_entry(struct check *check, uint64_t entry, uint64_t at, bool cop
 
 static int mend_l2(struct check *check, uint64_t offset, bool copied)
 {
-	struct check_walk walk = {
-		.check = check,
-		.depth = DEPTH_L2,
-		.offset = offset,
-		.entries = check->geometry.l2_entries,
-		.entry_bytes = check->geometry.l2_entry_bytes,
-	};
+	struct check_walk walk = check_walk_l2(check, offset);
 	const uint8_t *bytes;
 	uint64_t index;
 	int res = 0;
@@ -65,13 +59,8 @@ static int mend_l2(struct check *check, uint64_t offset, bool copied)
 
 static int mend_copied(struct check *check, bool copied)
 {
-	struct check_walk walk = {
-		.check = check,
-		.depth = DEPTH_L1,
-		.offset = check->header.l1_offset,
-		.entries = check->header.l1_entries,
-		.entry_bytes = ENTRY_BYTES,
-	};
+	struct check_walk walk =
+		check_walk_table(check, check->header.l1_offset, check->header.l1_entries);
 	const uint8_t *bytes;
 	uint64_t index;
 	int res = 0;
