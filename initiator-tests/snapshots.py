@@ -203,6 +203,8 @@ def rolled_back():
     answer = ask("image-snapshot", images=[image(3)])
     name = answer.get("result", {}).get("snapshot", "")
     check("a snapshot is named by the time", name.endswith("Z"), str(answer))
+    equal("its file lies beside the image, whatever links lead to that", f"3@{name}.qcow2",
+          answer["result"]["images"][0]["file"])
     one.write(3, 0, data[1])
     identity = one.inquiry(3, 0x83)
     refused("hosts that are logged in are a reason not to roll back", "refused", "--force",
@@ -289,7 +291,10 @@ def until_killed(first):
     load = Ordered(first=first, durable=True)
     load.start()
     count = 0
+    while load.number == first and load.is_alive():
+        time.sleep(0.01)
     try:
+        # Whoever sees its file may kill.
         ask("image-snapshot", images=[image(3)], name=f"kill{first}")
         while load.running:
             count += 1

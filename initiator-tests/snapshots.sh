@@ -8,12 +8,13 @@ for number in 3 4; do
 	"$ringsan" image create "$dir/$number.qcow2" --size 16M >/dev/null || fail 'an image is made' "$number"
 done
 truncate -s 16M "$dir/5.img"
+mkdir "$dir/links" && ln -s ../3.qcow2 "$dir/links/third"
 # LUNs 0 and 1 are made by the configuration, and have its size; the others have that of their images.
 configure <<C
 target "$iqn" {
 	lun 0 { type = qcow2 image = "$dir/0.qcow2" size = 16M }
 	lun 1 { type = qcow2 image = "$dir/1.qcow2" size = 16M }
-	lun 3 { type = qcow2 image = "$dir/3.qcow2" }
+	lun 3 { type = qcow2 image = "$dir/links/third" }
 	lun 4 { type = qcow2 image = "$dir/4.qcow2" read-only = on }
 	lun 5 { image = "$dir/5.img" }
 }
@@ -26,6 +27,9 @@ limit=120 limited python3 initiator-tests/snapshots.py "$dir" "$(url 0)" ||
 for ((round = 1; round <= ${SNAPSHOT_KILLS:-1}; round++)); do
 	limit=60 limited python3 initiator-tests/snapshots.py "$dir" "$(url 0)" killed $((round * 1000000)) &
 	client=$!
+	until [ -e "$dir/3@kill${round}000000.qcow2" ] || ! kill -0 "$client" 2>/dev/null; do
+		sleep 0.05
+	done
 	sleep "0.$((RANDOM % 600 + 300))"
 	kill -KILL "${daemon[a]}"
 	wait "${daemon[a]}" 2>/dev/null

@@ -254,6 +254,11 @@ int family_rollback_prepare(const char *path, const char *snapshot, const char *
 	return prepare(&order, out, &(struct family_why){why, why_bytes});
 }
 
+const char *family_kept_name(const struct family_change *change)
+{
+	return change->keeps ? change->behind : NULL;
+}
+
 /* -- Folders of several changes -- */
 
 static int by_folder(const void *a, const void *b)

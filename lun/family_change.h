@@ -56,6 +56,9 @@ int MUST_CHECK family_commit(struct family_change *const changes[], unsigned cou
  * that was to go away is kept as the snapshot "undo-" and the time in UTC; the log names it. */
 int MUST_CHECK family_undo(struct family_change *const changes[], unsigned count, char *why,
 			   size_t why_bytes);
+/* The name in the image's own folder that its old content gets, as long as the change is; NULL: it
+ * is not kept. */
+const char *family_kept_name(const struct family_change *change);
 /* Remove what is needed no more: the overlay of what was not committed, the old content of a
  * rollback. Frees. May take long, for large files. */
 void family_end(struct family_change *change);

@@ -77,13 +77,6 @@ int files_open_at(int folder, const char *name, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-int files_open_beneath(const char *folder, const char *name)
-{
-	int CLEANUP(files_close) at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	return at < 0 ? -errno : files_open_at(at, name, O_RDONLY);
-}
-
 int files_open_folder_of(int fd)
 {
 	char self[64];
@@ -105,6 +98,13 @@ int files_open_folder_of(int fd)
 	slash[slash == path] = '\0';
 	folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return folder < 0 ? -errno : folder;
+}
+
+int files_open_beside(int fd, const char *name)
+{
+	int CLEANUP(files_close) folder = files_open_folder_of(fd);
+
+	return folder < 0 ? folder : files_open_at(folder, name, O_RDONLY);
 }
 
 int files_read_at(int fd, void *buffer, size_t length, uint64_t offset)

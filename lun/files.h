@@ -30,9 +30,9 @@ int MUST_CHECK files_sync_parent(const char *path);
  * descriptor), and no link, is followed; nor does it wait for what is no file. The descriptor, or
  * negative errno. */
 int MUST_CHECK files_open_at(int folder, const char *name, int flags);
-/* Open for reading what a stranger has named: nothing outside of the folder, and no link, is
- * followed. The descriptor, or negative errno. */
-int MUST_CHECK files_open_beneath(const char *folder, const char *name);
+/* Open for reading what a stranger has named as lying beside an open file: in the folder that this
+ * lies in, whatever links led to it, and not outside. The descriptor, or negative errno. */
+int MUST_CHECK files_open_beside(int fd, const char *name);
 /* The folder that an open file lies in, whatever links led to it: a descriptor, fit for flock and
  * fsync, or negative errno. */
 int MUST_CHECK files_open_folder_of(int fd);

@@ -45,22 +45,20 @@ static int measure_backing(int fd, const char *format, uint64_t *out)
 	return 0;
 }
 
-static int find_backing_size(const char *path, const struct qcow2_header *header, uint64_t *out)
+static int find_backing_size(int above, const struct qcow2_header *header, uint64_t *out)
 {
-	char folder[FILES_PATH_MAX];
 	int fd CLEANUP(files_close) = -1;
-	int res = files_parent(path, folder, sizeof(folder));
 
 	*out = 0;
-	if (res != 0 || header->backing_name[0] == '\0')
-		return res;
-	fd = files_open_beneath(folder, header->backing_name);
+	if (header->backing_name[0] == '\0')
+		return 0;
+	fd = files_open_beside(above, header->backing_name);
 	return fd < 0 ? fd : measure_backing(fd, header->backing_format, out);
 }
 
 /* -- A closed image -- */
 
-static int grow_file(const char *path, int fd, uint64_t size_bytes, bool *unsure, char *why)
+static int grow_file(int fd, uint64_t size_bytes, bool *unsure, char *why)
 {
 	struct qcow2_descriptor file;
 	struct qcow2_grow grow = {.writable = &file.writable, .size_bytes = size_bytes};
@@ -72,7 +70,7 @@ static int grow_file(const char *path, int fd, uint64_t size_bytes, bool *unsure
 	res = qcow2_header_read(&file.writable.file, &header, why, LUN_WHY_MAX);
 	if (res != 0 || header.size_bytes > size_bytes)
 		return res;
-	res = find_backing_size(path, &header, &grow.backing_bytes);
+	res = find_backing_size(fd, &header, &grow.backing_bytes);
 	if (res != 0)
 		return refuse(why, res, "its backing file cannot be looked at");
 	res = qcow2_grow(&grow, why, LUN_WHY_MAX);
@@ -94,7 +92,7 @@ int image_grow(const char *path, uint64_t size_bytes, bool *unsure, char *why)
 	res = image_lock_qemu(fd, true);
 	if (res != 0)
 		return refuse(why, res, "its image cannot be locked");
-	return grow_file(path, fd, size_bytes, unsure, why);
+	return grow_file(fd, size_bytes, unsure, why);
 }
 
 /* -- A LUN -- */

@@ -54,6 +54,7 @@ struct image_order {
 	struct named_lun luns[ORDER_IMAGES_MAX];
 	struct family_change *changes[ORDER_IMAGES_MAX]; /* NULL from `prepared` on. */
 	unsigned prepared;
+	char kept[ORDER_IMAGES_MAX][FAMILY_NAME_BYTES]; /* Names of snapshots' files. */
 	char why[CONTROL_TEXT_BYTES / 2];
 	bool stuck; /* By undo: not all is as it was before. */
 	struct lun_switch change;

@@ -59,7 +59,11 @@ static int prepare_snapshot(struct image_order *order)
 		res = family_snapshot_prepare(order->luns[i].conf->image, order->snapshot,
 					      FAMILY_SERVED, &order->changes[i], order->why,
 					      sizeof(order->why));
-		order->prepared += res == 0;
+		if (res != 0)
+			break;
+		order->prepared++;
+		(void)snprintf(order->kept[i], sizeof(order->kept[i]), "%s",
+			       family_kept_name(order->changes[i]));
 	}
 	return res;
 }
@@ -69,13 +73,9 @@ static json_t *snapshot_answer(const struct image_order *order)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < order->count; i++) {
-		const char *path = order->luns[i].conf->image;
-		const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-		char file[FAMILY_NAME_BYTES] = "";
 		json_t *one = image_order_json(order, i);
 
-		if (family_snapshot_name(name, order->snapshot, file) == 0)
-			(void)json_object_set_new(one, "file", control_json_text(file));
+		(void)json_object_set_new(one, "file", control_json_text(order->kept[i]));
 		(void)json_array_append_new(list, one);
 		log_info("ctl", "%s: snapshot %s, I/O waited for %.1f ms",
 			 lun_name(order->luns[i].lun), order->snapshot,

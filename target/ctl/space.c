@@ -321,9 +321,12 @@ static struct pool *add_default(struct space *space, const struct conf *conf, co
 {
 	struct conf_pool from = conf->pool_default;
 	char folder[FILES_PATH_MAX];
+	char *whole = realpath(image, NULL); /* Its own folder, whatever links lead to it. */
 	struct pool *pool;
+	int res = files_parent(whole ? whole : image, folder, sizeof(folder));
 
-	if (files_parent(image, folder, sizeof(folder)) != 0)
+	free(whole);
+	if (res != 0)
 		return NULL;
 	from.path = folder;
 	from.name = folder;

@@ -84,11 +84,8 @@ static bool is_again(const struct closed_chain *chain, const struct stat *st)
 static int open_beside(struct image_order *order, const struct closed_layer *above,
 		       enum closed_access access, struct closed_file *out)
 {
-	char folder[FILES_PATH_MAX];
-	int fd = files_parent(above->file.path, folder, sizeof(folder));
+	int fd = files_open_beside(above->file.fd, header_of(above)->backing_name);
 
-	if (fd == 0)
-		fd = files_open_beneath(folder, header_of(above)->backing_name);
 	if (fd < 0)
 		return image_refuse_errno(order, fd, "(a backing file) cannot be opened",
 					  out->path);

@@ -37,14 +37,10 @@ static int take_backing(struct image_order *order, struct qcow2_rebase *rebase)
 }
 
 /* If it is there, and can be: whoever opens it for writing looks for children anyway. */
-static void mark_base(const char *path, const char *name)
+static void mark_base(int above, const char *name)
 {
-	char folder[FILES_PATH_MAX];
-	int CLEANUP(files_close) fd =
-		name != NULL ? files_parent(path, folder, sizeof(folder)) : -ENOENT;
+	int CLEANUP(files_close) fd = name != NULL ? files_open_beside(above, name) : -ENOENT;
 
-	if (fd == 0)
-		fd = files_open_beneath(folder, name);
 	if (fd >= 0)
 		(void)!family_mark_base(fd);
 }
@@ -115,7 +111,7 @@ static int change_header(struct image_order *order, struct closed_layer *layer,
 		res = check_seen(order, layer, seen);
 	if (res != 0)
 		return res;
-	mark_base(layer->file.path, rebase->backing_name);
+	mark_base(layer->file.fd, rebase->backing_name);
 	rebase->writable = &layer->file.disk.writable;
 	res = qcow2_rebase(rebase, why, sizeof(why));
 	if (res != 0)

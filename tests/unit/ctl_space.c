@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "conf/parse.h"
 #include "lun/space.h"
@@ -155,6 +156,26 @@ Test(ctl_space, each_file_system_is_a_pool, .init = setup, .fini = teardown)
 	cr_expect(lun_space(luns[0], &figures) && figures.total_bytes > 0);
 	cr_expect(!lun_space(luns[2], &figures));
 	destroy(space, conf);
+}
+
+/* The pool is where the image is, not what leads to it. */
+Test(ctl_space, behind_a_link, .init = setup, .fini = teardown)
+{
+	struct conf *conf = configure("");
+	struct space *space;
+	char link[96];
+	char real[96];
+
+	(void)snprintf(link, sizeof(link), "%s/a", dirs[0]);
+	(void)snprintf(real, sizeof(real), "%s/real", dirs[1]);
+	cr_assert_eq(symlink(real, link), 0);
+	cr_assert(mknod(real, S_IFREG | 0600, 0) == 0 && truncate(real, 8 * MIB) == 0);
+	space = create(conf);
+	cr_assert_not_null(lun_pool(luns[0]));
+	cr_expect_str_eq(lun_pool(luns[0])->path, dirs[1]);
+	cr_expect_eq(lun_pool(luns[0]), lun_pool(luns[1]));
+	destroy(space, conf);
+	(void)unlink(real);
 }
 
 Test(ctl_space, a_section_describes_one, .init = setup, .fini = teardown)

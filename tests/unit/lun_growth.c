@@ -265,6 +265,21 @@ static int grow_clone(const struct scene *s, const char *format, char *why)
 	return res;
 }
 
+/* Its backing file is the one beside it, not one beside a link to it. */
+static void grow_behind_a_link(struct scene *s, char *why)
+{
+	struct scene linked = *s;
+	char folder[96];
+	char other[112];
+
+	(void)snprintf(folder, sizeof(folder), "%.80s/luns", s->rig.dir);
+	(void)snprintf(other, sizeof(other), "%s/base", folder);
+	(void)snprintf(linked.path, sizeof(linked.path), "%.88s/link", folder);
+	cr_assert(mkdir(folder, 0700) == 0 && symlink("../clone", linked.path) == 0);
+	cr_assert(mknod(other, S_IFREG | 0600, 0) == 0 && truncate(other, 4 * SIZE_BYTES) == 0);
+	cr_expect_eq(grow_clone(&linked, "raw", why), 0, "%s", why);
+}
+
 /* What is behind the end of a clone would show what is in its backing file there. */
 Test(growth, of_a_clone)
 {
@@ -280,6 +295,7 @@ Test(growth, of_a_clone)
 	cr_assert_eq(ftruncate(fd, (off_t)SIZE_BYTES), 0);
 	cr_expect_eq(grow_clone(&s, "raw", why), 0, "%s", why);
 	expect_clean(&s, 2 * SIZE_BYTES);
+	grow_behind_a_link(&s, why);
 	cr_assert_eq(ftruncate(fd, (off_t)SIZE_BYTES + 512), 0);
 	cr_expect_eq(grow_clone(&s, "raw", why), -ENOTSUP);
 	cr_expect_not_null(strstr(why, "would show"), "%s", why);
