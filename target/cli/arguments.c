@@ -5,33 +5,10 @@
 #include "target/cli/cli.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "conf/model.h"
-
-/* For an answer; long work tells of its progress, each of which starts it anew. */
-#define TIMEOUT_S 10u
-#define TIMEOUT_MAX_S 86400u
-
-enum {
-	OPTION_SOCKET = 256,
-	OPTION_TIMEOUT,
-	OPTION_JSON,
-	OPTION_FLAG, /* And the argument's place. */
-};
-
-static const struct option common_options[] = {
-	{"socket", required_argument, NULL, OPTION_SOCKET},
-	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"help", no_argument, NULL, 'h'},
-};
-
-#define COMMON ARRAY_SIZE(common_options)
 
 static int PRINTF_LIKE(2, 3) complain(char error[CLI_ERROR_BYTES], const char *format, ...)
 {
@@ -113,19 +90,6 @@ static int take_positional(json_t *to, const struct cli_argument *argument, cons
 	return complain(error, "'%s' is no text in UTF-8; give the %s", text, argument->help);
 }
 
-static int take_timeout(struct cli_order *out, char error[CLI_ERROR_BYTES])
-{
-	char *end;
-	unsigned long seconds = strtoul(optarg, &end, 10);
-
-	if (optarg[0] < '0' || optarg[0] > '9' || *end != '\0' || seconds == 0 ||
-	    seconds > TIMEOUT_MAX_S)
-		return complain(error, "--timeout: '%s' is not between 1 and %u seconds", optarg,
-				TIMEOUT_MAX_S);
-	out->timeout_s = (unsigned)seconds;
-	return 0;
-}
-
 static void set_flag(json_t *to, const struct cli_argument *argument)
 {
 	bool on = argument->kind == CLI_FLAG;
@@ -134,58 +98,38 @@ static void set_flag(json_t *to, const struct cli_argument *argument)
 				  json_boolean(on));
 }
 
-static int take_option(struct cli_order *out, int option, char **argv, char error[CLI_ERROR_BYTES])
+static void take_flag(void *arg, int option, const char *value UNUSED)
 {
-	int res = 0;
+	struct cli_order *out = arg;
 
-	if (option == OPTION_SOCKET) {
-		out->socket = optarg;
-	} else if (option == OPTION_TIMEOUT) {
-		res = take_timeout(out, error);
-	} else if (option == OPTION_JSON) {
-		out->json = true;
-	} else if (option == 'h') {
-		out->help = true;
-	} else if (option >= OPTION_FLAG) {
-		set_flag(out->parameters, &out->verb->arguments[option - OPTION_FLAG]);
-	} else {
-		res = complain(error,
-			       "%s: no such option, or its value is missing; --help lists "
-			       "them",
-			       argv[optind - 1]);
-	}
-	return res;
+	set_flag(out->parameters, &out->verb->arguments[option]);
 }
 
 /* -- All of it -- */
 
 static void make_options(const struct cli_verb *verb,
-			 struct option options[COMMON + CLI_ARGUMENTS_MAX + 1])
+			 struct option options[COMMON_OPTIONS + CLI_ARGUMENTS_MAX + 1])
 {
-	size_t count = COMMON;
+	size_t count = COMMON_OPTIONS;
 
 	memcpy(options, common_options, sizeof(common_options));
 	for (unsigned i = 0; i < CLI_ARGUMENTS_MAX; i++) {
 		if (verb->arguments[i].name != NULL && cli_is_flag(verb->arguments[i].kind))
 			options[count++] = (struct option){verb->arguments[i].name, no_argument,
-							   NULL, OPTION_FLAG + (int)i};
+							   NULL, COMMON_OWN + (int)i};
 	}
 	options[count] = (struct option){NULL, 0, NULL, 0};
 }
 
 static int take_options(struct cli_order *out, int argc, char **argv, char error[CLI_ERROR_BYTES])
 {
-	struct option options[COMMON + CLI_ARGUMENTS_MAX + 1];
-	int option;
-	int res = 0;
+	struct option options[COMMON_OPTIONS + CLI_ARGUMENTS_MAX + 1];
+	char why[COMMON_WHY_BYTES];
 
 	make_options(out->verb, options);
-	opterr = 0;
-	optind = 0;
-	/* One thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while (res == 0 && (option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-		res = take_option(out, option, argv, error);
-	return res;
+	if (common_read(&out->common, argc, argv, options, take_flag, out, why) == 0)
+		return 0;
+	return complain(error, "%s; --help shows how it is used", why);
 }
 
 static int take_positionals(struct cli_order *out, int argc, char **argv,
@@ -216,8 +160,7 @@ int cli_parse(struct cli_order *out, int argc, char **argv, char error[CLI_ERROR
 	int skip;
 	int res;
 
-	*out = (struct cli_order){
-		.socket = CONF_CONTROL_SOCKET, .timeout_s = TIMEOUT_S, .parameters = json_object()};
+	*out = (struct cli_order){.common = common_defaults, .parameters = json_object()};
 	res = out->parameters != NULL ? find_verb(out, argc, argv, error)
 				      : complain(error, "memory is short");
 	if (res != 0)
@@ -225,7 +168,7 @@ int cli_parse(struct cli_order *out, int argc, char **argv, char error[CLI_ERROR
 	/* The last word of the verb stands where getopt expects the program's name. */
 	skip = (int)word_count(out->verb) - 1;
 	res = take_options(out, argc - skip, argv + skip, error);
-	if (res == 0 && !out->help)
+	if (res == 0 && !out->common.help)
 		res = take_positionals(out, argc - skip, argv + skip, error);
 	return res;
 }
@@ -262,12 +205,7 @@ void cli_help_verb(FILE *to, const struct cli_verb *verb)
 			      cli_is_flag(argument->kind) ? 16 : 18, argument->name,
 			      argument->help);
 	}
-	(void)fprintf(to,
-		      "  --json             print the answer as JSON, with sizes in bytes\n"
-		      "  --socket PATH      the daemon's control socket (%s)\n"
-		      "  --timeout SECONDS  how long to wait for an answer (%u)\n"
-		      "  --help             print this\n",
-		      CONF_CONTROL_SOCKET, TIMEOUT_S);
+	common_help(to, 18);
 }
 
 void cli_help_all(FILE *to)

@@ -29,14 +29,14 @@ static int show(const struct cli_order *order, json_t *answer)
 {
 	json_t *error = json_object_get(answer, "error");
 
-	if (error != NULL && order->json) {
+	if (error != NULL && order->common.json) {
 		json_t *only = json_pack("{s:O}", "error", error);
 
 		print_json(only);
 		json_decref(only);
 	} else if (error != NULL) {
 		print_error(error);
-	} else if (order->json) {
+	} else if (order->common.json) {
 		print_json(json_object_get(answer, "result"));
 	} else {
 		order->verb->show(stdout, json_object_get(answer, "result"));
@@ -47,8 +47,8 @@ static int show(const struct cli_order *order, json_t *answer)
 static int run(const struct cli_order *order)
 {
 	const struct client_question question = {
-		.socket = order->socket,
-		.timeout_s = order->timeout_s,
+		.socket = order->common.socket,
+		.timeout_s = order->common.timeout_s,
 		.request = order->verb->request,
 		.parameters = order->parameters,
 	};
@@ -78,7 +78,7 @@ int cli_main(int argc, char **argv)
 	if (cli_parse(&order, argc, argv, error) != 0) {
 		(void)fprintf(stderr, "ringsan: %s\n", error);
 		status = CLI_EXIT_USAGE;
-	} else if (order.help) {
+	} else if (order.common.help) {
 		cli_help_verb(stdout, order.verb);
 	} else {
 		status = run(&order);

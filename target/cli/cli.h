@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "target/cli/common.h"
+
 /* Exit statuses, as ringsan.1 lists them. */
 enum cli_exit {
 	CLI_EXIT_OK = 0,
@@ -61,10 +63,7 @@ extern const size_t cli_verb_count;
 /* A command line, parsed. Strings point into argv. */
 struct cli_order {
 	const struct cli_verb *verb;
-	const char *socket;
-	unsigned timeout_s;
-	bool json;
-	bool help;
+	struct common_values common;
 	json_t *parameters; /* Owned. */
 };
 

@@ -5,37 +5,17 @@
 #include "target/image/verb.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <string.h>
 
 #include "base/units.h"
-#include "conf/model.h"
 
-#define TIMEOUT_S 10u
-#define TIMEOUT_MAX_S 86400u
 #define LISTS_THEM "'ringsan image --help' lists them"
 #define SHOWS_HOW "--help shows how it is used"
 
-enum {
-	OPTION_JSON = 256,
-	OPTION_SOCKET,
-	OPTION_TIMEOUT,
-	OPTION_ROW, /* And the row's number. */
-};
-
-static const struct option common_options[] = {
-	{"json", no_argument, NULL, OPTION_JSON},
-	{"socket", required_argument, NULL, OPTION_SOCKET},
-	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
-	{"help", no_argument, NULL, 'h'},
-};
-
-#define COMMON ARRAY_SIZE(common_options)
-
 static void make_options(const struct image_verb *verb,
-			 struct option options[COMMON + IMAGE_OPTIONS + 1])
+			 struct option options[COMMON_OPTIONS + IMAGE_OPTIONS + 1])
 {
-	size_t count = COMMON;
+	size_t count = COMMON_OPTIONS;
 
 	memcpy(options, common_options, sizeof(common_options));
 	for (int i = 0; i < IMAGE_OPTIONS; i++) {
@@ -43,58 +23,27 @@ static void make_options(const struct image_verb *verb,
 			options[count++] = (struct option){
 				image_options[i].name,
 				image_options[i].value != NULL ? required_argument : no_argument,
-				NULL, OPTION_ROW + i};
+				NULL, COMMON_OWN + i};
 	}
 	options[count] = (struct option){NULL, 0, NULL, 0};
 }
 
-static int take_timeout(struct image_order *out)
+static void take_row(void *arg, int option, const char *value)
 {
-	uint64_t seconds = 0;
+	struct image_order *out = arg;
 
-	if (units_parse_number(optarg, &seconds) != 0 || seconds == 0 || seconds > TIMEOUT_MAX_S)
-		return image_refuse(out, -EINVAL, "give seconds, 1 to 86400",
-				    "--timeout: '%s' is none", optarg);
-	out->timeout_s = (unsigned)seconds;
-	return 0;
-}
-
-static int take_option(struct image_order *out, int option, char **argv)
-{
-	int res = 0;
-
-	if (option >= OPTION_ROW)
-		out->values[option - OPTION_ROW] = optarg != NULL ? optarg : "";
-	else if (option == OPTION_JSON)
-		out->json = true;
-	else if (option == OPTION_SOCKET)
-		out->socket = optarg;
-	else if (option == OPTION_TIMEOUT)
-		res = take_timeout(out);
-	else if (option == 'h')
-		out->help = true;
-	else if (optopt > 0 && optopt < OPTION_JSON)
-		res = image_refuse(out, -EINVAL, "put -- before names that begin with -",
-				   "-%c: no such option", optopt);
-	else
-		res = image_refuse(out, -EINVAL, SHOWS_HOW,
-				   "%s: no such option, or its value is missing", argv[optind - 1]);
-	return res;
+	out->values[option] = value != NULL ? value : "";
 }
 
 static int take_options(struct image_order *out, int argc, char **argv)
 {
-	struct option options[COMMON + IMAGE_OPTIONS + 1];
-	int option;
-	int res = 0;
+	struct option options[COMMON_OPTIONS + IMAGE_OPTIONS + 1];
+	char why[COMMON_WHY_BYTES];
 
 	make_options(out->verb, options);
-	opterr = 0;
-	optind = 0;
-	/* One thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-	while (res == 0 && (option = getopt_long(argc, argv, "h", options, NULL)) != -1)
-		res = take_option(out, option, argv);
-	return res;
+	if (common_read(&out->common, argc, argv, options, take_row, out, why) == 0)
+		return 0;
+	return image_refuse(out, -EINVAL, SHOWS_HOW, "%s", why);
 }
 
 static int take_operands(struct image_order *out, int argc, char **argv)
@@ -129,14 +78,14 @@ int image_parse(struct image_order *out, int argc, char **argv)
 	/* Whoever wants JSON wants it of any error. */
 	for (int i = 0; i < argc; i++)
 		json = json || strcmp(argv[i], "--json") == 0;
-	*out = (struct image_order){
-		.socket = CONF_CONTROL_SOCKET, .timeout_s = TIMEOUT_S, .json = json};
+	*out = (struct image_order){.common = common_defaults};
+	out->common.json = json;
 	if (argc < 1)
 		return image_refuse(out, -EINVAL, LISTS_THEM, "the verb is missing");
 	res = find_verb(out, argv[0]);
 	if (res == 0)
 		res = take_options(out, argc, argv);
-	if (res == 0 && !out->help)
+	if (res == 0 && !out->common.help)
 		res = take_operands(out, argc, argv);
 	return res;
 }
@@ -179,13 +128,7 @@ void image_help_verb(FILE *to, const struct image_verb *verb)
 		if ((verb->options & UINT32_C(1) << i) != 0)
 			(void)fprintf(to, "  %-37s %s\n", left, row->help);
 	}
-	(void)fprintf(
-		to,
-		"  --json                                print the answer as JSON\n"
-		"  --socket PATH                         the daemon's control socket (%s)\n"
-		"  --timeout SECONDS                     how long to wait for the daemon (%u)\n"
-		"  --help                                print this\n",
-		CONF_CONTROL_SOCKET, TIMEOUT_S);
+	common_help(to, 37);
 }
 
 void image_help_all(FILE *to)

@@ -78,8 +78,8 @@ int forward_ask(struct image_order *order, const char *request, json_t *paramete
 		const char *path)
 {
 	const struct client_question question = {
-		.socket = order->socket,
-		.timeout_s = order->timeout_s,
+		.socket = order->common.socket,
+		.timeout_s = order->common.timeout_s,
 		.request = request,
 		.parameters = parameters,
 		.on_progress = on_progress,

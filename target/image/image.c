@@ -85,7 +85,7 @@ static void print_error(const struct image_order *order, json_t *message)
 {
 	char shown[COLUMN_CELL_BYTES];
 
-	if (order->json) {
+	if (order->common.json) {
 		json_t *error = json_pack("{s:{s:s, s:O, s:s}}", "error", "code", order->code,
 					  "message", message, "remedy", order->remedy);
 
@@ -121,7 +121,7 @@ static bool is_written(void)
 
 static int show(const struct image_order *order)
 {
-	if (order->json) {
+	if (order->common.json) {
 		(void)json_dumpf(order->result, stdout, JSON_INDENT(2));
 		(void)fputc('\n', stdout);
 	} else {
@@ -156,7 +156,7 @@ int image_main(int argc, char **argv)
 	res = image_parse(&order, argc - 1, argv + 1);
 	if (res != 0)
 		return fail(&order, res, IMAGE_EXIT_USAGE);
-	if (order.help) {
+	if (order.common.help) {
 		image_help_verb(stdout, order.verb);
 		return IMAGE_EXIT_OK;
 	}

@@ -12,7 +12,7 @@
 void progress_begin(const struct image_order *order, struct progress *out)
 {
 	*out = (struct progress){
-		.shown = !order->json && isatty(STDERR_FILENO) == 1,
+		.shown = !order->common.json && isatty(STDERR_FILENO) == 1,
 		.permille = ALL + 1,
 	};
 }

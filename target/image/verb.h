@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "target/cli/common.h"
+
 /* Exit statuses, as ringsan.1 lists them. Those of `check` are qemu-img's. */
 enum image_exit {
 	IMAGE_EXIT_OK = 0,
@@ -85,10 +87,7 @@ struct image_order {
 	const char *values[IMAGE_OPTIONS]; /* NULL: not given; "": given, and takes none. */
 	char **operands;
 	unsigned operand_count;
-	const char *socket;
-	unsigned timeout_s;
-	bool json;
-	bool help;
+	struct common_values common;
 	/* What the verb fills in. */
 	json_t *result; /* Owned. */
 	int status;     /* Where all went well; IMAGE_EXIT_OK otherwise said. */

@@ -141,5 +141,5 @@ int image_run_cancel(struct image_order *order)
 
 int image_run_jobs(struct image_order *order)
 {
-	return forward_ask(order, "jobs", json_object(), order->socket);
+	return forward_ask(order, "jobs", json_object(), order->common.socket);
 }

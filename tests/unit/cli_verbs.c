@@ -76,18 +76,18 @@ Test(cli_verbs, options_of_all)
 	char json[256];
 	struct cli_order order = parse("status", json, error);
 
-	cr_expect_str_eq(order.socket, "/run/ringsan/ringsand.sock");
-	cr_expect_eq(order.timeout_s, 10);
-	cr_expect_not(order.json);
+	cr_expect_str_eq(order.common.socket, "/run/ringsan/ringsand.sock");
+	cr_expect_eq(order.common.timeout_s, 10);
+	cr_expect_not(order.common.json);
 	cli_order_clear(&order);
 	order = parse("status --json --timeout=86400 --socket=/a/b", json, error);
-	cr_expect_str_eq(order.socket, "/a/b");
-	cr_expect_eq(order.timeout_s, 86400);
-	cr_expect(order.json);
+	cr_expect_str_eq(order.common.socket, "/a/b");
+	cr_expect_eq(order.common.timeout_s, 86400);
+	cr_expect(order.common.json);
 	cli_order_clear(&order);
 	/* Help wants no arguments. */
 	order = parse("alua set --help", json, error);
-	cr_expect(order.help);
+	cr_expect(order.common.help);
 	cli_order_clear(&order);
 }
 

@@ -37,18 +37,18 @@ Test(image_verbs, command_lines)
 	cr_expect_str_eq(order.verb->name, "create");
 	cr_expect_str_eq(order.values[IMAGE_SIZE], "1G");
 	cr_expect_str_eq(order.values[IMAGE_CLUSTER_SIZE], "64K");
-	cr_expect(order.json);
+	cr_expect(order.common.json);
 	cr_expect_eq(order.operand_count, 1);
 	cr_expect_str_eq(order.operands[0], "a.qcow2");
 	order = parse("check a --repair");
 	cr_expect(image_has(&order, IMAGE_REPAIR));
 	order = parse("create --help");
-	cr_expect(order.help);
+	cr_expect(order.common.help);
 	order = parse("info -- --odd");
 	cr_expect_str_eq(order.operands[0], "--odd");
 	order = parse("info a --socket /s --timeout 7");
-	cr_expect_str_eq(order.socket, "/s");
-	cr_expect_eq(order.timeout_s, 7);
+	cr_expect_str_eq(order.common.socket, "/s");
+	cr_expect_eq(order.common.timeout_s, 7);
 }
 
 static const struct {
