@@ -76,4 +76,32 @@ image 1 'locked' snapshot "$served/other.qcow2"
 kill "$locker" && wait "$locker" 2>/dev/null
 image 0 'SNAPSHOT' snapshot --name now "$served/other.qcow2"
 stop_ringsand
+
+# What a killed daemon leaked goes back when the next one runs, though no host does anything.
+server=b
+configure <<C
+target "$iqn" {
+	lun 0 { type = qcow2 image = "$served/disk.qcow2" }
+}
+C
+# wait_for_recovery: until all that leaked has gone back.
+wait_for_recovery() {
+	local tries
+	for ((tries = 0; tries < 600; tries++)); do
+		"$ringsan" luns --quick --json --socket "$dir/b/ringsand.sock" | python3 -c 'import json, sys
+recovery = json.load(sys.stdin)["luns"][0]["recovery"]
+sys.exit(not recovery or recovery["running"] or recovery["clusters"] == 0)' && return
+		sleep 0.05
+	done
+	return 1
+}
+start_or_end
+qemu_io 0 'write -q -P 9 0 1M' >/dev/null || fail 'hosts write before the kill' "$(log_file)"
+kill -KILL "${daemon[b]}"
+wait "${daemon[b]}" 2>/dev/null
+image 3 '^leaked clusters +[1-9]' check "$served/disk.qcow2"
+start_or_end
+case_run 'what a kill leaked goes back without any host' wait_for_recovery
+stop_ringsand
+image 0 '^leaked clusters +0' check "$served/disk.qcow2"
 cases_end

@@ -97,6 +97,7 @@ static void drain_on_rested(struct loop_msg *msg)
 		lun_note_failure(lun, drain->control, drain->rest.res);
 	if (drain_stage(lun) == DRAIN_LATE) {
 		drain_set_stage(lun, DRAIN_IDLE);
+		lun_begin(lun);
 	} else {
 		drain_finish(lun, DRAIN_CLOSED, 0);
 	}
@@ -253,4 +254,5 @@ void lun_resume(struct lun *lun, struct loop *control)
 	lun->drain.stage = DRAIN_IDLE;
 	gate_set_locked(lun, false);
 	pthread_mutex_unlock(&lun->mutex);
+	lun_begin(lun);
 }

@@ -8,6 +8,8 @@
 
 #include "lun/lun.h"
 
+#include <stdatomic.h>
+
 /* Bytes [begin, end). */
 struct byte_range {
 	uint64_t begin, end;
@@ -34,6 +36,13 @@ struct image_rest {
 	int res; /* The result: negative errno, what was written last may not be durable. */
 };
 
+/* What a LUN's image tells of clusters that a crash leaked. The LUN's, which outlives its images;
+ * written by the loop that owns the image, read by any thread. */
+struct image_recovery {
+	atomic_uint running; /* Files that are looked through, or wait for that. */
+	_Atomic uint64_t clusters;
+};
+
 struct image_ops {
 	const char *type;
 	bool fixed_size; /* Images have a size of their own, not that of the file: see growth.h. */
@@ -42,6 +51,9 @@ struct image_ops {
 	int (*open)(const struct lun_spec *spec, struct image **out, struct image_info *info,
 		    char *why, size_t why_size);
 	void (*close)(struct image *image);
+	/* The LUN is in use from now on, or again after a rest: what the image does by itself may
+	 * begin, until a rest. Loops run; control loop; NULL where there is never anything. */
+	void (*begin)(struct image *image);
 	/* Start the io, on io->loop's thread; ends in image_io_done, never from inside submit. */
 	void (*submit)(struct image *image, struct lun_io *io);
 	/* The gate is closed and no io under way: end what the image does by itself, as if it were

@@ -48,6 +48,7 @@ struct image {
 	uint32_t carried;         /* Records of the owner's. */
 	struct list_node waiting; /* lun_io.image_link: no record is free for it. */
 	struct chain chain;
+	struct loop_msg begin_msg;
 	struct image_rest *rest;
 	struct loop_msg rest_msg;
 	unsigned stopped; /* Files of the chain, on the way to rest. */
@@ -321,7 +322,22 @@ static void qcow2_io_submit(struct image *image, struct lun_io *io)
 	}
 }
 
-/* -- Rest -- */
+/* -- By itself, and at rest -- */
+
+static void on_begin(struct loop_msg *msg)
+{
+	struct image *image = CONTAINER_OF(msg, struct image, begin_msg);
+
+	loop_role_assume();
+	if (qcow2_begin(image->chain.files[0].image))
+		image->rested = false;
+}
+
+/* A rest comes from the same loop, so it never overtakes this. */
+static void qcow2_io_begin(struct image *image)
+{
+	loop_post(image->owner->loop, &image->begin_msg, on_begin);
+}
 
 static void on_all_stopped(struct image *image)
 {
@@ -459,6 +475,7 @@ const struct image_ops image_qcow2_ops = {
 	.fixed_size = true,
 	.open = qcow2_io_open,
 	.close = qcow2_io_close,
+	.begin = qcow2_io_begin,
 	.submit = qcow2_io_submit,
 	.rest = qcow2_io_rest,
 	.fd = qcow2_io_fd,

@@ -178,6 +178,7 @@ static int image_open(struct lun *lun, const struct lun_spec *spec, char *why)
 
 	own.group = lun->group;
 	own.loops = lun->group->count;
+	own.recovery = &lun->recovery;
 	if (fault)
 		return lun_refuse(why, -EINVAL, "%s", fault);
 	if (!lun->ops)
@@ -259,6 +260,22 @@ int lun_open_type(const struct lun_spec *spec, const struct loop_group *group,
 int lun_open(const struct lun_spec *spec, const struct loop_group *group, struct lun **out)
 {
 	return lun_open_type(spec, group, image_ops_find(spec->type), out);
+}
+
+void lun_begin(struct lun *lun)
+{
+	if (lun->image && lun->ops->begin)
+		lun->ops->begin(lun->image);
+}
+
+void lun_recovery(const struct lun *lun, struct lun_recovery *out)
+{
+	const struct image_recovery *recovery = &lun->recovery;
+
+	*out = (struct lun_recovery){
+		.running = atomic_load_explicit(&recovery->running, memory_order_relaxed) > 0,
+		.clusters = atomic_load_explicit(&recovery->clusters, memory_order_relaxed),
+	};
 }
 
 /* -- Before the loops run -- */

@@ -199,6 +199,7 @@ struct lun_spec {
 	/* For image types: lun_open sets them, to its own. */
 	const struct loop_group *group;
 	unsigned loops;
+	struct image_recovery *recovery;
 };
 
 #define LUN_LOOK_AHEAD_MAX (16u << 20)
@@ -246,6 +247,18 @@ int MUST_CHECK lun_open(const struct lun_spec *spec, const struct loop_group *gr
 /* Close and free. No I/O may be in flight or waiting on any loop and no exclusive request be held:
  * after a drain that ended with 0, or when the loops have been stopped. Control thread. */
 void lun_close(struct lun *lun);
+
+/* It is open, nobody closes it without a drain any more, and the loops run: what its image does
+ * without hosts may begin. Once. Control loop. */
+LOOP_ONLY void lun_begin(struct lun *lun);
+
+/* Clusters that a crash leaked in a thin image are looked for in the background, and go back. */
+struct lun_recovery {
+	bool running;
+	uint64_t clusters; /* That have gone back since the LUN was opened. */
+};
+/* Any thread. */
+void lun_recovery(const struct lun *lun, struct lun_recovery *out);
 
 /* Lines for the log and for operators. Any thread. */
 const char *lun_name(const struct lun *lun);

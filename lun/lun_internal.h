@@ -181,6 +181,7 @@ struct lun {
 	struct lun_pool *pool;        /* NULL: none. Set before the loops run. */
 	_Atomic uint64_t used_bytes;  /* As of the last look. */
 	struct job *job;              /* Control loop: job.h. */
+	struct image_recovery recovery;
 	/* Guards what says "mutex". */
 	pthread_mutex_t mutex;
 	struct lun_drain drain;

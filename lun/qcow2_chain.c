@@ -297,6 +297,7 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		.read_only = !file->is_written,
 		.holds_frees = index > 0,
 		.recovers = file->is_written && is_marked(file),
+		.recovery = opening->spec->recovery,
 		.direct = file->io_align_bytes > 0,
 		.in_memory = is_in_memory(file->fd),
 		.io_align_bytes = file->io_align_bytes,

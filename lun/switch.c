@@ -132,6 +132,7 @@ static int try_to_open(struct lun *lun, struct image_info *info, char *why)
 
 	spec.group = lun->group;
 	spec.loops = lun->group->count;
+	spec.recovery = &lun->recovery;
 	/* With neither a size nor a base no image is made where one has gone. */
 	spec.size_bytes = spec.path ? 0 : size_of(lun);
 	spec.backing_name = NULL;

@@ -421,6 +421,7 @@ struct qcow2 {
 	struct list_node kick_link;
 	bool recovers; /* Clusters may have leaked before it was opened. */
 	bool leaked;   /* Some have since. */
+	struct image_recovery *recovery;
 	struct list_node recover_link;
 	/* stop.c */
 	void (*stop_done)(void *arg, int res);

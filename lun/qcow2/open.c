@@ -327,6 +327,7 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	list_init(&image->slices);
 	list_init(&image->recover_link);
 	image->recovers = spec->recovers && !spec->read_only;
+	image->recovery = spec->recovery;
 	list_init(&image->in_flight);
 	list_init(&image->start_waiting);
 	list_init(&image->syncer.waiting);

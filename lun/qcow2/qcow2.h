@@ -40,8 +40,9 @@ struct qcow2_spec {
 	/* It was not closed in order, so that clusters may have leaked: they are looked for while
 	 * it is used, and taken back. */
 	bool recovers;
-	bool direct;    /* fd takes direct I/O, io_align_bytes aligned. */
-	bool in_memory; /* On tmpfs: transfers are copies. */
+	struct image_recovery *recovery; /* Told what becomes of that; or NULL. */
+	bool direct;                     /* fd takes direct I/O, io_align_bytes aligned. */
+	bool in_memory;                  /* On tmpfs: transfers are copies. */
 	uint32_t io_align_bytes;
 	/* What shows where the image has nothing, or NULL; its caller's, open for longer than this
 	 * one. */
@@ -141,6 +142,9 @@ int MUST_CHECK qcow2_open(const struct qcow2_spec *spec, struct qcow2 **out, cha
 /* A raw file as the last of a chain: it has data up to its end. Read-only. */
 int MUST_CHECK qcow2_open_raw(const struct qcow2_spec *spec, struct qcow2 **out);
 const struct qcow2_header *qcow2_header(const struct qcow2 *image);
+/* It is in use, if only for what it, or one below it, does by itself; requests say the same. True:
+ * there is something, and it ends with qcow2_stop. */
+LOOP_ONLY bool qcow2_begin(struct qcow2 *image);
 LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
 /*
  * A READ or WRITE, not a durable one, that is nothing but a copy: its bytes are in one place of one

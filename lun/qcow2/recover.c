@@ -86,6 +86,24 @@ void recover_note(struct qcow2 *image, uint64_t first, uint64_t count)
 
 /* -- From image to image -- */
 
+/* Its own loop writes, and of all threads some read. */
+static void tell_running(const struct qcow2 *image, bool runs)
+{
+	if (!image->recovery)
+		return;
+	if (runs)
+		(void)atomic_fetch_add_explicit(&image->recovery->running, 1, memory_order_relaxed);
+	else
+		(void)atomic_fetch_sub_explicit(&image->recovery->running, 1, memory_order_relaxed);
+}
+
+static void tell_clusters(const struct qcow2 *image, uint64_t count)
+{
+	if (image->recovery)
+		(void)atomic_fetch_add_explicit(&image->recovery->clusters, count,
+						memory_order_relaxed);
+}
+
 static void on_pause(struct loop_timer *timer);
 
 LOOP_ONLY static void go_on_later(struct recovery *recovery)
@@ -130,6 +148,7 @@ LOOP_ONLY static void leave(struct recovery *recovery)
 {
 	assert(!recovery->is_reading);
 	loop_timer_stop(recovery->image->loop, &recovery->timer);
+	tell_running(recovery->image, false);
 	recovery->image = NULL;
 	begin_next(recovery);
 }
@@ -147,6 +166,7 @@ void recover_enter(struct qcow2 *image)
 	if (list_is_linked(&image->recover_link) || recovery->image == image)
 		return;
 	list_append(&recovery->waiting, &image->recover_link);
+	tell_running(image, true);
 	begin_next(recovery);
 }
 
@@ -154,6 +174,8 @@ void recover_leave(struct qcow2 *image)
 {
 	struct recovery *recovery = &image->cache->recovery;
 
+	if (list_is_linked(&image->recover_link))
+		tell_running(image, false);
 	list_remove(&image->recover_link);
 	if (recovery->image == image && !recovery->is_reading)
 		leave(recovery);
@@ -304,7 +326,7 @@ LOOP_ONLY static void enter_free(struct recovery *recovery);
 LOOP_ONLY static void after_tables(struct recovery *recovery, int res)
 {
 	if (res != 0) {
-		give_up(recovery, "an L2 entry means nothing; see `qemu-img check`");
+		give_up(recovery, "an L2 entry means nothing; see `ringsan image check`");
 	} else if (recovery->l1_at == recovery->image->l1_count) {
 		enter_free(recovery);
 	} else {
@@ -491,6 +513,7 @@ LOOP_ONLY static void free_leaked(struct recovery *recovery)
 		free_shared(recovery, hosts);
 	}
 	recovery->found += hosts->count;
+	tell_clusters(recovery->image, hosts->count);
 }
 
 LOOP_ONLY static void step_free(struct recovery *recovery)

@@ -185,6 +185,18 @@ void request_begin(struct qcow2 *image, struct qcow2_request *request)
 	list_append(&image->cache->runnable, &request->link);
 }
 
+bool qcow2_begin(struct qcow2 *image)
+{
+	const struct qcow2 *layer = image;
+
+	while (layer && !layer->recovers)
+		layer = layer->backing;
+	if (!layer)
+		return false;
+	cache_enter(image);
+	return true;
+}
+
 void qcow2_submit(struct qcow2 *image, struct qcow2_request *request)
 {
 	struct qcow2_cache *cache = image->cache;

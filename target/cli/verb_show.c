@@ -142,12 +142,35 @@ static void print_reasons(FILE *to, const json_t *list)
 	}
 }
 
+/* What the daemon does by itself, as long as it does. */
+static void print_recoveries(FILE *to, const json_t *list)
+{
+	size_t index;
+	json_t *lun;
+
+	json_array_foreach(list, index, lun)
+	{
+		const json_t *recovery = json_object_get(lun, "recovery");
+		char target[COLUMN_CELL_BYTES];
+
+		if (!json_is_true(json_object_get(recovery, "running")))
+			continue;
+		column_text(COLUMN_TEXT, json_object_get(lun, "target"), target);
+		(void)fprintf(to,
+			      "%s LUN %lld: clusters that a crash leaked are looked for, %lld have "
+			      "gone back\n",
+			      target, json_integer_value(json_object_get(lun, "lun")),
+			      json_integer_value(json_object_get(recovery, "clusters")));
+	}
+}
+
 void cli_show_luns(FILE *to, const json_t *result)
 {
 	const json_t *list = json_object_get(result, "luns");
 
 	columns_print(to, list, LIST(lun_columns), "there are no LUNs");
 	print_reasons(to, list);
+	print_recoveries(to, list);
 }
 
 void cli_show_alua(FILE *to, const json_t *result)

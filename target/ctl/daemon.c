@@ -136,6 +136,12 @@ static LOOP_ONLY void on_signal(void *context, int number)
 
 /* -- Starting -- */
 
+static LOOP_ONLY void begin_luns(const struct generation *now)
+{
+	for (size_t i = 0; i < now->lun_count; i++)
+		lun_begin(now->luns[i]);
+}
+
 /* The first act of the control loop. */
 static LOOP_ONLY void on_start(struct loop_msg *msg)
 {
@@ -144,6 +150,7 @@ static LOOP_ONLY void on_start(struct loop_msg *msg)
 	signals_start(daemon->signals);
 	control_start(daemon->runtime->control);
 	space_start(daemon->runtime->space);
+	begin_luns(daemon->runtime->now);
 	portal_set_start(daemon->runtime->portal_set);
 	jobs_start(daemon->runtime->jobs);
 	say_ready(daemon->runtime);

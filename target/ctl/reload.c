@@ -383,6 +383,7 @@ LOOP_ONLY static void add_luns(struct reload_job *job)
 	for (size_t i = 0; i < job->added_count; i++) {
 		space_join(job->runtime->space, job->added[i].member, job->added[i].lu);
 		job->added[i].member = NULL;
+		lun_begin(job->added[i].lun);
 	}
 	for (size_t i = 0; i < job->addition_count; i++) {
 		job->pending++;

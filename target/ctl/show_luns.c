@@ -69,6 +69,17 @@ static json_t *used_json(const struct lun *lun)
 	return lun_space(lun, &space) ? json_integer((json_int_t)space.used_bytes) : json_null();
 }
 
+static json_t *recovery_json(const struct lun *lun)
+{
+	struct lun_recovery recovery;
+
+	lun_recovery(lun, &recovery);
+	if (!recovery.running && recovery.clusters == 0)
+		return json_null();
+	return json_pack("{s:b, s:I}", "running", (int)recovery.running, "clusters",
+			 (json_int_t)recovery.clusters);
+}
+
 static const char *reservation_name(const struct row *row)
 {
 	if (row->unknown)
@@ -102,7 +113,7 @@ static json_t *row_json(const struct survey_of_luns *survey, const struct row *r
 	json_t *json;
 
 	lun_state_copy(at->lun, &state);
-	json = json_pack("{s:s, s:i, s:o, s:o, s:I, s:o, s:i, s:b, s:b, s:o, s:o}", "target",
+	json = json_pack("{s:s, s:i, s:o, s:o, s:I, s:o, s:i, s:b, s:b, s:o, s:o, s:o}", "target",
 			 at->target->name, "lun", (int)at->conf->number, "naa",
 			 identity_json(identity), "serial",
 			 control_json_text(identity->naa[0] != 0 ? identity->serial : NULL),
@@ -110,7 +121,7 @@ static json_t *row_json(const struct survey_of_luns *survey, const struct row *r
 			 used_json(at->lun), "block_bytes", (int)limits->logical_block_bytes,
 			 "online", (int)state.online, "read_only", (int)state.read_only, "reason",
 			 control_json_text(state.online ? NULL : state.offline_reason), "image",
-			 control_json_text(at->conf->image));
+			 control_json_text(at->conf->image), "recovery", recovery_json(at->lun));
 	if (json != NULL && !survey->quick)
 		add_reservation(json, row);
 	return json;
