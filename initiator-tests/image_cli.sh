@@ -104,4 +104,22 @@ start_or_end
 case_run 'what a kill leaked goes back without any host' wait_for_recovery
 stop_ringsand
 image 0 '^leaked clusters +0' check "$served/disk.qcow2"
+
+# What leaked in a file that has become a base since: it stays until nobody has that open.
+start_or_end
+qemu_io 0 'write -q -P 10 8M 1M' >/dev/null || fail 'hosts write before the second kill' "$(log_file)"
+kill -KILL "${daemon[b]}"
+wait "${daemon[b]}" 2>/dev/null
+image 3 'not closed in order; they go back when it is served, or with --repair' check "$served/disk.qcow2"
+image 0 'disk.qcow2 +leaky' snapshot --name leaky "$served/disk.qcow2"
+image 3 '--repair gives them back while neither it nor what is based on it is open' check "$served/disk@leaky.qcow2"
+start_or_end
+case_run 'the daemon says that a base has leaks' grep -q 'disk@leaky.qcow2, below it, was not closed in order' "$(log_file)"
+image 1 'disk@leaky.qcow2 is a base, and in use' check --repair "$served/disk@leaky.qcow2"
+stop_ringsand
+image 0 '^leaks returned +[1-9]' check --repair "$served/disk@leaky.qcow2"
+case_equal 'a base that was repaired is closed in order' '' "$(getfattr -n user.ringsan.open "$served/disk@leaky.qcow2" 2>/dev/null)"
+start_or_end
+qemu_io 0 'read -q -P 10 8M 1M' >/dev/null || fail 'hosts see what they wrote' "$(log_file)"
+stop_ringsand
 cases_end

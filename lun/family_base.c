@@ -23,9 +23,14 @@ static bool may_be_base(int fd)
 	return fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0 || errno != ENODATA;
 }
 
+bool family_is_marked_base(int fd)
+{
+	return fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0;
+}
+
 int family_mark_base(int fd)
 {
-	if (fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0)
+	if (family_is_marked_base(fd))
 		return 0;
 	if (errno != ENODATA)
 		return -ENOTSUP;

@@ -97,6 +97,8 @@ bool family_is_active_itself(const char *path);
 /* Mark the file as one that others are based on, durably. -ENOTSUP: it can have no attributes;
  * -EACCES: its owner can; others of fsetxattr(2). */
 int MUST_CHECK family_mark_base(int fd);
+/* Whether it is marked; its children may have gone since. */
+bool family_is_marked_base(int fd);
 /*
  * Who has opened and locked a file to write to it asks whether that may be: nothing is based on it,
  * and an operation that was cut short is brought to its end. Where the mark says so, or there can

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,14 +23,12 @@
 #include "lun/image_lock.h"
 #include "lun/qcow2/plain.h"
 #include "lun/qcow2_import.h"
+#include "lun/qcow2_mark.h"
 #include "lun/qcow2_new.h"
 #include "lun/qcow2_tables.h"
 
 /* Clusters that a writer may have: smaller ones cost more than they hold. */
 #define WRITER_CLUSTER_BITS_MIN 12u
-/* Of a file that is written: who finds it when it is opened knows that it was not closed in order.
- */
-#define ATTRIBUTE "user.ringsan.open"
 
 struct opening {
 	const struct lun_spec *spec;
@@ -190,6 +187,18 @@ static int make_writable(int fd)
 	return res;
 }
 
+/* Others may be based on it, and it is theirs as it is. */
+static void tell_leaks(const struct opening *opening, const struct chain_file *file,
+		       const char *name)
+{
+	if (!file->is_written && !file->is_raw && qcow2_is_marked(file->fd))
+		log_info("qcow2",
+			 "%s: %s, below it, was not closed in order: what leaked there goes back "
+			 "with a job that writes to it, or with `ringsan image check --repair` "
+			 "while nobody uses it",
+			 opening->spec->name, name);
+}
+
 static int find_backing(const struct opening *opening, const struct qcow2_header *header)
 {
 	const char *name = header->backing_name;
@@ -225,7 +234,10 @@ static int find_backing(const struct opening *opening, const struct qcow2_header
 	if (res < 0)
 		return refuse(opening, res, "its backing file %s cannot be written: %s", shown,
 			      files_error(res));
-	return take_file(opening, file, res, shown, is_for_writing(opening, file, res));
+	res = take_file(opening, file, res, shown, is_for_writing(opening, file, res));
+	if (res == 0)
+		tell_leaks(opening, file, shown);
+	return res;
 }
 
 static int find_all(const struct opening *opening)
@@ -277,11 +289,6 @@ static bool is_in_memory(int fd)
 	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-static bool is_marked(const struct chain_file *file)
-{
-	return fgetxattr(file->fd, ATTRIBUTE, NULL, 0) >= 0;
-}
-
 static int open_one(const struct opening *opening, unsigned index, struct loop *loop,
 		    struct qcow2_cache *cache)
 {
@@ -296,7 +303,7 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 		.sync_fd = file->sync_fd,
 		.read_only = !file->is_written,
 		.holds_frees = index > 0,
-		.recovers = file->is_written && is_marked(file),
+		.recovers = file->is_written && qcow2_is_marked(file->fd),
 		.recovery = opening->spec->recovery,
 		.direct = file->io_align_bytes > 0,
 		.in_memory = is_in_memory(file->fd),
@@ -318,19 +325,17 @@ static int open_one(const struct opening *opening, unsigned index, struct loop *
 	return res;
 }
 
-/* Not durable at once: who loses the mark leaks clusters, no more, and the first of them come with
- * an fdatasync. No mark where the file system has no attributes. */
 static void mark_all(const struct chain *chain)
 {
 	for (unsigned i = 0; i < chain->count; i++)
 		if (chain->files[i].is_written)
-			(void)fsetxattr(chain->files[i].fd, ATTRIBUTE, "1", 1, 0);
+			qcow2_mark(chain->files[i].fd);
 }
 
 static void unmark(const struct chain_file *file)
 {
 	if (file->is_written && file->image && !qcow2_may_leak(file->image))
-		(void)fremovexattr(file->fd, ATTRIBUTE);
+		qcow2_unmark(file->fd);
 }
 
 /* Where there is no space even for that, it is still read, and changed as far as it goes. */

@@ -14,6 +14,10 @@ void busy_init(struct qcow2 *image)
 		list_init(&image->busy_heads[i]);
 	list_init(&image->busy_unused);
 	list_init(&image->busy_waiting);
+}
+
+void busy_make_room(struct qcow2 *image)
+{
 	for (uint32_t i = 0; i < BUSY_MAX; i++)
 		list_append(&image->busy_unused, &image->busy[i].link);
 }

@@ -145,7 +145,10 @@ struct busy {
 	bool spoiled; /* Writing to it failed: it is not all zeroes outside of what is linked. */
 };
 
+/* Empty, as it stays for images that are only read; and with its records, for one that is written.
+ */
 void busy_init(struct qcow2 *image);
+void busy_make_room(struct qcow2 *image);
 LOOP_ONLY struct busy *busy_find(struct qcow2 *image, uint64_t cluster);
 /* NULL: all are in use. The caller is its holder. */
 LOOP_ONLY struct busy *busy_begin(struct qcow2 *image, uint64_t cluster);
@@ -284,7 +287,9 @@ struct quarantine {
 	struct qcow2_op op;
 };
 
+/* Empty, as those of images that are only read stay; and with records, for one that is written. */
 void quarantine_init(struct qcow2 *image);
+void quarantine_make_room(struct qcow2 *image);
 /* True when clusters may be freed in this turn. Else `waiter` is on a list. */
 LOOP_ONLY bool MUST_CHECK quarantine_has_room(struct qcow2 *image, struct qcow2_request *waiter);
 /* No entry in memory leads to them any more; the change is of the open group. */

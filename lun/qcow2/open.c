@@ -335,6 +335,8 @@ static struct qcow2 *image_make(const struct qcow2_spec *spec)
 	list_init(&image->reserve.free);
 	list_init(&image->reserve.lower);
 	list_init(&image->reserve.waiting);
+	busy_init(image);
+	quarantine_init(image);
 	return image;
 }
 
@@ -345,8 +347,8 @@ static int make_writable(struct qcow2 *image)
 	image->quarantine.hosts = calloc(HOSTS_MAX, sizeof(*image->quarantine.hosts));
 	if (!image->busy || !image->quarantine.hosts)
 		return -ENOMEM;
-	busy_init(image);
-	quarantine_init(image);
+	busy_make_room(image);
+	quarantine_make_room(image);
 	reserve_run_size(image, 0);
 	return 0;
 }

@@ -16,6 +16,12 @@ void quarantine_init(struct qcow2 *image)
 	list_init(&quarantine->unlinked);
 	list_init(&quarantine->punched);
 	list_init(&quarantine->waiting);
+}
+
+void quarantine_make_room(struct qcow2 *image)
+{
+	struct quarantine *quarantine = &image->quarantine;
+
 	for (uint32_t i = 0; i < HOSTS_MAX; i++)
 		list_append(&quarantine->unused, &quarantine->hosts[i].link);
 }
@@ -153,8 +159,9 @@ LOOP_ONLY static bool is_kept(const struct qcow2 *image)
 {
 	uint64_t clusters = image->reserve.free_clusters + image->quarantine.punching->count;
 
-	return !image->stopping && !image->guarded && clusters <= reserve_keep(image) &&
-	       image->reserve.free_extents < HOSTS_MAX / 4;
+	/* An image that is only recovered takes no space for writes that never come. */
+	return image->reserve.is_used && !image->stopping && !image->guarded &&
+	       clusters <= reserve_keep(image) && image->reserve.free_extents < HOSTS_MAX / 4;
 }
 
 static void on_stepped(struct qcow2_op *op, int res);

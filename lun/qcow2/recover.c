@@ -160,9 +160,6 @@ void recover_enter(struct qcow2 *image)
 	/* Before its header says so nothing of it may be written (header.c). */
 	if (!image->recovers || image->failed || image->start != START_DONE)
 		return;
-	/* Those above it may still read what it has freed. */
-	if (image->holds_frees)
-		return;
 	if (list_is_linked(&image->recover_link) || recovery->image == image)
 		return;
 	list_append(&recovery->waiting, &image->recover_link);

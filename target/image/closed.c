@@ -93,23 +93,33 @@ static int find_format(struct image_order *order, const char *told, struct close
 
 /* -- Opening -- */
 
+static int refuse_locked(struct image_order *order, const struct closed_file *file,
+			 enum closed_access access)
+{
+	const char *remedy = "end the other (a server, a virtual machine, qemu-img) first";
+
+	if (access == CLOSED_REPAIR && family_is_marked_base(file->fd))
+		return image_refuse(order, -EBUSY,
+				    "end those who have it open, or an image that is based on it; "
+				    "leaks cost space, and nothing else, until then",
+				    "%s is a base, and in use", file->path);
+	/* A snapshot is written by nobody, so it can be read beside a daemon that serves it. */
+	if (access == CLOSED_READ && file->format == CLOSED_QCOW2)
+		remedy = "take a snapshot ('ringsan image snapshot') and name that, or end the "
+			 "other first";
+	return image_refuse(order, -EBUSY, remedy, "%s is locked by another program", file->path);
+}
+
 static int lock_file(struct image_order *order, const struct closed_file *file,
 		     enum closed_access access)
 {
-	bool writes = access == CLOSED_WRITE;
+	bool writes = access >= CLOSED_WRITE;
 	int res = access == CLOSED_LOOK ? 0 : image_lock_qemu(file->fd, writes);
 
 	if (res == 0 && access != CLOSED_LOOK && file->format == CLOSED_RAW)
 		res = image_lock_raw(file->fd, writes);
-	/* A snapshot is written by nobody, so it can be read beside a daemon that serves it. */
 	if (res == -EBUSY)
-		return image_refuse(order, res,
-				    !writes && file->format == CLOSED_QCOW2
-					    ? "take a snapshot ('ringsan image snapshot') and name "
-					      "that, or end the other first"
-					    : "end the other (a server, a virtual machine, "
-					      "qemu-img) first",
-				    "%s is locked by another program", file->path);
+		return refuse_locked(order, file, access);
 	return res == 0 ? 0 : image_refuse_errno(order, res, "cannot be locked", file->path);
 }
 
@@ -171,7 +181,7 @@ int closed_take(struct image_order *order, int fd, const char *told, enum closed
 int closed_open(struct image_order *order, const char *path, const char *told,
 		enum closed_access access, struct closed_file *out)
 {
-	int flags = access == CLOSED_WRITE ? O_RDWR : O_RDONLY;
+	int flags = access >= CLOSED_WRITE ? O_RDWR : O_RDONLY;
 	int fd;
 
 	out->fd = -1;

@@ -18,7 +18,9 @@
 enum closed_access {
 	CLOSED_LOOK,  /* Without a lock: what is in use may change meanwhile. */
 	CLOSED_READ,  /* Others may read, too. */
-	CLOSED_WRITE, /* Nobody else has it. */
+	CLOSED_WRITE, /* Nobody else has it, and nothing is based on it. */
+	/* Nobody else has it. What it shows stays as it is, so others may be based on it. */
+	CLOSED_REPAIR,
 };
 
 enum closed_format {

@@ -140,6 +140,8 @@ void image_show_check(FILE *to, const json_t *result)
 		(void)fprintf(to, "%s\n", cell);
 	}
 	print_lines(to, result, LIST(check_lines));
+	if (json_is_string(json_object_get(result, "remedy")))
+		(void)fprintf(to, "%s\n", json_string_value(json_object_get(result, "remedy")));
 }
 
 void image_show_map(FILE *to, const json_t *result)

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lun/family_change.h"
 #include "lun/qcow2/check.h"
 #include "lun/qcow2/repair.h"
+#include "lun/qcow2_mark.h"
 #include "target/image/closed.h"
 
 /* What was repaired is looked at again, so that the answer is about the image as it is. */
@@ -41,6 +43,21 @@ static json_t *findings_of(const struct qcow2_check *found)
 	return list;
 }
 
+/* What leaks are, and how they go. */
+static json_t *remedy_of(const struct qcow2_check *found, const struct closed_file *file)
+{
+	if (found->leaks == 0)
+		return json_null();
+	if (family_is_marked_base(file->fd))
+		return json_string("leaked clusters are in use for nothing; nobody writes to a "
+				   "base: --repair gives them back while neither it nor what is "
+				   "based on it is open");
+	if (qcow2_is_marked(file->fd))
+		return json_string("leaked clusters are in use for nothing, as it was not closed "
+				   "in order; they go back when it is served, or with --repair");
+	return json_string("leaked clusters are in use for nothing; --repair gives them back");
+}
+
 static json_t *describe(const struct checking *c, const struct closed_file *file,
 			const struct qcow2_header *header)
 {
@@ -50,15 +67,16 @@ static json_t *describe(const struct checking *c, const struct closed_file *file
 	uint64_t leaks = clean ? c->repair.before.leaks : 0;
 	uint64_t corruptions = clean ? c->repair.before.corruptions : 0;
 
-	return json_pack(
-		"{s:o, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "filename",
-		image_text(file->path), "format", "qcow2", "check-errors", 0, "corruptions",
-		(json_int_t)now->corruptions, "leaks", (json_int_t)now->leaks, "corruptions-fixed",
-		(json_int_t)corruptions, "leaks-fixed", (json_int_t)leaks, "total-clusters",
-		(json_int_t)((header->size_bytes + cluster - 1) / cluster), "allocated-clusters",
-		(json_int_t)now->guest_clusters, "compressed-clusters",
-		(json_int_t)now->guest_compressed, "referenced-clusters",
-		(json_int_t)now->referenced, "findings", findings_of(now));
+	return json_pack("{s:o, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "filename", image_text(file->path), "format", "qcow2", "check-errors", 0,
+			 "corruptions", (json_int_t)now->corruptions, "leaks",
+			 (json_int_t)now->leaks, "corruptions-fixed", (json_int_t)corruptions,
+			 "leaks-fixed", (json_int_t)leaks, "total-clusters",
+			 (json_int_t)((header->size_bytes + cluster - 1) / cluster),
+			 "allocated-clusters", (json_int_t)now->guest_clusters,
+			 "compressed-clusters", (json_int_t)now->guest_compressed,
+			 "referenced-clusters", (json_int_t)now->referenced, "findings",
+			 findings_of(now), "remedy", remedy_of(now, file));
 }
 
 static int check_and_repair(struct image_order *order, struct checking *c, struct closed_file *file,
@@ -75,17 +93,19 @@ static int check_and_repair(struct image_order *order, struct checking *c, struc
 	if (res != 0)
 		return image_refuse(order, res, NULL, "%s: %s", file->path, c->why);
 	order->status = (int)qcow2_check_verdict(&c->found);
+	if (image_has(order, IMAGE_REPAIR) && order->status == IMAGE_EXIT_OK)
+		qcow2_unmark(file->fd);
 	order->result = describe(c, file, header);
 	return 0;
 }
 
 int image_run_check(struct image_order *order)
 {
-	bool writes = image_has(order, IMAGE_REPAIR);
+	bool repairs = image_has(order, IMAGE_REPAIR);
 	struct closed_chain *chain;
 	struct checking *c;
 	int res = closed_chain_open_alone(order, order->operands[0], order->values[IMAGE_FORMAT],
-					  writes ? CLOSED_WRITE : CLOSED_READ, &chain);
+					  repairs ? CLOSED_REPAIR : CLOSED_READ, &chain);
 
 	if (res != 0)
 		return res;

@@ -307,12 +307,26 @@ static void on_stopped(void *arg, int res)
 	image->stop_res = res;
 }
 
-/* What a cut has leaked is taken back, if it is given the time. */
+/* What a cut has leaked is taken back, if it is given the time; in a layer that is written below
+ * the top as well. */
 LOOP_ONLY static void let_recover(struct sim *sim, const struct image *image)
 {
-	sim->idle = false;
-	while (qcow2_may_leak(image->chain[0]) && !qcow2_has_failed(image->chain[0]) && !sim->idle)
-		sim_turn(sim);
+	for (unsigned i = 0; i <= image->writes_below; i++) {
+		const struct qcow2 *layer = image->chain[i];
+
+		sim->idle = false;
+		while (qcow2_may_leak(layer) && !qcow2_has_failed(layer) && !sim->idle)
+			sim_turn(sim);
+	}
+}
+
+static bool leaks_unseen(const struct sim *sim, const struct image *image)
+{
+	bool leaks = false;
+
+	for (unsigned i = 0; i <= image->writes_below; i++)
+		leaks |= !qcow2_may_leak(image->chain[i]) && left_leaks(sim->disk, i);
+	return leaks;
 }
 
 /* Those that are written, from the top on. */
@@ -342,7 +356,7 @@ static int stop(struct sim *sim, struct lun *lun)
 	if (random_one_in(&sim->random, 2))
 		let_recover(sim, image);
 	res = stop_all(sim, image);
-	if (!res && !qcow2_may_leak(image->chain[0]) && left_leaks(sim->disk, 0))
+	if (!res && leaks_unseen(sim, image))
 		return -EUCLEAN;
 	return res;
 }

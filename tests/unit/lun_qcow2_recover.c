@@ -160,3 +160,100 @@ Test(qcow2_recover, takes_nothing_where_an_entry_means_nothing)
 	cr_assert_eq((uint64_t)hand_check(hand, 0).leaks, leaks);
 	hand_end(hand);
 }
+
+/* Written below another, as a job does, which may be cut in the middle of it. */
+Test(qcow2_recover, takes_back_what_leaked_in_a_layer_below)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct image_recovery recovery = {0};
+	struct qcow2_spec spec;
+	struct qcow2 *layer, *top;
+	char why[WHY_BYTES];
+
+	loop_role_assume();
+	leave(hand, 0);
+	hand_format(hand, 1, BYTES);
+	spec = hand_spec(hand, 0, NULL);
+	spec.recovers = spec.holds_frees = true;
+	spec.recovery = &recovery;
+	cr_assert_eq(qcow2_open(&spec, &layer, why, sizeof(why)), 0, "%s", why);
+	top = hand_open(hand, 1, layer);
+	cr_assert(qcow2_begin(top));
+	cr_assert_eq(atomic_load(&recovery.running), 1);
+	let_recover(hand);
+	cr_assert_eq(atomic_load(&recovery.running), 0);
+	cr_assert_gt(atomic_load(&recovery.clusters), 0);
+	cr_assert_not(qcow2_may_leak(layer));
+	compare(hand, top);
+	cr_assert_eq(hand_close(hand, top), 0);
+	cr_assert_eq(hand_close(hand, layer), 0);
+	cr_assert_eq(hand_check(hand, 0).leaks, 0);
+	hand_end(hand);
+}
+
+/* Nothing begins where there is nothing to do, and who has done nothing else has taken no space. */
+Test(qcow2_recover, leaves_an_idle_image_as_it_is)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct qcow2 *image;
+
+	loop_role_assume();
+	leave(hand, 0);
+	hand->files[0].count[LOOP_OP_ALLOCATE] = 0;
+	image = open_left(hand, 0);
+	cr_assert(qcow2_begin(image));
+	let_recover(hand);
+	cr_assert_not(qcow2_may_leak(image));
+	cr_assert_not(qcow2_begin(image));
+	cr_assert(list_is_empty(&image->reserve.free));
+	cr_assert_eq(hand->files[0].count[LOOP_OP_ALLOCATE], 0);
+	cr_assert_eq(hand_close(hand, image), 0);
+	hand_end(hand);
+}
+
+/* Whether it waits for its turn or has it. */
+Test(qcow2_recover, is_over_when_the_image_is_stopped)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct image_recovery recovery = {0};
+	struct qcow2 *images[2];
+
+	loop_role_assume();
+	for (unsigned k = 0; k < ARRAY_SIZE(images); k++) {
+		leave(hand, k);
+		images[k] = open_left(hand, k);
+		images[k]->recovery = &recovery;
+		cr_assert(qcow2_begin(images[k]));
+	}
+	cr_assert_eq(atomic_load(&recovery.running), 2);
+	for (unsigned k = ARRAY_SIZE(images); k > 0; k--) {
+		cr_assert_eq(hand_close(hand, images[k - 1]), 0);
+		cr_assert_leq(atomic_load(&recovery.running), k - 1);
+	}
+	cr_assert_null(hand->cache->recovery.image);
+	hand_end(hand);
+}
+
+/* Of an image that is only read no list of what is freed or changed is more than empty. */
+Test(qcow2_recover, has_nothing_to_do_where_nothing_is_written)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct qcow2_spec spec;
+	char why[WHY_BYTES];
+	struct qcow2 *image;
+
+	loop_role_assume();
+	leave(hand, 0);
+	spec = hand_spec(hand, 0, NULL);
+	spec.recovers = spec.read_only = true;
+	cr_assert_eq(qcow2_open(&spec, &image, why, sizeof(why)), 0, "%s", why);
+	cr_assert_not(qcow2_begin(image));
+	cr_assert(list_is_empty(&image->quarantine.freed));
+	cr_assert(list_is_empty(&image->quarantine.unlinked));
+	cr_assert(list_is_empty(&image->quarantine.punched));
+	cr_assert(list_is_empty(&image->quarantine.waiting));
+	cr_assert(list_is_empty(&image->busy_waiting));
+	compare(hand, image);
+	cr_assert_eq(hand_close(hand, image), 0);
+	hand_end(hand);
+}
