@@ -17,6 +17,9 @@
 /* For a drain; and how soon it is tried again where hosts' I/O did not end in time. */
 #define SWITCH_MS 5000u
 #define SWITCH_AGAIN_MS 1000u
+/* At its end: how long it waits for what a crash leaked in its layer, and how often it looks. */
+#define RECOVERY_MS_MAX 60000u
+#define RECOVERY_LOOK_MS 50u
 
 static const char *const kind_names[JOB_KINDS] = {
 	[JOB_STREAM] = "stream",
@@ -294,9 +297,32 @@ LOOP_ONLY static void after_header(struct job *job, int res)
 	remove_files(job);
 }
 
+static void on_recovery_look(struct loop_timer *timer)
+{
+	struct job *job = CONTAINER_OF(timer, struct job, timer);
+
+	loop_role_assume();
+	job->recovery_looks++;
+	job_pumped(job);
+}
+
+/* Whoever was killed in the middle of the job may have leaked clusters of its layer, and this may
+ * be the last time for long that it is written. Nobody waits for the end of a job. */
+LOOP_ONLY static bool waits_for_recovery(struct job *job)
+{
+	struct lun_recovery recovery;
+
+	lun_recovery(job->lun, &recovery);
+	if (!job->is_open_below || !recovery.running ||
+	    job->recovery_looks >= RECOVERY_MS_MAX / RECOVERY_LOOK_MS)
+		return false;
+	loop_timer_start(job->control, &job->timer, RECOVERY_LOOK_MS, on_recovery_look);
+	return true;
+}
+
 void job_pumped(struct job *job)
 {
-	if (is_over(job))
+	if (is_over(job) || waits_for_recovery(job))
 		return;
 	job->state = JOB_FINISHING;
 	job->change.change = change_header;

@@ -50,6 +50,7 @@ struct job {
 	bool is_found; /* `files` are fixed. */
 	bool canceled;
 	bool is_open_below; /* The layer is below the top, and open for writing. */
+	unsigned recovery_looks;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	struct lun_switch change; /* Its own, and its helper thread's, while it is under way. */

@@ -34,6 +34,9 @@
 #define STEP_WORK 4096u
 #define SLICE_WORK 256u
 #define STEP_EXTENTS 16u
+/* Of one extent. A rest waits for what is on its way, and hosts for the rest: neither may be long.
+ */
+#define EXTENT_BYTES (UINT64_C(64) << 20)
 
 int recovery_init(struct qcow2_cache *cache)
 {
@@ -472,9 +475,11 @@ LOOP_ONLY static void free_alone(struct recovery *recovery, struct hosts *hosts)
 {
 	struct qcow2 *image = recovery->image;
 	uint64_t file_end = cluster_of(image, image->file_bytes);
+	uint64_t most = cluster_of(image, EXTENT_BYTES);
 	bool is_inside = recovery->at < file_end;
 
-	while (leaked(recovery, recovery->at) == ALONE && (recovery->at < file_end) == is_inside) {
+	while (hosts->count < most && leaked(recovery, recovery->at) == ALONE &&
+	       (recovery->at < file_end) == is_inside) {
 		hosts->count++;
 		recovery->at++;
 	}
@@ -513,12 +518,28 @@ LOOP_ONLY static void free_leaked(struct recovery *recovery)
 	tell_clusters(recovery->image, hosts->count);
 }
 
+static bool is_long(const struct list_node *list)
+{
+	unsigned count = 0;
+
+	LIST_FOREACH (node, list)
+		if (++count == STEP_EXTENTS)
+			return true;
+	return false;
+}
+
+/* What was freed before has not gone far yet. */
+static bool must_wait(const struct qcow2 *image)
+{
+	return is_long(&image->quarantine.unlinked) || is_long(&image->reserve.lower);
+}
+
 LOOP_ONLY static void step_free(struct recovery *recovery)
 {
 	struct qcow2 *image = recovery->image;
 	bool more = true;
 
-	for (unsigned i = 0; i < STEP_EXTENTS && more; i++) {
+	for (unsigned i = 0; i < STEP_EXTENTS && more && !must_wait(image); i++) {
 		if (image->quarantine.used >= HOSTS_MAX / 2) {
 			/* Maybe nobody else will ask for an fdatasync for a long time. */
 			reserve_hurry(image);

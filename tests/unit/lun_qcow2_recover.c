@@ -137,6 +137,51 @@ Test(qcow2_recover, goes_on_while_hosts_are_silent)
 	hand_end(hand);
 }
 
+static unsigned length_of(const struct list_node *list)
+{
+	unsigned count = 0;
+
+	LIST_FOREACH (node, list)
+		count++;
+	return count;
+}
+
+/* A rest, which hosts wait for, has to wait for what is on its way: that is little at any time. */
+Test(qcow2_recover, has_little_on_its_way)
+{
+	struct hand *hand = hand_make(BYTES);
+	struct memory_file *memory = &hand->files[0].memory;
+	struct qcow2 *image;
+	unsigned most;
+
+	loop_role_assume();
+	leave(hand, 0);
+	for (uint64_t i = memory->file.size_bytes / BLOCK + 1; i < HAND_FILE_BYTES / BLOCK; i += 2)
+		qcow2_refcount_set(memory->bytes + 2 * BLOCK, (uint32_t)i, 4, 1);
+	memory->file.size_bytes = HAND_FILE_BYTES;
+	image = open_left(hand, 0);
+	cr_assert(qcow2_begin(image));
+	for (unsigned i = 0; i < TURNS && hand->cache->recovery.stage != RECOVER_FREE; i++) {
+		loop_turn(hand->loop);
+		(void)usleep(1000);
+	}
+	/* The disk takes its time. */
+	hand->files[0].is_stuck = true;
+	for (unsigned i = 0; i < 40; i++) {
+		loop_turn(hand->loop);
+		(void)usleep(3000);
+	}
+	most = length_of(&image->quarantine.unlinked) + length_of(&image->reserve.lower);
+	cr_assert_gt(most, 0);
+	cr_assert_leq(most, 32);
+	hand->files[0].is_stuck = false;
+	let_recover(hand);
+	cr_assert_not(qcow2_may_leak(image));
+	cr_assert_eq(hand_close(hand, image), 0);
+	cr_assert_eq(hand_check(hand, 0).leaks, 0);
+	hand_end(hand);
+}
+
 /* An entry that cannot be read may lead to anything. */
 Test(qcow2_recover, takes_nothing_where_an_entry_means_nothing)
 {
