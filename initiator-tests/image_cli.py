@@ -277,6 +277,13 @@ def rebases_cut_short():
         equal("the same disk", 0, run("qemu-img", "compare", "-f", "raw", "-F", "qcow2",
                                       "before.raw", "top.qcow2").returncode)
         check("leaks at most", qemu("check", "top.qcow2").returncode in (0, 3))
+    # The file may not become large enough.
+    good("create", "full.qcow2", "--backing", "mid.qcow2")
+    full = run("prlimit", "--fsize=2000000", RINGSAN, "image", "rebase", "--backing", "new.raw",
+               "full.qcow2")
+    equal("what does not fit is refused", (1, "mid.qcow2", 0),
+          (full.returncode, backing_of("full.qcow2"), run(
+              "qemu-img", "compare", "mid.qcow2", "full.qcow2").returncode))
     good("rebase", "--backing", "new.raw", "top.qcow2")
     equal("the next one ends it", "new.raw", backing_of("top.qcow2"))
 
@@ -479,6 +486,29 @@ def walk_through(readme):
     os.chdir("..")
 
 
+def examples(manual):
+    """What the manual's examples of images tell people to type."""
+    os.mkdir("examples")
+    os.chdir("examples")
+    run("qemu-img", "convert", "-O", "qcow2", "../over.qcow2", "golden.qcow2")
+    run("qemu-img", "convert", "-O", "qcow2", "../data.raw", "golden-2.qcow2")
+    with open(manual, encoding="utf-8") as file:
+        lines = [line for line in file.read().split("\n.Sh EXAMPLES\n")[1].splitlines()
+                 if "ringsan image " in line]
+    check("there is something to type", len(lines) >= 9, lines)
+    for line in lines:
+        # A tenth of them will do.
+        line = line.replace("seq 100", "seq 10")
+        done = run("bash", "-ec", line.replace("ringsan image", f"'{RINGSAN}' image"))
+        equal(f"ringsan.1: {line}", (0, ""), (done.returncode, done.stderr))
+    for name in ("d1.qcow2", "d2.qcow2"):
+        equal(f"{name} is as golden.qcow2", 0,
+              run("qemu-img", "compare", "golden.qcow2", name).returncode)
+    equal("the next version", "golden-2.qcow2", backing_of("d2.qcow2"))
+    check("no snapshot stays", not [name for name in os.listdir(".") if "@" in name])
+    os.chdir("..")
+
+
 def hostile():
     """Headers that lead astray."""
     os.mkdir("other")
@@ -525,6 +555,7 @@ def main():
     formats()
     jobs()
     walk_through(sys.argv[3])
+    examples(os.path.dirname(sys.argv[3]) + "/target/ringsan.1")
     hostile()
     os.chdir("/")
     end()
