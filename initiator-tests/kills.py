@@ -8,7 +8,8 @@ request that got no answer, a job that was shown in a state, a record that was l
 Lines on standard input, each answered by one line that begins with the word behind it; "FAULT ..." instead is the end:
 
     begin       begun       the daemon runs
-    kill PID    killed      operate, kill it, look at what it left
+    kill PID    killed      operate, and kill it
+    look        looked      at what it left: it has ended
     again       compared    it has been started again
     end         ended       jobs are let go, and all is looked at
 """
@@ -23,8 +24,8 @@ import time
 
 from operators import (BYTES, FOLDER, IS_LONG, JOBS, KILLS, LOOKS_MAX, PATIENCE_S, RINGSAN, SOCKET, STATE, SWITCHES,
                        SWITCH, Dead, Refused, accuse, ask, backing, begin_job, children, count, cut_names, dice,
-                       disks, facts, figures, give_up, hurry, is_there, layers, load, make_snapshot, met, moment_of,
-                       moments, refusals, slow, tidy, took, wrong)
+                       disks, facts, figures, give_up, hurry, is_spoiled, is_there, layers, load, make_snapshot, met,
+                       moment_of, moments, refusals, slow, tidy, took, wrong)
 
 # --- the moment of a kill ---------------------------------------------------------------------------
 
@@ -82,9 +83,8 @@ def step(disk, is_busy):
         SWITCH[dice.choice(SWITCHES)](disk, lambda: None)
 
 
-def operate(disk, wants, now, over):
-    """Until the daemon is gone."""
-    is_busy = dice.random() < 0.7
+def operate(disk, is_busy, wants, now, over):
+    """Until the daemon is gone; `is_busy`: with jobs that take their time."""
     while not over.is_set():
         try:
             with disk.lock:
@@ -107,12 +107,13 @@ def choose_want():
 
 
 def kill(pid):
-    """Operate until it has come to what is wanted, and a moment longer."""
+    """Operate until it has come to what is wanted, and a moment longer. The jobs that were shown last."""
     want, over, moment = choose_want(), threading.Event(), threading.Event()
-    wanted_of = dice.choice(disks)
+    wanted_of, busy, either = dice.sample(disks, 3)
     time.sleep(dice.uniform(0, 0.1))
-    threads = [threading.Thread(target=operate, args=(disk, [want] if disk is wanted_of else [], moment.set
-                                                      if disk is wanted_of else int, over)) for disk in disks]
+    threads = [threading.Thread(target=operate, args=arguments) for arguments in (
+        (wanted_of, False, [want], moment.set, over), (busy, True, [], int, over),
+        (either, dice.random() < 0.5, [], int, over))]
     for thread in threads:
         thread.start()
     moment.wait(PATIENCE_S)
@@ -128,7 +129,7 @@ def kill(pid):
         accuse("the load has not heard of the kill")
     load.broken.clear()
     figures["kills"] += 1
-    note_jobs(jobs)
+    return jobs
 
 
 def recorded():
@@ -144,6 +145,7 @@ def recorded():
 def note_jobs(jobs):
     """What this kill has met: by the last look before it, and by the records after it."""
     states = {job["image"]: job["state"] for job in jobs}
+    figures["jobs met going down"] += sum(job["kind"] == "remove" and job["what"] == job["layer"] for job in jobs)
     records = recorded()
     for disk in disks:
         if disk.job and disk.path in records:
@@ -187,6 +189,8 @@ def check_consistent(name):
 def look(name):
     """What a snapshot, or a clone of one, holds."""
     source = backing(name) if name.startswith("copy-") else name
+    if is_spoiled(source):
+        return None
     moment = moment_of(source)
     number = next(disk.number for disk in disks if source.startswith(f"{disk.name}@"))
     done = subprocess.run(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", f"{FOLDER}/{name}",
@@ -218,20 +222,19 @@ def look_at_facts():
 
 
 def look_at_catalogue():
-    """As ringsan reads it, and as the headers say. A file with two names is one, or two: that has no meaning yet."""
-    if any(os.stat(disk.path).st_nlink > 1 for disk in disks):
-        return None
+    """As ringsan reads it, and as the headers say. Who counts as a child is not said where one was being made."""
     done = subprocess.run([RINGSAN, "image", "list", "--json", "--socket", SOCKET, FOLDER],
                           capture_output=True, text=True)
     if done.returncode != 0:
         return accuse(f"ringsan image list: {done.stderr}")
     listed = {image["filename"]: image for image in json.loads(done.stdout)}
-    needed = children()
+    needed, is_cut = children(), cut_names()
     for name in [disk.active for disk in disks] + layers():
         image = listed.get(name, {})
-        is_right = image.get("backing-filename", "") == backing(name) and image.get("children") == needed[name]
-        if not is_right or "problem" in image:
-            accuse(f"{name} is listed as {image}, and has {needed[name]} children: {backing(name)}")
+        if image.get("backing-filename", "") != backing(name) or "problem" in image:
+            accuse(f"{name} is listed as {image}, and based on {backing(name)}")
+        if image.get("children") != needed[name] and not is_cut:
+            accuse(f"{name} is listed as {image}, and has {needed[name]} children")
     return None
 
 
@@ -334,18 +337,22 @@ def end():
 
 
 def serve():
+    jobs = []
     for line in sys.stdin:
         word, *rest = line.split()
         if word == "begin":
             load.start(sys.argv[6:])
             answer = "begun"
         elif word == "kill":
-            kill(int(rest[0]))
+            jobs = kill(int(rest[0]))
+            answer = "killed"
+        elif word == "look":
+            note_jobs(jobs)
             look_at_facts()
             look_at_catalogue()
             look_at_files()
             forget()
-            answer = "killed"
+            answer = "looked"
         elif word == "again":
             go_on()
             answer = "compared"

@@ -54,12 +54,15 @@ coproc operators {
 		"$programs/images/load" run "$seed" "$bytes" 0 "$dir" "${disks[@]}" 2>&1
 }
 operators_pid=$!
+# bash forgets them when it ends.
+exec {answers}<&"${operators[0]}" {orders}>&"${operators[1]}"
 
 # tell LINE WORD: to the operators, whose next line must begin so.
 tell() {
 	local line
-	echo "$1" >&"${operators[1]}" || return
-	while read -r -t 900 -u "${operators[0]}" line; do
+	# Nobody may read it any more, which would end this shell.
+	(echo "$1" >&"$orders")
+	while read -r -t 900 -u "$answers" line; do
 		case $line in
 		"$2"*) said=$line && return ;;
 		FAULT*) break ;;
@@ -75,7 +78,7 @@ one_kill() {
 	tell "kill ${daemon[$server]}" killed || return
 	wait "${daemon[$server]}" 2>/dev/null
 	unset "daemon[$server]"
-	start_ringsand && tell again compared
+	tell look looked && start_ringsand && tell again compared
 }
 
 # Names that nobody asked for, and files with two.

@@ -168,16 +168,24 @@ def is_there(name):
     return os.path.exists(f"{FOLDER}/{name}")
 
 
+def files():
+    """Names, and how many each file has; those that go meanwhile are not there."""
+    found = {}
+    for entry in os.scandir(FOLDER):
+        with contextlib.suppress(FileNotFoundError):
+            if entry.is_file() and not entry.name.startswith("port."):
+                found[entry.name] = entry.stat().st_nlink
+    return found
+
+
 def layers():
     """Snapshots and clones; without second names, which a cut leaves until the next start."""
-    return [entry.name for entry in os.scandir(FOLDER)
-            if LAYER.fullmatch(entry.name) and entry.stat().st_nlink == 1]
+    return [name for name, links in files().items() if LAYER.fullmatch(name) and links == 1]
 
 
 def cut_names():
     """What was being made, and has no meaning."""
-    return [entry.name for entry in os.scandir(FOLDER) if entry.is_file() and not entry.name.startswith("port.")
-            and (entry.name.endswith(".tmp") or entry.stat().st_nlink > 1)]
+    return [name for name, links in files().items() if name.endswith(".tmp") or links > 1]
 
 
 class Disk:
@@ -220,9 +228,9 @@ class Disk:
 
 
 def children():
-    """How many each file has: what is being made is one, too."""
+    """How many each file has."""
     found = collections.Counter()
-    for name in {*(disk.active for disk in disks), *layers(), *cut_names()}:
+    for name in [disk.active for disk in disks] + layers():
         found[backing(name)] += 1
     return found
 
@@ -269,8 +277,16 @@ def do_snapshot(disk, before):
             other.lock.release()
 
 
+def is_spoiled(name):
+    """Marked: a job has written into it what is to take its place."""
+    try:
+        return "user.ringsan.merge" in os.listxattr(f"{FOLDER}/{name}")
+    except OSError:
+        return True
+
+
 def known_snapshots(disk):
-    return [name for name in disk.snapshots() if (moment_of(name), disk.number) in moments]
+    return [name for name in disk.snapshots() if (moment_of(name), disk.number) in moments and not is_spoiled(name)]
 
 
 def moment_of(name):
