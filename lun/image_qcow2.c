@@ -2,7 +2,8 @@
  * The qcow2 image type: hosts' I/O from every loop, carried to the loop that owns the image, and
  * its completion back. The owner's engine (lun/qcow2) does the rest. Images on one loop share its
  * cache of slices, and its request records: each has one of its own, and leaves some of the others
- * to the next, so that one that is stuck does not stop all. Who finds none waits.
+ * to the next, so that one that is stuck does not stop all. Who finds none waits. What is only a
+ * copy takes none.
  *
  * Threads: submit runs on the loop of each io, all else of an io on the owner's. Opening and
  * closing on the control thread. Read next: qcow2_chain.c, lun/qcow2/README.md.
@@ -47,6 +48,9 @@ struct image {
 	struct carried own;       /* io is NULL: free. */
 	uint32_t carried;         /* Records of the owner's. */
 	struct list_node waiting; /* lun_io.image_link: no record is free for it. */
+	/* lun_io.image_link: copies for the next turn. */
+	struct list_node deferred;
+	struct loop_msg deferred_msg;
 	struct chain chain;
 	struct loop_msg begin_msg;
 	struct image_rest *rest;
@@ -281,19 +285,88 @@ LOOP_ONLY static void begin_next(struct image *image)
 	}
 }
 
-/* Done, before those who wait: hosts may have them in any order. */
-LOOP_ONLY static bool copy(struct image *image, struct lun_io *io)
+/* -- I/O that is a copy, and what is not -- */
+
+static bool may_be_a_copy(const struct lun_io *io)
+{
+	return (io->op == LUN_READ || io->op == LUN_WRITE) && !(io->flags & LUN_IO_DURABLE);
+}
+
+LOOP_ONLY static int copy(struct image *image, struct lun_io *io)
 {
 	struct byte_range range = {io->offset_bytes, io->offset_bytes + io->length_bytes};
 
-	return (io->op == LUN_READ || io->op == LUN_WRITE) && !(io->flags & LUN_IO_DURABLE) &&
-	       qcow2_copy(image->chain.files[0].image, io->op, range, io->iov, io->iov_count);
+	return qcow2_copy(image->chain.files[0].image, io->op, range, io->iov, io->iov_count);
 }
 
-LOOP_ONLY static void arrive(struct image *image, struct lun_io *io)
+LOOP_ONLY static void end_copied(struct image *image, struct lun_io *io)
+{
+	if (io->loop == image->owner->loop) {
+		image_io_done_later(io, 0);
+	} else {
+		io->image_word[WORD_RES] = io->image_word[WORD_FAILED] = 0;
+		loop_post(io->loop, &io->image_msg, on_back);
+	}
+}
+
+LOOP_ONLY static void submit(struct image *image, struct lun_io *io)
 {
 	list_append(&image->waiting, &io->image_link);
 	begin_next(image);
+}
+
+static void on_deferred(struct loop_msg *msg);
+
+/* What is beyond a turn's share of copies, and what comes behind that, waits for the next turn, so
+ * that others and the answers of this one come first. */
+LOOP_ONLY static void defer(struct image *image, struct lun_io *io)
+{
+	if (list_is_empty(&image->deferred))
+		loop_post(image->owner->loop, &image->deferred_msg, on_deferred);
+	image->rested = false;
+	list_append(&image->deferred, &io->image_link);
+}
+
+/* A copy is done before those who wait: hosts may have them in any order. */
+LOOP_ONLY static void arrive(struct image *image, struct lun_io *io)
+{
+	int res = -EAGAIN;
+
+	if (may_be_a_copy(io))
+		res = list_is_empty(&image->deferred) ? copy(image, io) : -EBUSY;
+	if (res == 0) {
+		end_copied(image, io);
+	} else if (res == -EBUSY) {
+		defer(image, io);
+	} else {
+		submit(image, io);
+	}
+}
+
+/* The first of a turn is never put off again: others might use its share up in every turn. */
+static void on_deferred(struct loop_msg *msg)
+{
+	struct image *image = CONTAINER_OF(msg, struct image, deferred_msg);
+	bool is_first = true;
+
+	loop_role_assume();
+	while (!list_is_empty(&image->deferred)) {
+		struct list_node *node = list_first(&image->deferred);
+		struct lun_io *io = CONTAINER_OF(node, struct lun_io, image_link);
+		int res = copy(image, io);
+
+		if (res == -EBUSY && !is_first) {
+			loop_post(image->owner->loop, msg, on_deferred);
+			return;
+		}
+		list_remove(node);
+		if (res == 0) {
+			end_copied(image, io);
+		} else {
+			submit(image, io);
+		}
+		is_first = false;
+	}
 }
 
 static void on_arrived(struct loop_msg *msg)
@@ -301,12 +374,7 @@ static void on_arrived(struct loop_msg *msg)
 	struct lun_io *io = CONTAINER_OF(msg, struct lun_io, image_msg);
 
 	loop_role_assume();
-	if (copy(io->image, io)) {
-		io->image_word[WORD_RES] = io->image_word[WORD_FAILED] = 0;
-		loop_post(io->loop, msg, on_back);
-	} else {
-		arrive(io->image, io);
-	}
+	arrive(io->image, io);
 }
 
 static void qcow2_io_submit(struct image *image, struct lun_io *io)
@@ -315,8 +383,6 @@ static void qcow2_io_submit(struct image *image, struct lun_io *io)
 	io->image = image;
 	if (io->loop != image->owner->loop) {
 		loop_post(image->owner->loop, &io->image_msg, on_arrived);
-	} else if (copy(image, io)) {
-		image_io_done_later(io, 0);
 	} else {
 		arrive(image, io);
 	}
@@ -343,8 +409,8 @@ static void on_all_stopped(struct image *image)
 {
 	loop_role_assume();
 	/* The gate may have been opened again, because this took too long. */
-	image->rested =
-		image->own.io == NULL && image->carried == 0 && list_is_empty(&image->waiting);
+	image->rested = image->own.io == NULL && image->carried == 0 &&
+			list_is_empty(&image->waiting) && list_is_empty(&image->deferred);
 	loop_post(image->rest->loop, &image->rest->msg, image->rest->fn);
 }
 
@@ -445,6 +511,7 @@ static int qcow2_io_open(const struct lun_spec *spec, struct image **out, struct
 		goto fail;
 	image->rested = true;
 	list_init(&image->waiting);
+	list_init(&image->deferred);
 	res = chain_open(spec, image->owner->loop, image->owner->cache, &image->chain, why,
 			 why_size);
 	if (res != 0)

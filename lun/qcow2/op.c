@@ -133,8 +133,8 @@ static void on_copied(struct loop_msg *msg)
 	op->done(op, op->res);
 }
 
-bool op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
-	     const struct loop_rw *rw, uint64_t bytes)
+int op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
+	    const struct loop_rw *rw, uint64_t bytes)
 {
 	struct nowait *nowait = &image->nowait[kind == LOOP_OP_WRITE];
 	int flags = image->in_memory ? 0 : RWF_NOWAIT;
@@ -144,13 +144,15 @@ bool op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
 
 	/* What is in memory need not be asked whether it would wait. */
 	if (image->direct || rw->flags != 0 || (nowait->is_unknown && !image->in_memory) ||
-	    bytes > SPOT_BYTES || !loop_inline_begin(loop, bytes))
-		return false;
+	    bytes > SPOT_BYTES)
+		return -EAGAIN;
+	if (!loop_inline_begin(loop, bytes))
+		return -EBUSY;
 	res = kind == LOOP_OP_READ ? preadv2(image->fd, rw->iov, count, offset, flags)
 				   : pwritev2(image->fd, rw->iov, count, offset, flags);
 	if (res < 0 && errno == EOPNOTSUPP)
 		nowait->is_unknown = true;
-	return res >= 0 && (uint64_t)res == bytes;
+	return res >= 0 && (uint64_t)res == bytes ? 0 : -EAGAIN;
 }
 
 LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
@@ -159,7 +161,7 @@ LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
 
 	for (uint32_t i = 0; i < op->rw.iov_count; i++)
 		bytes += op->rw.iov[i].iov_len;
-	if (!op_copy(op->user->loop, op->image, op->kind, &op->rw, bytes))
+	if (op_copy(op->user->loop, op->image, op->kind, &op->rw, bytes) != 0)
 		return false;
 	op->res = (int)bytes;
 	loop_post(op->user->loop, &op->msg, on_copied);

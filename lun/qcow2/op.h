@@ -47,10 +47,11 @@ LOOP_ONLY void op_read(struct qcow2 *user, struct qcow2_op *op, struct qcow2 *im
 		       const struct loop_rw *rw, qcow2_op_fn *done);
 LOOP_ONLY void op_write(struct qcow2 *image, struct qcow2_op *op, const struct loop_rw *rw,
 			qcow2_op_fn *done);
-/* Of so many bytes, at once and with no record, where that is a copy in memory. False: it is not,
- * or not for all of it; then something of it may have been done. */
-LOOP_ONLY bool op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
-		       const struct loop_rw *rw, uint64_t bytes);
+/* Of so many bytes, at once and with no record, where that is a copy in memory. -EBUSY: it may be
+ * one, but this turn of the loop has had its share of them. -EAGAIN: it is none, or not for all of
+ * it; then something of it may have been done. */
+LOOP_ONLY int MUST_CHECK op_copy(struct loop *loop, struct qcow2 *image, enum loop_op_kind kind,
+				 const struct loop_rw *rw, uint64_t bytes);
 LOOP_ONLY void op_sync(struct qcow2 *image, struct qcow2_op *op, qcow2_op_fn *done);
 /* DISCARD, ZERO, ALLOCATE. */
 LOOP_ONLY void op_range(struct qcow2 *image, struct qcow2_op *op, enum loop_op_kind kind,

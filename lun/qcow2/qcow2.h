@@ -149,10 +149,12 @@ LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
 /*
  * A READ or WRITE, not a durable one, that is nothing but a copy: its bytes are in one place of one
  * file, the cache knows where, and the kernel has them in memory. Then all is done here, and
- * nothing is under way afterwards. False: it has to be submitted; a part of it may have been done.
+ * nothing is under way afterwards. -EBUSY: nothing of it was done, because this turn of the loop
+ * has had its share of copies; a later one may do it. -EAGAIN: it has to be submitted; a part of it
+ * may have been done.
  */
-LOOP_ONLY bool MUST_CHECK qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range,
-				     struct iovec *iov, uint32_t iov_count);
+LOOP_ONLY int MUST_CHECK qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range,
+				    struct iovec *iov, uint32_t iov_count);
 /* Whether its pool is guarded (lun/space.h), as far as the next request knows: then writes have
  * what is reserved and has space behind it, and no more. */
 LOOP_ONLY void qcow2_guard(struct qcow2 *image, bool guarded);

@@ -11,6 +11,8 @@
  */
 #include "lun/qcow2/engine.h"
 
+#include <errno.h>
+
 #include "lun/image.h"
 
 LOOP_ONLY static bool is_in_one_place(struct qcow2 *image, struct byte_range range,
@@ -27,8 +29,8 @@ LOOP_ONLY static bool is_in_its_place(struct qcow2 *image, struct byte_range ran
 	return write_is_in_place(image, range, &extent->host_offset);
 }
 
-bool qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, struct iovec *iov,
-		uint32_t iov_count)
+int qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, struct iovec *iov,
+	       uint32_t iov_count)
 {
 	enum loop_op_kind kind = op == LUN_READ ? LOOP_OP_READ : LOOP_OP_WRITE;
 	struct loop_rw rw = {.iov = iov, .iov_count = iov_count};
@@ -36,10 +38,10 @@ bool qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, st
 
 	/* Before the first request of an image the cache does not know it. */
 	if (image->direct || image->stopping || !list_is_linked(&image->link))
-		return false;
+		return -EAGAIN;
 	if (op == LUN_READ ? !is_in_one_place(image, range, &extent)
 			   : !is_in_its_place(image, range, &extent))
-		return false;
+		return -EAGAIN;
 	rw.offset_bytes = extent.host_offset;
 	return op_copy(image->loop, extent.image, kind, &rw, range.end - range.begin);
 }

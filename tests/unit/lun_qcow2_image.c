@@ -30,15 +30,24 @@ static int PRINTF_LIKE(2, 3) shell(const struct rig *rig, const char *format, ..
 	return status;
 }
 
-static struct lun *open_named(struct rig *rig, const char *name)
+static struct lun *open_cached(struct rig *rig, const char *name, bool page_cache)
 {
 	char path[128];
-	struct lun_spec spec = {.name = "test", .type = "qcow2", .path = path, .write_cache = true};
+	struct lun_spec spec = {.name = "test",
+				.type = "qcow2",
+				.path = path,
+				.page_cache = page_cache,
+				.write_cache = true};
 	struct lun *lun;
 
 	(void)snprintf(path, sizeof(path), "%s/%s", rig->dir, name);
 	cr_assert_eq(lun_open(&spec, &rig->group, &lun), 0);
 	return lun;
+}
+
+static struct lun *open_named(struct rig *rig, const char *name)
+{
+	return open_cached(rig, name, false);
 }
 
 /* On tmpfs, which every test machine has, and with the loops of the engine. */
@@ -126,6 +135,98 @@ TEST_ON_ENGINES(qcow2_image, serves_every_loop)
 	cr_assert_eq(shell(&rig, "qemu-img check -q a && qemu-io -c 'read -q -P 3 2M 300k' a | "
 				 "grep -c . | grep -qx 0"),
 		     0);
+	rig_halt(&rig);
+	rig_free(&rig);
+}
+
+#define MANY 96u
+#define PIECE 16384u
+
+struct many {
+	struct tio *ios[MANY];
+};
+
+/* All of them in one turn of the loop. */
+static void call_submit_many(void *arg)
+{
+	struct many *many = arg;
+
+	loop_role_assume();
+	for (unsigned i = 0; i < MANY; i++)
+		tio_call_submit(many->ios[i]);
+}
+
+static uint8_t value_of(unsigned i)
+{
+	return (uint8_t)(i % 251 + 1);
+}
+
+static void many_submit(struct many *many, struct lun *lun, struct loop *loop, enum lun_op op)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		many->ios[i] = tio_new(op, (uint64_t)i * PIECE, PIECE);
+		many->ios[i]->to = lun;
+		many->ios[i]->on = loop;
+		if (op == LUN_WRITE)
+			memset(many->ios[i]->data, value_of(i), PIECE);
+	}
+	rig_call(loop, call_submit_many, many);
+}
+
+static void many_end(struct many *many)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		struct tio *t = many->ios[i];
+
+		cr_assert_eq(tio_wait(t), 0);
+		for (unsigned at = 0; t->io.op == LUN_READ && at < PIECE; at++)
+			cr_assert_eq(t->data[at], value_of(i), "piece %u", i);
+		tio_free(t);
+	}
+}
+
+/* Operations on files that all loops have ended so far. */
+static uint64_t completions(const struct rig *rig)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < RIG_LOOPS; i++) {
+		struct loop_stats stats;
+
+		loop_stats_read(rig->group.loops[i], &stats);
+		sum += stats.completions;
+	}
+	return sum;
+}
+
+/* More than a turn may copy is copied in the next ones, whoever's loop it comes from: no operation
+ * on a file begins. And a drain waits for it. */
+TEST_ON_ENGINES(qcow2_image, copies_in_later_turns_what_one_has_no_room_for)
+{
+	struct rig rig;
+	struct many many;
+	struct lun *lun;
+	uint64_t before;
+
+	rig_start(&rig, engine);
+	cr_assert_eq(shell(&rig, "qemu-img create -q -f qcow2 -o cluster_size=64k a 8M"), 0);
+	lun = open_cached(&rig, "a", true);
+	many_submit(&many, lun, rig.group.loops[0], LUN_WRITE);
+	many_end(&many);
+	cr_assert_eq(tio_run(lun, rig.group.loops[0], LUN_FLUSH, 0, 0), 0);
+	rig_settle(&rig);
+	before = completions(&rig);
+	for (unsigned i = 0; i < RIG_LOOPS; i++) {
+		many_submit(&many, lun, rig.group.loops[i], LUN_WRITE);
+		many_end(&many);
+		many_submit(&many, lun, rig.group.loops[i], LUN_READ);
+		many_end(&many);
+	}
+	cr_assert_eq(completions(&rig), before);
+	many_submit(&many, lun, rig.group.loops[0], LUN_READ);
+	drain_and_close(&rig, lun);
+	many_end(&many);
+	cr_assert_eq(shell(&rig, "qemu-img check -q a"), 0);
 	rig_halt(&rig);
 	rig_free(&rig);
 }

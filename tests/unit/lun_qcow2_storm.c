@@ -193,7 +193,8 @@ LOOP_ONLY static bool storm_copy(struct slot *slot)
 
 	return (request->op == LUN_READ || request->op == LUN_WRITE) && request->flags == 0 &&
 	       qcow2_copy(bench_top(&slot->storm->bench), request->op,
-			  at(request->offset, request->length), slot->iov, ARRAY_SIZE(slot->iov));
+			  at(request->offset, request->length), slot->iov,
+			  ARRAY_SIZE(slot->iov)) == 0;
 }
 
 LOOP_ONLY static void storm_next(struct slot *slot)
