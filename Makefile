@@ -35,7 +35,7 @@ LINK_tsan := -fsanitize=thread
 LINK_fuzz := -fsanitize=fuzzer,address,undefined
 LINES_WRAPPED := memcpy memmove memset memcmp bcmp mmap aligned_calloc lun_io_submit
 CRASH_WRAPPED := clock_gettime preadv2 pwritev2 ftruncate fallocate log_error \
-	calloc aligned_alloc free
+	malloc calloc aligned_alloc free
 LINK_lines := -pie $(LINES_WRAPPED:%=-Wl,--wrap=%)
 LINK_crash := $(CRASH_WRAPPED:%=-Wl,--wrap=%)
 

@@ -31,6 +31,8 @@ bool MUST_CHECK campaign_faults(const struct campaign *campaign);
 bool MUST_CHECK campaign_steady(const struct campaign *campaign);
 /* Open images while memory runs out. */
 bool MUST_CHECK campaign_memory(const struct campaign *campaign);
+/* Change closed images while each call fails. */
+bool MUST_CHECK campaign_closed(const struct campaign *campaign);
 /* Plant each bug and see that it is found. */
 bool MUST_CHECK campaign_mutants(const struct campaign *campaign);
 /* One trial by its identity, as a report prints it. False: there is no such. */

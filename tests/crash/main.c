@@ -15,7 +15,7 @@ static const char usage[] =
 	"usage: crash [--seed=N] [--states=N] [--workloads=N] [--oracles=N] [--subject=NAME] "
 	"[--variant=NAME] [--jobs=N] [--plant=BUG] [MODE...]\n"
 	"       crash [--plant=BUG] --replay=TRIAL\n"
-	"modes: steady states faults memory mutants (all of them by default)\n";
+	"modes: steady states faults memory closed mutants (all of them by default)\n";
 
 /* -- What production code says -- */
 
@@ -138,6 +138,8 @@ static bool run(const struct campaign *campaign, const char *replay, int argc, c
 		good = campaign_faults(campaign);
 	if (good && is_mode("memory", argc, argv))
 		good = campaign_memory(campaign);
+	if (good && is_mode("closed", argc, argv))
+		good = campaign_closed(campaign);
 	if (good && optind == argc)
 		good = reach_report(campaign->states >= LONG_STATES);
 	if (good && is_mode("mutants", argc, argv))

@@ -8,6 +8,7 @@
 
 #include "lun/qcow2/qcow2.h"
 #include "tests/crash/campaign.h"
+#include "tests/crash/memory.h"
 #include "tests/crash/sim_file.h"
 
 #define FD 1000001
@@ -17,6 +18,8 @@
 /* Requests are counted while it is set; the one of that number fails. */
 static unsigned failing, requests, held;
 
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
@@ -35,6 +38,11 @@ static void *hold(void *memory)
 	return memory;
 }
 
+void *__wrap_malloc(size_t bytes)
+{
+	return is_refused() ? NULL : hold(__real_malloc(bytes));
+}
+
 void *__wrap_calloc(size_t count, size_t bytes)
 {
 	return is_refused() ? NULL : hold(__real_calloc(count, bytes));
@@ -51,6 +59,18 @@ void __wrap_free(void *memory)
 	__real_free(memory);
 }
 
+void memory_begin(unsigned nth)
+{
+	requests = held = 0;
+	failing = nth;
+}
+
+struct memory_count memory_end(void)
+{
+	failing = 0;
+	return (struct memory_count){requests, held};
+}
+
 /* -- Openings -- */
 
 struct scene {
@@ -59,11 +79,12 @@ struct scene {
 	unsigned refused;
 };
 
-static bool is_right(int res, const struct qcow2 *image, const char *why)
+static bool is_right(int res, const struct qcow2 *image, const char *why,
+		     const struct memory_count *memory, unsigned nth)
 {
-	if (requests < failing)
+	if (memory->requests < nth)
 		return res == 0 && image;
-	return res == -ENOMEM && why[0] && held == 0;
+	return res == -ENOMEM && why[0] && memory->held == 0;
 }
 
 /* False: the n-th request was not made any more, or something is wrong. */
@@ -71,6 +92,7 @@ static bool open_without(struct scene *scene, unsigned nth, bool *good)
 {
 	char why[SUBJECT_WHY_BYTES] = "";
 	struct qcow2 *image = NULL;
+	struct memory_count memory;
 	struct sim_file file;
 	struct qcow2_spec spec = {
 		.name = "top",
@@ -85,16 +107,16 @@ static bool open_without(struct scene *scene, unsigned nth, bool *good)
 	int res;
 
 	sim_file_open(&file, scene->sim, 0);
-	requests = held = 0;
-	failing = nth;
+	memory_begin(nth);
 	res = qcow2_open(&spec, &image, why, sizeof(why));
-	*good = is_right(res, image, why);
-	failing = 0;
+	memory = memory_end();
+	*good = is_right(res, image, why, &memory, nth);
 	if (image)
 		qcow2_close(image);
 	scene->refused += !image;
 	if (!*good)
-		printf("FAIL request %u for memory: errno %d, %u held: %s\n", nth, -res, held, why);
+		printf("FAIL request %u for memory: errno %d, %u held: %s\n", nth, -res,
+		       memory.held, why);
 	return *good && !image;
 }
 

@@ -12,10 +12,8 @@
 #include <string.h>
 
 #include "lun/lun_internal.h"
-#include "lun/qcow2/grow.h"
 #include "lun/qcow2/qcow2.h"
-#include "lun/qcow2/rebase.h"
-#include "lun/qcow2/repair.h"
+#include "tests/crash/change_qcow2.h"
 #include "tests/crash/left_qcow2.h"
 #include "tests/crash/sim_file.h"
 #include "tests/crash/variant_qcow2.h"
@@ -368,81 +366,24 @@ static bool has_failed(const struct lun *lun)
 
 /* -- Changes of the closed image -- */
 
-static int grow(struct sim *sim, const struct variant *variant, char *why)
-{
-	struct sim_file top;
-	struct qcow2_grow change = {
-		.writable = &top.writable,
-		.size_bytes = variant->grown_bytes,
-	};
-
-	if (variant->images > 1)
-		change.backing_bytes = (uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES;
-	else if (variant->on_raw)
-		change.backing_bytes = sim->disk->files[1].now_bytes;
-	sim_file_open(&top, sim, 0);
-	return qcow2_grow(&change, why, SUBJECT_WHY_BYTES);
-}
-
-static int rebase(struct sim *sim, const struct variant *variant, char *why)
-{
-	struct sim_file top;
-	struct qcow2_rebase change = {
-		.writable = &top.writable,
-		.backing_name = variant_backing_name(variant, true),
-		.backing_format = variant->images > 1 ? "qcow2" : "raw",
-	};
-
-	sim_file_open(&top, sim, 0);
-	return qcow2_rebase(&change, why, SUBJECT_WHY_BYTES);
-}
-
-static int repair(struct sim *sim, const struct variant *variant UNUSED, char *why)
-{
-	struct sim_file top;
-	struct qcow2_check check;
-	struct qcow2_check_spec spec = {.file = &top.writable.file};
-	struct qcow2_repair change = {.writable = &top.writable};
-	int res;
-
-	sim_file_open(&top, sim, 0);
-	res = qcow2_repair(&change, why, SUBJECT_WHY_BYTES);
-	if (res == 0)
-		res = qcow2_check(&spec, &check, why, SUBJECT_WHY_BYTES);
-	if (res == 0 && qcow2_check_verdict(&check) != QCOW2_CLEAN) {
-		(void)snprintf(why, SUBJECT_WHY_BYTES, "not repaired: %s", check.findings[0]);
-		res = -EUCLEAN;
-	}
-	return res;
-}
-
-static const struct change {
-	unsigned bit;
-	int (*make)(struct sim *sim, const struct variant *variant, char *why);
-} changes_of_files[] = {
-	{CHANGE_GROW, grow}, {CHANGE_GROW, grow}, {CHANGE_REBASE, rebase}, {CHANGE_REPAIR, repair}};
-
-/* Names are changed in clusters of 4 KiB and more. */
-static bool has_change(const struct variant *variant, unsigned bit)
-{
-	return bit != CHANGE_REBASE ||
-	       (variant->cluster_bits >= 12 && variant_backing_name(variant, true));
-}
-
 static int change(struct sim *sim, unsigned number, struct changes *changes, struct random *random,
 		  char *why)
 {
+	/* Growing has the most to it. */
+	static const enum change_qcow2 kinds[] = {CHANGE_QCOW2_GROW, CHANGE_QCOW2_GROW,
+						  CHANGE_QCOW2_REBASE, CHANGE_QCOW2_REPAIR};
 	const struct variant *variant = &variants_qcow2[number];
-	const struct change *change =
-		&changes_of_files[random_below(random, ARRAY_SIZE(changes_of_files))];
+	enum change_qcow2 kind = kinds[random_below(random, ARRAY_SIZE(kinds))];
+	struct sim_file top;
 	int res;
 
-	if (!has_change(variant, change->bit))
+	if (!change_is_possible(kind, variant))
 		return 0;
-	changes->begun |= change->bit;
-	res = change->make(sim, variant, why);
+	changes->begun |= changes_qcow2[kind].bit;
+	sim_file_open(&top, sim, 0);
+	res = changes_qcow2[kind].make(&top.writable, variant, sim->disk->files[1].now_bytes, why);
 	if (res == 0)
-		changes->done |= change->bit;
+		changes->done |= changes_qcow2[kind].bit;
 	return res;
 }
 
