@@ -83,9 +83,10 @@ def promises(data):
     rows = data["criteria"]
     yield mark("h2", "What is promised")
     yield paragraph(
-        "Each row is a ratio of two figures of the same round, or a cost that is a figure by itself. The median and its bounds (sign test, "
-        "95 % to either side) are drawn against the limit, the line in the middle: right of it is better "
-        "than promised, the edges are half and twice. Only bounds on one side of the line decide.", "faint")
+        "Each row is a ratio of two figures of the same round, or a cost, which is a figure by itself. The "
+        "median and its bounds (sign test, 95 % to either side) are drawn against the limit, the line in "
+        "the middle: right of it is better than promised, the edges are half and twice. Only bounds on one "
+        "side of the line decide.", "faint")
     yield tiles(rows)
     for promise in dict.fromkeys(row["promise"] for row in rows):
         yield mark("h3", escape(promise))

@@ -112,6 +112,8 @@ def run(*command):
         raise Unavailable(f"{command[0]} is not installed") from None
     except subprocess.CalledProcessError as error:
         raise Unavailable(f"{command[0]}: {error.stderr.strip() or error.returncode}") from None
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"no end after {error.timeout:.0f} s: {' '.join(command)}") from None
     return done.stdout.strip()
 
 

@@ -157,6 +157,9 @@ class Suite:
             self.measure_all(bench)
         return self.data(priority, engine)
 
+    def judged_costs(self):
+        return [criteria.judge_cost(costs.PROMISE, cost, self.results) for cost in self.costs]
+
     def data(self, priority, engine):
         cells = list(dict.fromkeys(cell for row in plan.by_workload(self.rows) for cell in row.cells()))
         sums = [self.results.summary(cell) for cell in cells if cell in self.results.samples]
@@ -166,8 +169,7 @@ class Suite:
                 "elapsed_s": round(time.monotonic() - self.began), "only": self.settings.only,
                 "quiet": self.quiet.shares(), "noise": self.quiet.remarks(spreads),
                 "left_out": self.left_out, "failures": self.results.failures,
-                "criteria": [*criteria.judge_all(self.results, self.asked),
-                             *(criteria.judge_cost(costs.PROMISE, cost, self.results) for cost in self.costs)],
+                "criteria": criteria.judge_all(self.results, self.asked) + self.judged_costs(),
                 "rows": report.rows(self.results, self.rows)}
 
 
@@ -236,7 +238,8 @@ def main():
     settings, list_only = options.from_command_line()
     suite = Suite(settings)
     if list_only:
-        print("\n".join([row.name for row in plan.by_workload(suite.rows)] + [cost.row for cost in suite.costs]))
+        names = [row.name for row in plan.by_workload(suite.rows)] + [cost.row for cost in suite.costs]
+        print("\n".join(names))
         return 0
     if not suite.rows and not suite.costs:
         say(f"no row matches '{settings.only}'; --list shows them")

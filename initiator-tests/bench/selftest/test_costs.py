@@ -1,4 +1,5 @@
 import os
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -79,6 +80,15 @@ class Rounds(unittest.TestCase):
         run = self.run_of(find)
         self.assertEqual(run.results.failures, ["ext4/x: clone: no"] * suite.FAILURES_MAX)
         self.assertEqual(suite.status_of(run.data(0, "uring"), False), 1)
+
+    def test_a_command_without_an_end_is_a_failure(self):
+        def find(bench, _store):
+            costs.image(bench, "clone", "golden", "vm")
+
+        with mock.patch("subprocess.run", side_effect=subprocess.TimeoutExpired("ringsan", 60)):
+            run = self.run_of(find, rounds=1)
+        self.assertRegex(run.results.failures[0],
+                         r"^ext4/x: no end after 60 s: .*ringsan image clone golden vm$")
 
     def test_without_its_store_it_is_not_measured(self):
         run = suite_of("clone-10g")
