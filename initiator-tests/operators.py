@@ -299,7 +299,7 @@ def do_rollback(disk, before):
         make_snapshot([disk])
         time.sleep(0.05)
     name = dice.choice(known_snapshots(disk))
-    keep = f"k{next_serial()}"
+    keep, is_kept = f"k{next_serial()}", dice.random() < 0.5
     with snapshots_lock:
         load.tell(f"mark {keep} {disk.number}", "marked")
         moments.add((keep, disk.number))
@@ -307,12 +307,13 @@ def do_rollback(disk, before):
         before()
         try:
             with under_way("rollback"):
-                ask("image-rollback", image=disk.path, snapshot=moment_of(name), keep=keep, force=True)
+                ask("image-rollback", image=disk.path, snapshot=moment_of(name), force=True,
+                    **({"keep": keep} if is_kept else {}))
         except Refused:
             load.tell("taken", "taken")
             load.tell(f"stayed {disk.number}", "goes")
             raise
-        facts[f"{disk.name}@{keep}.qcow2"] = True
+        facts[f"{disk.name}@{keep}.qcow2"] = is_kept
         load.tell("taken", "taken")
         load.tell(f"went {disk.number}", "goes")
     count(figures, "ways back")
