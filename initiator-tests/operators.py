@@ -199,7 +199,8 @@ class Disk:
         self.job = None        # Its name; None where there is none.
         self.effect = None     # True as soon as it has ended well.
         self.is_begun = False  # It was answered so.
-        self.canceled = False
+        self.may_end = False   # Somebody has asked for that.
+        self.canceled = False  # It was answered so.
         self.sizes = (BYTES, BYTES)  # At least what was answered, at most what was asked for.
 
     def chain(self):
@@ -220,7 +221,7 @@ class Disk:
         return None
 
     def judge(self, why):
-        if self.job and self.is_begun and not self.canceled and not self.effect():
+        if self.job and self.is_begun and not self.may_end and not self.effect():
             accuse(f"{self.name}: {self.job} has not done what it was for; {why}: {self.chain()}")
         elif self.job and self.is_begun:
             count(figures, "jobs ended")
@@ -343,6 +344,7 @@ def do_resize(disk, before):
 
 def do_cancel(disk, before):
     begin_job(disk, dice.choice(JOBS), slow())
+    disk.may_end = True
     before()
     try:
         with under_way("cancel"):
@@ -393,7 +395,8 @@ def send_job(disk, kind, request, parameters, effect):
     facts_before = dict(facts)
     for name in disk.snapshots():
         facts.pop(name, None)
-    disk.job, disk.effect, disk.is_begun, disk.canceled = kind, effect, False, False
+    disk.job, disk.effect = kind, effect
+    disk.is_begun = disk.may_end = disk.canceled = False
     try:
         with under_way(f"{kind} asked for"):
             ask(request, **parameters)
