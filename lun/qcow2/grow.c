@@ -1,6 +1,7 @@
 /*
  * Growing, in steps that are durable one after the other (rule O6):
  *
+ *     TAIL     zeroes behind the end of the disk, in its last cluster
  *     CONTENT  a run of clusters behind the end of the file: the new L1 table, the refcount blocks
  *              that count the run, the new refcount table
  *     COUNT    the refcounts of the run in blocks that are there
@@ -22,6 +23,7 @@
 #include "base/reach.h"
 #include "lun/qcow2/header_bytes.h"
 #include "lun/qcow2/plain.h"
+#include "lun/qcow2/tail.h"
 
 #define ENTRY_BYTES 8u
 
@@ -489,6 +491,15 @@ static int plan(struct growth *growth)
 	return res;
 }
 
+/* What stands there shows as soon as the size is durable. */
+static int clear_tail(struct growth *growth)
+{
+	bool wrote;
+	int res = qcow2_tail_clear(growth->writable, &wrote, growth->why, growth->why_bytes);
+
+	return res == 0 && wrote ? sync_all(growth) : res;
+}
+
 static int change(struct growth *growth)
 {
 	int res = run_clusters(growth) > 0 ? make_run(growth) : lengthen_l1(growth);
@@ -527,6 +538,8 @@ int qcow2_grow(struct qcow2_grow *grow, char *why, size_t why_bytes)
 	if (grow->size_bytes == growth.before.size_bytes)
 		return write_header_again(&growth);
 	res = plan(&growth);
+	if (res == 0)
+		res = clear_tail(&growth);
 	if (res == 0)
 		res = change(&growth);
 	free(growth.table);

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <zlib.h>
 
 #include "base/attr.h"
 #include "lun/qcow2/check.h"
@@ -337,6 +338,108 @@ Test(qcow2_grow, cut_anywhere)
 		grow_once(&rows[i], &before);
 		journal_clear(&before);
 	}
+}
+
+/* -- What stands behind the end of a disk that ends inside a cluster -- */
+
+#define TAILED_CLUSTER (4 * KIB)
+#define TAILED_END (3 * TAILED_CLUSTER + 1536)
+
+/* One more cluster of the file, in use. */
+static uint64_t add_cluster(struct journal *journal)
+{
+	struct qcow2_header header = header_of(journal);
+	uint64_t at = journal->size;
+
+	qcow2_refcount_set(journal->bytes + get_be64(journal->bytes + header.refcount_table_offset),
+			   (uint32_t)(at / TAILED_CLUSTER), 4, 1);
+	journal->size += TAILED_CLUSTER;
+	journal->writable.file.size_bytes = journal->size;
+	return at;
+}
+
+/* The guest's cluster `index`, full of 0xaa up to its end. Where it lies in the file. */
+static uint64_t make_tailed(unsigned index, struct journal *out)
+{
+	struct qcow2_create spec = {TAILED_END, 12, false, NULL, NULL};
+	uint64_t table, data;
+
+	create(&spec, MIB, out);
+	table = add_cluster(out);
+	data = add_cluster(out);
+	put_be64(out->bytes + header_of(out).l1_offset, table | QCOW2_COPIED);
+	put_be64(out->bytes + table + (size_t)index * 8, data | QCOW2_COPIED);
+	memset(out->bytes + data, 0xaa, TAILED_CLUSTER);
+	return data;
+}
+
+static void see_tail(struct journal *state, void *arg)
+{
+	uint64_t data = *(const uint64_t *)arg;
+	bool grown = header_of(state).size_bytes != TAILED_END;
+
+	for (uint64_t i = 0; i < TAILED_CLUSTER; i++) {
+		if (i < 1536)
+			cr_assert_eq(state->bytes[data + i], 0xaa);
+		else if (grown)
+			cr_assert_eq(state->bytes[data + i], 0);
+	}
+}
+
+Test(qcow2_grow, the_rest_of_the_last_cluster_reads_as_zeroes)
+{
+	struct journal before, journal;
+	uint64_t data = make_tailed(3, &before);
+
+	/* Within the L1 table, and with a new one. */
+	for (uint64_t to = 2 * MIB; to <= 2 * GIB; to <<= 10) {
+		journal_make(&journal, before.bytes, before.size, before.room);
+		cr_assert_eq(grow(&journal, to), 0);
+		cr_expect_eq(verdict_of(&journal), QCOW2_CLEAN);
+		see_tail(&journal, &data);
+		cr_expect_gt(journal_cut(&journal, &before, see_tail, &data), 2);
+		journal_clear(&journal);
+	}
+	journal_clear(&before);
+}
+
+/* The last one is compressed by now, to what stands at `at`. */
+static void compress_last(struct journal *journal, uint64_t at, const uint8_t *content)
+{
+	uint8_t *entry = journal->bytes + get_be64(journal->bytes + header_of(journal).l1_offset) %
+						  (UINT64_C(1) << 63);
+	z_stream z = {.next_in = (uint8_t *)(uintptr_t)content,
+		      .avail_in = TAILED_CLUSTER,
+		      .next_out = journal->bytes + at,
+		      .avail_out = TAILED_CLUSTER};
+
+	cr_assert_eq(deflateInit2(&z, 6, Z_DEFLATED, -12, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	cr_assert_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
+	cr_assert_eq(deflateEnd(&z), Z_OK);
+	put_be64(entry + 3 * 8, QCOW2_COMPRESSED | at);
+}
+
+Test(qcow2_grow, what_would_show_and_cannot_be_cleared_is_refused)
+{
+	uint8_t content[TAILED_CLUSTER] = {0xaa};
+	struct journal journal;
+	uint64_t data;
+
+	(void)make_tailed(4, &journal);
+	cr_expect_eq(grow(&journal, 2 * MIB), -ENOTSUP);
+	cr_expect_eq(journal.count, 0);
+	journal_clear(&journal);
+	/* An old compressed one is fine as long as nothing stands there. */
+	data = make_tailed(3, &journal);
+	compress_last(&journal, data, content);
+	cr_expect_eq(grow(&journal, 2 * MIB), 0);
+	journal_clear(&journal);
+	content[1536] = 1;
+	data = make_tailed(3, &journal);
+	compress_last(&journal, data, content);
+	cr_expect_eq(grow(&journal, 2 * MIB), -ENOTSUP);
+	cr_expect_eq(journal.count, 0);
+	journal_clear(&journal);
 }
 
 static unsigned syncs, failing_sync;
