@@ -119,7 +119,7 @@ static int look_around(const struct order *order, struct family_change *change,
 		res = check_unlocked(change, why);
 	if (res != 0)
 		return res;
-	family_recover_temporaries(folder);
+	family_recover_temporaries(folder, NULL);
 	res = family_read(folder, NULL, &family, why->text, why->bytes);
 	if (res != 0)
 		return res;

@@ -23,6 +23,8 @@
 #ifndef LUN_FAMILY_CHANGE_H
 #define LUN_FAMILY_CHANGE_H
 
+#include <stdatomic.h>
+
 #include "lun/family.h"
 
 /* An overlay that is about to take the place of an image's active file. */
@@ -81,8 +83,10 @@ int MUST_CHECK family_remove(const char *path, char *why, size_t why_bytes);
  * more afterwards: neither the unlinking nor the last close keeps others waiting. Negative errno.
  */
 int MUST_CHECK family_unlink(int folder, const char *name, int fd);
-/* Remove what operations that were cut short left in the folder of `path`. */
-int MUST_CHECK family_recover(const char *path, char *why, size_t why_bytes);
+/* Remove what operations that were cut short left in the folder of `path`. It ends soon when
+ * *stopping becomes true (-EINTR, or 0), and leaves the rest to the next; NULL: it does not. */
+int MUST_CHECK family_recover(const char *path, const atomic_bool *stopping, char *why,
+			      size_t why_bytes);
 
 /*
  * What a cut leaves for a moment, until the folder is cleaned: nobody is to take a snapshot for its

@@ -139,7 +139,7 @@ int family_clone(const struct family_clone *clone, char *why, size_t why_bytes)
 	if (res == 0)
 		res = open_base(&cloning);
 	if (res == 0) {
-		family_recover_temporaries(cloning.to.folder);
+		family_recover_temporaries(cloning.to.folder, NULL);
 		res = make_clone(&cloning);
 	}
 	files_close(&cloning.base.fd);
@@ -219,7 +219,7 @@ int family_remove(const char *path, char *why, size_t why_bytes)
 	if (res == 0)
 		res = family_lock(place.folder, why, why_bytes);
 	if (res == 0) {
-		family_recover_temporaries(place.folder);
+		family_recover_temporaries(place.folder, NULL);
 		res = remove_file(&place, &say);
 	}
 	family_place_close(&place);

@@ -126,7 +126,14 @@ int MUST_CHECK family_become_base(int fd, const struct family_why *why);
 /* -- family_recover.c -- */
 
 /* What has a temporary name and nobody's hand on it. The folder is locked. */
-void family_recover_temporaries(int folder);
+void family_recover_temporaries(int folder, const atomic_bool *stopping);
+static inline bool family_is_stopping(const atomic_bool *stopping)
+{
+	return stopping && atomic_load_explicit(stopping, memory_order_relaxed);
+}
+/* As family_lock, until *stopping: -EINTR. */
+int MUST_CHECK family_lock_until(int folder, const atomic_bool *stopping,
+				 const struct family_why *why);
 /* Names of a snapshot that an active file got beside its own. True: there were some, and `family`
  * is not what there is any more. The folder is locked. */
 bool family_recover_links(int folder, const struct family *family);

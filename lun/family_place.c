@@ -123,19 +123,27 @@ static int flock_step(int folder, int how)
 	return -EBUSY;
 }
 
-int family_lock(int folder, char *why, size_t why_bytes)
+int family_lock_until(int folder, const atomic_bool *stopping, const struct family_why *why)
 {
-	const struct family_why say = {why, why_bytes};
 	int res = -EBUSY;
 
-	for (unsigned ms = 0; ms < LOCK_PATIENCE_MS && res == -EBUSY; ms += LOCK_STEP_MS)
+	for (unsigned ms = 0;
+	     ms < LOCK_PATIENCE_MS && res == -EBUSY && !family_is_stopping(stopping);
+	     ms += LOCK_STEP_MS)
 		res = flock_step(folder, LOCK_EX);
+	if (res == -EBUSY && family_is_stopping(stopping))
+		return family_refuse(why, -EINTR, "it is to end");
 	if (res == -EBUSY)
-		return family_refuse(&say, res,
+		return family_refuse(why, res,
 				     "another operation is under way in the folder; try again");
 	return res == 0 ? 0
-			: family_refuse(&say, res, "its folder cannot be locked (flock): %s",
+			: family_refuse(why, res, "its folder cannot be locked (flock): %s",
 					files_error(res));
+}
+
+int family_lock(int folder, char *why, size_t why_bytes)
+{
+	return family_lock_until(folder, NULL, &(struct family_why){why, why_bytes});
 }
 
 void family_unlock(int folder)

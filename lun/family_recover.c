@@ -12,24 +12,42 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "lun/files.h"
 #include "lun/lun_internal.h"
 
-static void remove_temporary(int folder, const char *name)
+/* Of what is freed at once. */
+#define SHORTEN_BYTES ((off_t)1 << 30)
+
+/* To free all of a large file at once takes long, and cannot be interrupted. False: it was. */
+static bool shorten(int of, const atomic_bool *stopping)
+{
+	int fd CLEANUP(files_close) = files_open_again(of, O_RDWR);
+	struct stat st;
+	bool is_whole = fd < 0 || fstat(fd, &st) != 0 || st.st_nlink != 1;
+
+	while (!is_whole && st.st_size > SHORTEN_BYTES && !family_is_stopping(stopping)) {
+		st.st_size -= SHORTEN_BYTES;
+		is_whole = ftruncate(fd, st.st_size) != 0;
+	}
+	return !family_is_stopping(stopping);
+}
+
+static void remove_temporary(int folder, const char *name, const atomic_bool *stopping)
 {
 	int fd CLEANUP(files_close) = files_open_at(folder, name, O_RDONLY);
 
 	/* Who makes it, or may want it back, holds it. */
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0)
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || !shorten(fd, stopping))
 		return;
 	if (unlinkat(folder, name, 0) == 0)
 		log_info("lun", "%s: removed, an operation was cut short", name);
 }
 
-void family_recover_temporaries(int folder)
+void family_recover_temporaries(int folder, const atomic_bool *stopping)
 {
 	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -39,9 +57,9 @@ void family_recover_temporaries(int folder)
 		files_close(&fd);
 		return;
 	}
-	while ((entry = readdir(dir)) != NULL)
+	while (!family_is_stopping(stopping) && (entry = readdir(dir)) != NULL)
 		if (family_is_temporary(entry->d_name))
-			remove_temporary(folder, entry->d_name);
+			remove_temporary(folder, entry->d_name, stopping);
 	(void)closedir(dir);
 }
 
@@ -185,7 +203,7 @@ static int recover(int folder, const struct family_why *why)
 	return 0;
 }
 
-int family_recover(const char *path, char *why, size_t why_bytes)
+int family_recover(const char *path, const atomic_bool *stopping, char *why, size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
 	struct family_place place;
@@ -193,10 +211,11 @@ int family_recover(const char *path, char *why, size_t why_bytes)
 
 	if (res != 0)
 		return res;
-	res = family_lock(place.folder, why, why_bytes);
+	res = family_lock_until(place.folder, stopping, &say);
 	if (res == 0) {
-		family_recover_temporaries(place.folder);
-		res = recover(place.folder, &say);
+		family_recover_temporaries(place.folder, stopping);
+		if (!family_is_stopping(stopping))
+			res = recover(place.folder, &say);
 	}
 	family_place_close(&place);
 	return res;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,12 +33,25 @@ struct told_file {
 };
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool stopping;
+
+static bool is_stopping(void)
+{
+	return atomic_load_explicit(&stopping, memory_order_relaxed);
+}
+
+void qcow2_import_stop(void)
+{
+	atomic_store_explicit(&stopping, true, memory_order_relaxed);
+}
 
 static int told_read(const struct qcow2_file *file, void *buffer, size_t length, uint64_t offset)
 {
 	const struct told_file *told = (const void *)file; /* Its first member. */
 	uint64_t now = clock_now_ns();
 
+	if (is_stopping())
+		return -ECANCELED;
 	*told->bytes += length;
 	if (now >= *told->say_ns) {
 		*told->say_ns = now + SAY_AGAIN_NS;
@@ -123,6 +137,15 @@ static int repair_by(const struct qcow2_import *import, struct qcow2_repair *rep
 	return 0;
 }
 
+/* Cut short it stays dirty, and is counted again. */
+static int read_to_repair(const struct qcow2_file *file, void *buffer, size_t length,
+			  uint64_t offset)
+{
+	const struct qcow2_descriptor *of = (const void *)file; /* Its first member. */
+
+	return is_stopping() ? -ECANCELED : files_read_at(of->fd, buffer, length, offset);
+}
+
 static int repair_alone(const struct qcow2_import *import, char *why, size_t why_bytes)
 {
 	int fd CLEANUP(files_close) = files_open_again(import->fd, O_RDWR);
@@ -136,6 +159,7 @@ static int repair_alone(const struct qcow2_import *import, char *why, size_t why
 		(void)snprintf(why, why_bytes, "its refcounts cannot be counted anew: %s",
 			       files_error(res));
 	} else {
+		file.writable.file.read = read_to_repair;
 		repair->writable = &file.writable;
 		repair->memory_bytes = MEMORY_BYTES;
 		res = repair_by(import, repair, why, why_bytes);
@@ -164,6 +188,9 @@ int qcow2_import(const struct qcow2_import *import, char *why, size_t why_bytes)
 		return 0;
 	(void)pthread_mutex_lock(&one_at_a_time);
 	res = dirty ? repair_alone(import, why, why_bytes) : check_alone(import, why, why_bytes);
+	if (res != 0 && is_stopping())
+		(void)snprintf(why, why_bytes,
+			       "the server ends, and it was not checked to its end");
 	(void)pthread_mutex_unlock(&one_at_a_time);
 	return res;
 }

@@ -22,5 +22,8 @@ struct qcow2_import {
 /* 0: it may be written. Negative errno and a sentence in `why`: -EUCLEAN where it is damaged, and
  * nothing was changed then; those of reading, and of repair where it is dirty. */
 int MUST_CHECK qcow2_import(const struct qcow2_import *import, char *why, size_t why_bytes);
+/* The process is about to end: what goes on, and what would begin, fails with -ECANCELED, soon. Any
+ * thread, for good. */
+void qcow2_import_stop(void);
 
 #endif

@@ -4,8 +4,8 @@
  * write of the first sector switches size and tables, and then the old ones are given back.
  *
  * Cut short anywhere, or failed, the disk has its old size or its new one, and clusters leak at
- * most. What comes reads as zeroes. Refcounts of what it hands out and gives back are looked at, all
- * else is believed: check.h is for images that are not known.
+ * most. What comes reads as zeroes. Refcounts of what it hands out and gives back are looked at,
+ * all else is believed: check.h is for images that are not known.
  *
  * Any thread, one at a time. Read next: grow.c.
  */

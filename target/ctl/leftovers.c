@@ -68,11 +68,11 @@ static int compare(const void *one, const void *other)
 	return strcmp(*(char *const *)one, *(char *const *)other);
 }
 
-static void clean(const char *folder)
+static void clean(const char *folder, const atomic_bool *stopping)
 {
 	char why[LUN_WHY_MAX] = "";
 
-	if (family_recover(folder, why, sizeof(why)) != 0)
+	if (family_recover(folder, stopping, why, sizeof(why)) != 0)
 		log_info("ctl", "%s: not looked for what was left: %s", folder, why);
 }
 
@@ -87,7 +87,7 @@ void leftovers_remove(struct leftovers *leftovers, const atomic_bool *stopping)
 	for (size_t i = 0;
 	     i < leftovers->count && !atomic_load_explicit(stopping, memory_order_relaxed); i++)
 		if (paths[i][0] != '\0' && (i == 0 || strcmp(paths[i], paths[i - 1]) != 0))
-			clean(paths[i]);
+			clean(paths[i], stopping);
 	leftovers_free(leftovers);
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "lun/qcow2_import.h"
 #include "target/ctl/jobs.h"
 #include "target/ctl/lun_end.h"
 #include "target/ctl/reload.h"
@@ -194,6 +195,7 @@ void stop_begin(struct stop *stop)
 	stop->deadline_ns = loop_now_ns(control_of(stop)) + STOP_DEADLINE_MS * UINT64_C(1000000);
 	loop_timer_start(control_of(stop), &stop->timer, STOP_DEADLINE_MS, on_deadline);
 	portal_set_stop(runtime->portal_set);
+	qcow2_import_stop();
 	jobs_stop(runtime->jobs, on_jobs_stopped, stop);
 	reload_stop(runtime->reload, on_reload_ended, stop);
 	stop->closing = 2;

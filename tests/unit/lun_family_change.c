@@ -174,7 +174,7 @@ Test(family_change, undone)
 	change = prepare("one");
 	cr_assert_eq(family_commit(&change, 1, why, sizeof(why)), 0, "%s", why);
 	/* Somebody comes by, and takes the snapshot for done. */
-	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(family_recover(".", NULL, why, sizeof(why)), 0, "%s", why);
 	expect_attribute("vm1@one.qcow2", IDENTITY, false);
 	cr_assert_eq(family_undo(&change, 1, why, sizeof(why)), 0, "%s", why);
 	family_end(change);
@@ -191,7 +191,7 @@ Test(family_change, undone)
 	cr_assert_eq(family_commit(&change, 1, why, sizeof(why)), 0, "%s", why);
 	expect_pattern("vm1.qcow2", 1);
 	/* What may be wanted back is nobody's to clean up. */
-	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(family_recover(".", NULL, why, sizeof(why)), 0, "%s", why);
 	cr_assert_eq(family_undo(&change, 1, why, sizeof(why)), 0, "%s", why);
 	family_end(change);
 	expect_files("vm1.qcow2 vm1@base.qcow2");
@@ -241,7 +241,7 @@ static struct family_change *roll_back(void)
 
 static void expect_kept(void)
 {
-	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(family_recover(".", NULL, why, sizeof(why)), 0, "%s", why);
 	cr_assert_eq(shell_status("test $(ls -A | wc -l) = 3 && mv vm1@undo-2*Z.qcow2 kept.qcow2"),
 		     0);
 	expect_pattern("kept.qcow2", 2);
@@ -523,4 +523,37 @@ Test(family_change, hundred_clones)
 		    (double)(times[1].tv_sec - times[0].tv_sec) * 1e3 +
 			    (double)(times[1].tv_nsec - times[0].tv_nsec) / 1e6);
 	cr_expect_eq(shell_status("qemu-img check -q clone77.qcow2"), 0);
+}
+
+/* -- Recovery that is not to go on -- */
+
+static atomic_bool stopping;
+static unsigned truncations;
+
+/* Instead of the library's: the end comes while a large file is being freed. */
+int ftruncate(int fd, off_t length)
+{
+	if (++truncations == 2)
+		atomic_store(&stopping, true);
+	return (int)syscall(SYS_ftruncate, fd, length);
+}
+
+Test(family_change, recovery_ends_when_it_is_told)
+{
+	static const char large[] = ".ringsan-0123456789abcdef.tmp";
+	struct stat st;
+	int held;
+
+	cr_assert_eq(shell_status("truncate -s 4G %s", large), 0);
+	cr_assert_eq(family_recover(".", &stopping, why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(stat(large, &st), 0);
+	cr_expect_eq(st.st_size, (off_t)2 << 30);
+	/* Somebody else has the folder. */
+	held = open(".", O_RDONLY | O_DIRECTORY);
+	cr_assert_eq(flock(held, LOCK_EX), 0);
+	expect_no(family_recover(".", &stopping, why, sizeof(why)), -EINTR, "to end");
+	close(held);
+	atomic_store(&stopping, false);
+	cr_assert_eq(family_recover(".", &stopping, why, sizeof(why)), 0, "%s", why);
+	cr_expect_neq(stat(large, &st), 0);
 }

@@ -183,8 +183,8 @@ static inline void recover_all(void)
 {
 	char why[WHY_BYTES] = "";
 
-	cr_assert_eq(family_recover(".", why, sizeof(why)), 0, "%s", why);
-	cr_assert_eq(family_recover("b", why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(family_recover(".", NULL, why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(family_recover("b", NULL, why, sizeof(why)), 0, "%s", why);
 }
 
 /* Before it is undone somebody else takes it for one that was cut short. */

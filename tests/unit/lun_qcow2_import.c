@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "lun/qcow2/check.h"
 #include "lun/qcow2/writable.h"
+#include "lun/qcow2_import.h"
 
 #include <sys/xattr.h>
 
@@ -202,5 +203,21 @@ Test(qcow2_import, what_says_that_it_is_corrupt_is_left_alone)
 	scene_init(&s);
 	put_number(&s, AT_INCOMPATIBLE, QCOW2_INCOMPATIBLE_CORRUPT | QCOW2_INCOMPATIBLE_DIRTY);
 	expect_offline(&s, "marked as corrupt; see `ringsan image check --repair`");
+	rig_free(&s.rig);
+}
+
+/* The daemon ends: it does not wait for what takes long, and nothing is damaged by that. */
+Test(qcow2_import, ends_with_the_server)
+{
+	struct scene s;
+
+	scene_init(&s);
+	qcow2_import_stop();
+	expect_offline(&s, "the server ends");
+	cr_expect_eq(verdict_of(&s), QCOW2_CLEAN);
+	put_number(&s, AT_INCOMPATIBLE, QCOW2_INCOMPATIBLE_DIRTY);
+	put_refcount(&s, 5, 0);
+	expect_offline(&s, "the server ends");
+	cr_expect_eq(verdict_of(&s), QCOW2_CORRUPT);
 	rig_free(&s.rig);
 }
