@@ -40,6 +40,7 @@ struct owner {
 struct carried {
 	struct qcow2_request request;
 	struct map_builder map;
+	struct qcow2_push push;
 	struct lun_io *io;
 };
 
@@ -202,17 +203,12 @@ static void on_back(struct loop_msg *msg)
 
 LOOP_ONLY static void begin_next(struct image *image);
 
-static void on_done(struct qcow2_request *request, int res)
+LOOP_ONLY static void carry_back(struct carried *carried, int res)
 {
-	struct carried *carried = CONTAINER_OF(request, struct carried, request);
 	struct lun_io *io = carried->io;
 	struct image *image = io->image;
 	struct owner *owner = image->owner;
 
-	loop_role_assume();
-	io->zeroes = request->zeroes;
-	if (io->op == LUN_PULL)
-		((struct lun_pull *)io->iov[0].iov_base)->moved_bytes = request->moved;
 	io->image_word[WORD_RES] = (uint64_t)(int64_t)res;
 	io->image_word[WORD_FAILED] = res < 0 && qcow2_has_failed(image->chain.files[0].image);
 	carried_drop(image, carried);
@@ -222,6 +218,18 @@ static void on_done(struct qcow2_request *request, int res)
 	} else {
 		loop_post(io->loop, &io->image_msg, on_back);
 	}
+}
+
+static void on_done(struct qcow2_request *request, int res)
+{
+	struct carried *carried = CONTAINER_OF(request, struct carried, request);
+	struct lun_io *io = carried->io;
+
+	loop_role_assume();
+	io->zeroes = request->zeroes;
+	if (io->op == LUN_PULL)
+		((struct lun_pull *)io->iov[0].iov_base)->moved_bytes = request->moved;
+	carry_back(carried, res);
 }
 
 static struct qcow2 *find_layer(const struct chain *chain, uint64_t inode)
@@ -248,12 +256,53 @@ LOOP_ONLY static struct qcow2 *find_pulled(const struct chain *chain, const stru
 	return is_known ? layer : top;
 }
 
+static void on_pushed(struct qcow2_push *push, int res)
+{
+	struct carried *carried = CONTAINER_OF(push, struct carried, push);
+	struct lun_push *answer = carried->io->iov[0].iov_base;
+
+	loop_role_assume();
+	answer->moved_bytes = push->moved;
+	answer->left_bytes = push->left;
+	carry_back(carried, res);
+}
+
+/* Where the chain is not what its sender took it for, nothing is below it, which the engine
+ * refuses. */
+LOOP_ONLY static void begin_push(struct image *image, struct carried *carried)
+{
+	struct lun_io *io = carried->io;
+	const struct lun_push *what = io->iov[0].iov_base;
+	struct qcow2 *from = find_layer(&image->chain, what->layer);
+	struct qcow2 *to = from ? find_layer(&image->chain, what->to) : NULL;
+
+	carried->push = (struct qcow2_push){
+		.from = from ? from : image->chain.files[0].image,
+		.to = to,
+		.offset = io->offset_bytes,
+		.length = io->length_bytes,
+		.flags = io->flags,
+		.buffer = io->iov[1].iov_base,
+		.buffer_bytes = io->iov[1].iov_len,
+		.request = &carried->request,
+		.done = on_pushed,
+	};
+	if (to)
+		qcow2_guard(to, lun_pool_is_guarded(io->lun->pool));
+	qcow2_push(&carried->push);
+}
+
 LOOP_ONLY static void begin(struct image *image, struct carried *carried, struct lun_io *io)
 {
 	struct qcow2 *target = image->chain.files[0].image;
 	struct qcow2_request *request = &carried->request;
 
 	carried->io = io;
+	image->rested = false;
+	if (io->op == LUN_PUSH) {
+		begin_push(image, carried);
+		return;
+	}
 	request->op = io->op;
 	request->flags = io->flags;
 	request->offset = io->offset_bytes;
@@ -267,7 +316,6 @@ LOOP_ONLY static void begin(struct image *image, struct carried *carried, struct
 	}
 	if (io->op == LUN_PULL)
 		target = find_pulled(&image->chain, io, request);
-	image->rested = false;
 	qcow2_guard(target, lun_pool_is_guarded(io->lun->pool));
 	qcow2_submit(target, request);
 }

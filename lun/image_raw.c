@@ -300,7 +300,7 @@ static void raw_submit(struct image *image, struct lun_io *io)
 		[LUN_FLUSH] = raw_submit_flush,   [LUN_UNMAP] = raw_submit_range,
 		[LUN_ZERO] = raw_submit_range,    [LUN_MAP] = raw_submit_map,
 		[LUN_ALLOCATE] = raw_punt,        [LUN_RELEASE] = raw_punt,
-		[LUN_PULL] = raw_refuse,
+		[LUN_PULL] = raw_refuse,          [LUN_PUSH] = raw_refuse,
 	};
 
 	_Static_assert(ARRAY_SIZE(submit) == LUN_OP_ALL, "an operation lacks its function");

@@ -123,7 +123,7 @@ static int io_refuse(struct lun_io *io)
 	if (res)
 		return res;
 	/* A layer may be larger than the LUN. */
-	assert(io->op == LUN_FLUSH || io->op == LUN_PULL ||
+	assert(io->op == LUN_FLUSH || io->op == LUN_PULL || io->op == LUN_PUSH ||
 	       io->offset_bytes + io->length_bytes <= state->size_bytes);
 	return io->admit ? io->admit(io) : 0;
 }
@@ -202,6 +202,7 @@ static void io_assert_sound(const struct lun *lun, const struct lun_io *io)
 	       io_vector_bytes(io) == io->length_bytes);
 	assert(io->op != LUN_MAP || (io->iov_count == 1 && map_extents_max(io) > 0));
 	assert(io->op != LUN_PULL || io->iov_count == 1);
+	assert(io->op != LUN_PUSH || io->iov_count == 2);
 }
 
 static void io_prepare(struct lun *lun, struct loop *loop, struct lun_io *io)

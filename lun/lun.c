@@ -57,7 +57,7 @@ uint32_t lun_in_flight(const struct lun *lun, const struct loop *loop)
 
 struct byte_range lun_io_range(const struct lun_io *io)
 {
-	if (io->op == LUN_FLUSH || io->op == LUN_MAP || io->op == LUN_PULL)
+	if (io->op == LUN_FLUSH || io->op == LUN_MAP || io->op == LUN_PULL || io->op == LUN_PUSH)
 		return (struct byte_range){0};
 	return (struct byte_range){
 		.begin = io->offset_bytes,

@@ -42,6 +42,7 @@ enum lun_op {
 	LUN_ALLOCATE = LUN_OP_COUNT,
 	LUN_RELEASE,
 	LUN_PULL, /* For jobs: see struct lun_pull. Waits for the gate only. */
+	LUN_PUSH, /* The same: struct lun_push. */
 	LUN_OP_ALL
 };
 
@@ -103,6 +104,20 @@ struct lun_pull {
 	/* Another image of that size is to come below the layer: up to there it gets entries also
 	 * for what reads as zeroes because nobody has anything. 0: none is. */
 	uint64_t below_bytes;
+};
+
+/*
+ * LUN_PUSH, of a qcow2 image: what a layer has of its own in the range is written into the one
+ * below it, `to`, which the LUN was opened with as writable; but for what has gone down since, and
+ * has not changed. Nobody reads anything else than before; but `to` does not show any more what it
+ * did. Memory of the caller's that iov[0] names; iov[1] is a buffer, aligned to pages. Else as
+ * LUN_PULL. -ENOTSUP: their sizes or units do not go
+ * together.
+ */
+struct lun_push {
+	uint64_t layer, to;
+	/* The answer: what was copied; what of the layer is still to be pushed, or has changed. */
+	uint64_t moved_bytes, left_bytes;
 };
 
 struct lun_io;

@@ -135,7 +135,7 @@ bool lun_space(const struct lun *lun, struct lun_space *out)
 
 void space_mark(struct lun_io *io)
 {
-	bool takes_space = io->op == LUN_WRITE || io->op == LUN_PULL ||
+	bool takes_space = io->op == LUN_WRITE || io->op == LUN_PULL || io->op == LUN_PUSH ||
 			   (io->op == LUN_ZERO && !(io->flags & LUN_IO_KEEP_HOLES));
 
 	io->flags &= ~IMAGE_NO_NEW_SPACE;

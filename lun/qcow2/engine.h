@@ -424,6 +424,11 @@ struct qcow2 {
 	struct syncer syncer;
 	struct sync_wait hurry_sync;
 	struct list_node kick_link;
+	struct unpushed {
+		uint64_t *words; /* NULL: the image below is not written. */
+		uint64_t pieces, set;
+		unsigned piece_bits;
+	} unpushed;
 	bool recovers; /* Clusters may have leaked before it was opened. */
 	bool leaked;   /* Some have since. */
 	struct image_recovery *recovery;
@@ -565,9 +570,22 @@ LOOP_ONLY int MUST_CHECK write_pulled(struct qcow2_request *request, struct byte
 LOOP_ONLY void zero_plan(struct qcow2_request *request);
 LOOP_ONLY void map_plan(struct qcow2_request *request);
 LOOP_ONLY void pull_plan(struct qcow2_request *request);
+/* Find the first piece that the image has of its own. */
+LOOP_ONLY void push_plan(struct qcow2_request *request);
 LOOP_ONLY void flush_plan(struct qcow2_request *request);
 /* The round's transfers have ended. */
 LOOP_ONLY void read_round_done(struct qcow2_request *request);
 LOOP_ONLY void write_round_done(struct qcow2_request *request);
+
+/* -- unpushed.c -- */
+
+/* All of the image. -ENOMEM. */
+int MUST_CHECK unpushed_open(struct qcow2 *image);
+/* It may have changed. Without a map nothing is noted. */
+void unpushed_add(struct qcow2 *image, uint64_t offset, uint64_t length);
+/* The first run of pieces that touch `in` and have not gone down; they have from now on. Whole
+ * pieces, cut at the image's end. False: there are none. */
+LOOP_ONLY bool unpushed_take(struct qcow2 *image, struct byte_range in, struct byte_range *out);
+uint64_t unpushed_bytes(const struct qcow2 *image);
 
 #endif

@@ -381,6 +381,8 @@ static int open_image(const struct opening *opening)
 		res = check_writable(opening);
 	if (res == 0 && !image->read_only && make_writable(image) != 0)
 		res = refuse(opening, -ENOMEM, "no memory");
+	if (res == 0 && image->backing && !image->backing->read_only && unpushed_open(image) != 0)
+		res = refuse(opening, -ENOMEM, "no memory");
 	if (res == 0)
 		res = open_tables(opening);
 	return res;
@@ -454,5 +456,6 @@ void qcow2_close(struct qcow2 *image)
 	free(image->reserve.counts);
 	free(image->busy);
 	free(image->quarantine.hosts);
+	free(image->unpushed.words);
 	free(image);
 }

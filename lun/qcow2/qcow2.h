@@ -55,6 +55,7 @@ struct qcow2_spec {
 #define QCOW2_LINKS 32u
 #define QCOW2_IOV_MAX (LUN_IOV_MAX + 2u)
 
+struct qcow2_push;
 struct qcow2_request;
 typedef void qcow2_done_fn(struct qcow2_request *request, int res);
 
@@ -89,11 +90,18 @@ struct qcow2_link {
 	bool zero;          /* A pull found nothing but zeroes: none are written. */
 };
 
+/* A piece that an image has of its own. */
+struct qcow2_own {
+	uint64_t offset, length; /* length 0: there is none. */
+	bool is_zero;            /* Its entry says so. */
+};
+
 /*
  * One I/O. The caller's memory until done has run: later, on the loop, never inside qcow2_submit,
  * exactly once. res as of image_io_done. READ, WRITE, FLUSH, UNMAP, ZERO, MAP and PULL with the
- * flags of lun_io; offsets and lengths of READ and WRITE are multiples of io_align_bytes, and lie
- * inside the image. Zero-initialise once; it may be submitted again from inside done.
+ * flags of lun_io, PUSH for qcow2_push alone; offsets and lengths of READ and WRITE are multiples
+ * of io_align_bytes, and lie inside the image. Zero-initialise once; it may be submitted again from
+ * inside done.
  */
 struct qcow2_request {
 	/* Set by the caller before submit. */
@@ -110,6 +118,9 @@ struct qcow2_request {
 	/* A result, of LUN_IO_ZEROES_SUFFICE. */
 	bool zeroes;
 	uint64_t moved; /* PULL: bytes that were copied. */
+	/* PUSH: what is found, and for whom. */
+	struct qcow2_own own;
+	struct qcow2_push *push;
 	/* The engine's from here on. */
 	enum qcow2_stage stage;
 	struct qcow2 *image;
@@ -155,6 +166,32 @@ LOOP_ONLY void qcow2_submit(struct qcow2 *image, struct qcow2_request *request);
  */
 LOOP_ONLY int MUST_CHECK qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range,
 				    struct iovec *iov, uint32_t iov_count);
+/*
+ * What `from` has of its own in the range goes into the image below it, which was opened for
+ * writing before, with holds_frees: then that shows there what `from` does. What went down since
+ * `from` was opened, and has not changed, is passed by. With LUN_IO_DURABLE all that ever went down
+ * is durable then. Where `from` is written meanwhile, what goes down is of some moment; it is in
+ * `left`, and to be pushed once more. Who reads `from` sees no difference in any case. The
+ * caller's, and `request` and `buffer`, until `done` has run: later, on the loop. -ESTALE: `to` is
+ * not below it, or NULL; -EROFS: it is not open for that; -ENOTSUP: it ends before, or is written
+ * in units larger than parts of `from`.
+ */
+struct qcow2_push {
+	struct qcow2 *from, *to;
+	uint64_t offset, length;
+	uint32_t flags;
+	void *buffer; /* Aligned as for READ; of a multiple of the alignment. */
+	uint64_t buffer_bytes;
+	struct qcow2_request *request; /* Zeroed once, or ended. */
+	void (*done)(struct qcow2_push *push, int res);
+	/* Results: bytes that were copied; what of `from` is to be pushed, all of it counted. */
+	uint64_t moved, left;
+	/* Private to push.c. */
+	uint64_t at, end;
+	struct byte_range run, piece;
+	struct iovec iov;
+};
+LOOP_ONLY void qcow2_push(struct qcow2_push *push);
 /* Whether its pool is guarded (lun/space.h), as far as the next request knows: then writes have
  * what is reserved and has space behind it, and no more. */
 LOOP_ONLY void qcow2_guard(struct qcow2 *image, bool guarded);

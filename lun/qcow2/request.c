@@ -61,7 +61,7 @@ void request_wake_all(struct list_node *list, int res)
 static void (*const plans[LUN_OP_ALL])(struct qcow2_request *request) = {
 	[LUN_READ] = read_plan,  [LUN_WRITE] = write_plan, [LUN_FLUSH] = flush_plan,
 	[LUN_UNMAP] = zero_plan, [LUN_ZERO] = zero_plan,   [LUN_MAP] = map_plan,
-	[LUN_PULL] = pull_plan,
+	[LUN_PULL] = pull_plan,  [LUN_PUSH] = push_plan,
 };
 
 LOOP_ONLY static void request_step(struct qcow2_request *request)
@@ -76,12 +76,19 @@ LOOP_ONLY static void request_step(struct qcow2_request *request)
 	}
 }
 
+static bool changes_data(enum lun_op op)
+{
+	return op == LUN_WRITE || op == LUN_UNMAP || op == LUN_ZERO;
+}
+
 LOOP_ONLY static void call_done(struct qcow2_request *request)
 {
 	struct qcow2 *image = request->image;
 
 	request_stage(request, QCOW2_IDLE);
 	image->active--;
+	if (changes_data(request->op))
+		unpushed_add(image, request->offset, request->length);
 	if (image->stopping)
 		image_kick(image);
 	request->done(request, request->res);

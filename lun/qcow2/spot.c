@@ -43,5 +43,7 @@ int qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, str
 			   : !is_in_its_place(image, range, &extent))
 		return -EAGAIN;
 	rw.offset_bytes = extent.host_offset;
+	if (op == LUN_WRITE)
+		unpushed_add(image, range.begin, range.end - range.begin);
 	return op_copy(image->loop, extent.image, kind, &rw, range.end - range.begin);
 }

@@ -64,6 +64,7 @@ static const struct mutant {
 	{"frees_not_held", "qcow2", "O7: those above a layer may still read what it frees", false,
 	 "small-job"},
 	{"pull_overwrites", "qcow2", "a pull leaves alone what a guest writes", false, NULL},
+	{"push_below_is_zero", "qcow2", "a push leaves alone what shows from below", false, NULL},
 	{"flush_joins_running", "qcow2", "a flush covers what ended before it began", false, NULL},
 	{"recover_misses_links", "qcow2", "recovery: what is linked meanwhile is in use", false,
 	 NULL},

@@ -19,7 +19,8 @@ static const char *const elsewhere[] = {
 
 /* What a short run may miss. */
 static const char *const seldom[] = {
-	"dirty_wait", "grow_refcount_block", "leak_beyond_end", "pull_zero", "quarantine_wait",
+	"dirty_wait", "grow_refcount_block", "leak_beyond_end",
+	"pull_zero",  "push_zero",           "quarantine_wait",
 };
 
 /* Sections that are empty have no such symbols. */

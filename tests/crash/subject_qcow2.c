@@ -25,6 +25,9 @@
 /* Descriptors that no kernel has: of file i this one and i more; as many for fdatasyncs. */
 #define FD_FIRST 1000001
 #define FD_SYNC 1000101
+#define PUSH_BYTES (3u * DISK_SECTOR_BYTES)
+/* In which it is known what has gone down (lun/qcow2/unpushed.c). */
+#define PUSH_PIECE UINT64_C(4096)
 #define BYTES_BELOW ((uint64_t)VARIANT_SECTORS_FIRST * DISK_SECTOR_BYTES)
 
 /* -- The image type -- */
@@ -33,9 +36,9 @@ struct request {
 	struct qcow2_request of;
 	struct lun_io *io; /* NULL: free. */
 	struct image *image;
-	bool writes_below; /* What is being read is written to the image below then. */
-	bool in_below;     /* That image pulls. */
-	struct iovec iov;
+	bool in_below; /* That image pulls. */
+	struct qcow2_push push;
+	uint8_t *buffer; /* Of the push: smaller than what one is asked for. */
 };
 
 struct image {
@@ -69,6 +72,8 @@ static struct image *image_of_level(unsigned level, bool scarce)
 
 	if (!image->cache) {
 		image->requests = calloc(REQUESTS, sizeof(*image->requests));
+		for (unsigned i = 0; image->requests && i < REQUESTS; i++)
+			image->requests[i].buffer = aligned_alloc(DISK_SECTOR_BYTES, PUSH_BYTES);
 		if (!image->requests || qcow2_cache_create(bytes, &image->cache))
 			abort();
 	}
@@ -153,25 +158,6 @@ static void close_image(struct image *image)
 	close_chain(image, 0);
 }
 
-static bool is_zero(const struct iovec *iov)
-{
-	const uint8_t *bytes = iov->iov_base;
-
-	return bytes[0] == 0 && !memcmp(bytes, bytes + 1, iov->iov_len - 1);
-}
-
-/* The second half of a commit: zeroes take no space there. */
-LOOP_ONLY static void write_below(struct request *request)
-{
-	const struct qcow2_request *of = &request->of;
-
-	changes_write_below(request->image->changes, of->offset / DISK_SECTOR_BYTES,
-			    of->length / DISK_SECTOR_BYTES);
-	request->writes_below = false;
-	request->of.op = is_zero(&request->iov) ? LUN_UNMAP : LUN_WRITE;
-	qcow2_submit(request->image->chain[1], &request->of);
-}
-
 /* A pull is durable: the layers that it read may leave there. */
 static void note_pull(const struct request *request)
 {
@@ -194,10 +180,6 @@ static void on_done(struct qcow2_request *of, int res)
 	loop_role_assume();
 	if (res == 0 && of->op == LUN_PULL && (of->flags & LUN_IO_DURABLE))
 		note_pull(request);
-	if (request->writes_below && res == 0) {
-		write_below(request);
-		return;
-	}
 	request->io = NULL;
 	image_io_done(io, res);
 }
@@ -212,8 +194,8 @@ static struct request *find_free(struct image *image)
 }
 
 /* A pull may be any step of a job: what lies above the last image alone is pulled; it
- * is pulled into the image below; what the top shows is written there. None of it changes what the
- * top shows. */
+ * is pulled into the image below; what the top has is pushed there (NULL). None of it changes what
+ * the top shows. */
 static struct qcow2 *choose_job(const struct image *image, struct request *request)
 {
 	struct qcow2_request *of = &request->of;
@@ -228,11 +210,41 @@ static struct qcow2 *choose_job(const struct image *image, struct request *reque
 	request->in_below = kind == 2;
 	if (kind == 2)
 		return image->chain[1];
-	request->writes_below = true;
-	request->iov = (struct iovec){of->iov[0].iov_base, of->length};
-	of->op = LUN_READ;
-	of->iov = &request->iov;
-	return image->chain[0];
+	return NULL;
+}
+
+static void on_pushed(struct qcow2_push *push, int res)
+{
+	struct request *request = CONTAINER_OF(push, struct request, push);
+	struct lun_io *io = request->io;
+
+	loop_role_assume();
+	request->io = NULL;
+	image_io_done(io, res);
+}
+
+/* The top is written meanwhile: it shows the same, whatever of it is below. */
+LOOP_ONLY static void push_down(struct image *image, struct request *request)
+{
+	uint64_t first = request->of.offset / PUSH_PIECE * PUSH_PIECE;
+	uint64_t end = (request->of.offset + request->of.length + PUSH_PIECE - 1) / PUSH_PIECE *
+		       PUSH_PIECE;
+
+	end = end < BYTES_BELOW ? end : BYTES_BELOW;
+	changes_write_below(image->changes, first / DISK_SECTOR_BYTES,
+			    (end - first) / DISK_SECTOR_BYTES);
+	request->push = (struct qcow2_push){
+		.from = image->chain[0],
+		.to = image->chain[1],
+		.offset = request->of.offset,
+		.length = request->of.length,
+		.flags = request->of.flags,
+		.buffer = request->buffer,
+		.buffer_bytes = PUSH_BYTES,
+		.request = &request->of,
+		.done = on_pushed,
+	};
+	qcow2_push(&request->push);
 }
 
 static void submit(struct image *image, struct lun_io *io)
@@ -243,7 +255,7 @@ static void submit(struct image *image, struct lun_io *io)
 	loop_role_assume();
 	request->io = io;
 	request->image = image;
-	request->writes_below = request->in_below = false;
+	request->in_below = false;
 	request->of.op = io->op;
 	request->of.flags = io->flags;
 	request->of.offset = io->offset_bytes;
@@ -254,7 +266,10 @@ static void submit(struct image *image, struct lun_io *io)
 	request->of.done = on_done;
 	if (io->op == LUN_PULL)
 		target = choose_job(image, request);
-	qcow2_submit(target, &request->of);
+	if (target)
+		qcow2_submit(target, &request->of);
+	else
+		push_down(image, request);
 }
 
 static int no_fd(const struct image *image UNUSED)
