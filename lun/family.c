@@ -171,7 +171,7 @@ bool family_is_below(const struct family_image *below, const struct family_image
 
 /* -- What may be done -- */
 
-int family_may_change(const struct family *family, const struct family_image *image, char *why,
+int family_may_remove(const struct family *family, const struct family_image *image, char *why,
 		      size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
@@ -195,6 +195,32 @@ int family_may_change(const struct family *family, const struct family_image *im
 		(void)snprintf(names + used, sizeof(names) - used, " ...");
 	return family_refuse(&say, -EBUSY, "%u image%s based on it: %s", image->children,
 			     image->children == 1 ? " is" : "s are", names);
+}
+
+unsigned family_names_elsewhere(const struct family *family, const struct family_image *image)
+{
+	unsigned here = 0;
+
+	if (image->links <= 1 || !image->may_be_base)
+		return 0;
+	for (size_t i = 0; i < family->count; i++)
+		here += is_same_file(&family->images[i], image);
+	return image->links > here ? image->links - here : 0;
+}
+
+int family_may_change(const struct family *family, const struct family_image *image, char *why,
+		      size_t why_bytes)
+{
+	const struct family_why say = {why, why_bytes};
+	unsigned elsewhere = family_names_elsewhere(family, image);
+
+	if (image->children == 0 && elsewhere > 0)
+		return family_refuse(&say, -EBUSY,
+				     "images may be based on it in other folders, where it has %u "
+				     "name%s: remove %s, or `setfattr -x user.ringsan.base`",
+				     elsewhere, elsewhere == 1 ? "" : "s",
+				     elsewhere == 1 ? "that" : "those");
+	return family_may_remove(family, image, why, why_bytes);
 }
 
 /* -- Snapshots -- */

@@ -78,7 +78,8 @@ struct family_image {
 	const char *name;
 	enum family_kind kind;
 	uint64_t device, inode;
-	bool is_linked;      /* It has several names. */
+	unsigned links;      /* Its names, in this folder and elsewhere. */
+	bool may_be_base;    /* Of one with several names: it is, or was, or cannot say so. */
 	uint64_t size_bytes; /* Of the guest's disk; of others than qcow2 that of the file. */
 	uint64_t file_bytes, used_bytes;
 	int64_t modified_ns; /* Since the epoch. */
@@ -119,10 +120,16 @@ const struct family_image *family_find(const struct family *family, const char *
 const struct family_image *family_next_child(const struct family *family,
 					     const struct family_image *image,
 					     const struct family_image *after);
-/* Nothing is based on it: it may be written, resized, rebased, replaced, removed. -EBUSY and a
- * sentence that names the children. */
+/* Nothing is based on it by name: it may be replaced, or removed. -EBUSY and a sentence that names
+ * the children. */
+int MUST_CHECK family_may_remove(const struct family *family, const struct family_image *image,
+				 char *why, size_t why_bytes);
+/* Nothing is based on its content either, as far as that can be known: it may be written, resized,
+ * rebased. */
 int MUST_CHECK family_may_change(const struct family *family, const struct family_image *image,
 				 char *why, size_t why_bytes);
+/* Hard links of a base in other folders, where images may be based on it that nobody sees here. */
+unsigned family_names_elsewhere(const struct family *family, const struct family_image *image);
 /* The snapshots of an image, those with the shorter chains first, then the older ones. *out is the
  * caller's to free. -ENOMEM. */
 int MUST_CHECK family_snapshots(const struct family *family, const struct family_image *image,

@@ -17,8 +17,7 @@
 
 #define ATTRIBUTE "user.ringsan.base"
 
-/* What is no answer is taken for yes. */
-static bool may_be_base(int fd)
+bool family_may_be_base(int fd)
 {
 	return fgetxattr(fd, ATTRIBUTE, NULL, 0) >= 0 || errno != ENODATA;
 }
@@ -48,12 +47,16 @@ static const struct family_image *find_file(const struct family *family, const s
 	return NULL;
 }
 
-static int look_around(int folder, int fd, const struct stat *st, const struct family_why *why)
+static int look_around(int folder, int fd, const struct stat *st, struct family_temporaries *found,
+		       const struct family_why *why)
 {
 	const struct family_image *image;
 	struct family *family;
-	int res = family_read(folder, NULL, &family, why->text, why->bytes);
+	int res;
 
+	/* A second name that a cut left is not one in another folder. */
+	family_find_temporaries(folder, found);
+	res = family_read(folder, NULL, &family, why->text, why->bytes);
 	if (res != 0)
 		return res;
 	image = find_file(family, st);
@@ -69,22 +72,25 @@ static int look_around(int folder, int fd, const struct stat *st, const struct f
 int family_admit_writer(int fd, char *why, size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
-	int folder CLEANUP(files_close) = -1;
+	struct family_temporaries found = {.count = 0};
+	int folder = -1;
 	struct stat st;
 	int res;
 
 	if (fstat(fd, &st) != 0)
 		return family_refuse(&say, -errno, "it cannot be looked at: %s",
 				     files_error(-errno));
-	if (!S_ISREG(st.st_mode) || (st.st_nlink == 1 && !may_be_base(fd)))
+	if (!S_ISREG(st.st_mode) || (st.st_nlink == 1 && !family_may_be_base(fd)))
 		return 0;
 	folder = files_open_folder_of(fd);
 	if (folder < 0)
 		return family_refuse(&say, folder, "its folder cannot be opened: %s",
 				     files_error(folder));
 	res = family_lock(folder, why, why_bytes);
-	if (res == -EBUSY)
-		return res;
 	/* Where there are no such locks there are no operations either. */
-	return look_around(folder, fd, &st, &say);
+	if (res != -EBUSY)
+		res = look_around(folder, fd, &st, &found, &say);
+	family_remove_temporaries(folder, &found, NULL);
+	files_close(&folder);
+	return res;
 }

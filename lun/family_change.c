@@ -103,13 +103,13 @@ static int check_family(const struct family_change *change, const struct family 
 		return family_refuse(why, -ENOENT, "%s is no file", change->place.name);
 	if (family_find(family, change->behind))
 		return family_refuse(why, -EEXIST, "there is a file %s already", change->behind);
-	if (family_may_change(family, image, text, sizeof(text)) != 0)
+	if (family_may_remove(family, image, text, sizeof(text)) != 0)
 		return family_refuse(why, -EBUSY, "%s: %s", change->place.name, text);
 	return 0;
 }
 
 static int look_around(const struct order *order, struct family_change *change,
-		       const struct family_why *why)
+		       struct family_temporaries *found, const struct family_why *why)
 {
 	struct family *family;
 	int folder = change->place.folder;
@@ -119,7 +119,7 @@ static int look_around(const struct order *order, struct family_change *change,
 		res = check_unlocked(change, why);
 	if (res != 0)
 		return res;
-	family_recover_temporaries(folder, NULL);
+	family_find_temporaries(folder, found);
 	res = family_read(folder, NULL, &family, why->text, why->bytes);
 	if (res != 0)
 		return res;
@@ -162,7 +162,8 @@ static int open_base(const struct order *order, struct family_change *change,
 
 int family_become_base(int fd, const struct family_why *why)
 {
-	int res = family_mark_base(fd);
+	/* Who has set the mark may not have made it durable yet. */
+	int res = family_may_be_base(fd) && fsync(fd) != 0 ? -errno : family_mark_base(fd);
 
 	if (res == 0 || res == -ENOTSUP)
 		return 0;
@@ -200,6 +201,7 @@ static int make_overlay(const struct order *order, struct family_change *change,
 static int prepare_steps(const struct order *order, struct family_change *change,
 			 const struct family_why *why)
 {
+	struct family_temporaries found = {.count = 0};
 	int res = family_place_open(order->path, &change->place, why->text, why->bytes);
 
 	if (res == 0 && fstat(change->place.folder, &change->folder) != 0)
@@ -209,11 +211,11 @@ static int prepare_steps(const struct order *order, struct family_change *change
 	if (res == 0)
 		res = family_lock(change->place.folder, why->text, why->bytes);
 	if (res == 0)
-		res = look_around(order, change, why);
+		res = look_around(order, change, &found, why);
 	if (res == 0)
 		res = make_overlay(order, change, why);
 	if (change->place.folder >= 0)
-		family_unlock(change->place.folder);
+		family_remove_temporaries(change->place.folder, &found, NULL);
 	return res;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Clones, and the removal of what nothing is based on.
  *
- * A clone costs two fsyncs: of the new file, and of the folder when it has its name. The first
- * clone of a base costs a third, for the mark.
+ * A clone costs three fsyncs: of the base, which has its mark, of the new file, and of the folder
+ * when that has its name.
  *
  * Any thread but a loop's. Read next: family_overlay.c.
  */
@@ -128,6 +128,7 @@ int family_clone(const struct family_clone *clone, char *why, size_t why_bytes)
 		.base.fd = -1,
 		.why = &say,
 	};
+	struct family_temporaries found = {.count = 0};
 	int res = family_place_open(clone->base, &cloning.from, why, why_bytes);
 
 	if (res == 0)
@@ -139,8 +140,9 @@ int family_clone(const struct family_clone *clone, char *why, size_t why_bytes)
 	if (res == 0)
 		res = open_base(&cloning);
 	if (res == 0) {
-		family_recover_temporaries(cloning.to.folder, NULL);
+		family_find_temporaries(cloning.to.folder, &found);
 		res = make_clone(&cloning);
+		family_remove_temporaries(cloning.to.folder, &found, NULL);
 	}
 	files_close(&cloning.base.fd);
 	family_place_close(&cloning.to);
@@ -166,7 +168,7 @@ static int check_file(const struct family_place *place, int fd, const struct fam
 		return res;
 	image = family_find(family, place->name);
 	if (image)
-		res = family_may_change(family, image, why->text, why->bytes);
+		res = family_may_remove(family, image, why->text, why->bytes);
 	else
 		res = family_refuse(why, -EINVAL, "%s is no regular file", place->name);
 	family_free(family);
@@ -209,6 +211,7 @@ static int remove_file(const struct family_place *place, const struct family_why
 int family_remove(const char *path, char *why, size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
+	struct family_temporaries found = {.count = 0};
 	struct family_place place;
 	int res = family_place_open(path, &place, why, why_bytes);
 
@@ -219,8 +222,9 @@ int family_remove(const char *path, char *why, size_t why_bytes)
 	if (res == 0)
 		res = family_lock(place.folder, why, why_bytes);
 	if (res == 0) {
-		family_recover_temporaries(place.folder, NULL);
+		family_find_temporaries(place.folder, &found);
 		res = remove_file(&place, &say);
+		family_remove_temporaries(place.folder, &found, NULL);
 	}
 	family_place_close(&place);
 	return res;

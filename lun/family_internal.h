@@ -123,10 +123,28 @@ int family_change_take_back(struct family_change *change);
 /* family_mark_base, where that can be. */
 int MUST_CHECK family_become_base(int fd, const struct family_why *why);
 
+/* -- family_base.c -- */
+
+/* It has the mark of bases; what is no answer is taken for yes. */
+bool family_may_be_base(int fd);
+
 /* -- family_recover.c -- */
 
-/* What has a temporary name and nobody's hand on it. The folder is locked. */
-void family_recover_temporaries(int folder, const atomic_bool *stopping);
+/* Leftovers that are to be removed: held, so that nobody else does. Of more the rest stays. */
+struct family_temporaries {
+	struct {
+		int fd;
+		char name[FAMILY_TEMPORARY_BYTES];
+	} files[64];
+	unsigned count;
+};
+
+/* What has a temporary name and nobody's hand on it. The folder is locked, which removing large
+ * files would take long for; second names of others go at once. */
+void family_find_temporaries(int folder, struct family_temporaries *found);
+/* Remove them, until *stopping; the folder is not locked any more afterwards. */
+void family_remove_temporaries(int folder, struct family_temporaries *found,
+			       const atomic_bool *stopping);
 static inline bool family_is_stopping(const atomic_bool *stopping)
 {
 	return stopping && atomic_load_explicit(stopping, memory_order_relaxed);

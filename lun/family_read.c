@@ -188,7 +188,7 @@ static void note_stat(struct family_image *image, const struct stat *st)
 {
 	image->device = st->st_dev;
 	image->inode = st->st_ino;
-	image->is_linked = st->st_nlink > 1;
+	image->links = (unsigned)st->st_nlink;
 	image->size_bytes = image->file_bytes = (uint64_t)st->st_size;
 	image->used_bytes = (uint64_t)st->st_blocks * 512;
 	image->modified_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec;
@@ -224,6 +224,7 @@ static int read_open(struct reading *reading, int fd, struct family_image *image
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return -ENOENT;
 	note_stat(image, &st);
+	image->may_be_base = st.st_nlink > 1 && family_may_be_base(fd);
 	file.file.size_bytes = image->file_bytes;
 	if (is_said_raw(reading->words, image->name)) {
 		image->kind = FAMILY_RAW;

@@ -36,18 +36,43 @@ static bool shorten(int of, const atomic_bool *stopping)
 	return !family_is_stopping(stopping);
 }
 
-static void remove_temporary(int folder, const char *name, const atomic_bool *stopping)
+static void remove_name(int folder, const char *name)
 {
-	int fd CLEANUP(files_close) = files_open_at(folder, name, O_RDONLY);
-
-	/* Who makes it, or may want it back, holds it. */
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || !shorten(fd, stopping))
-		return;
 	if (unlinkat(folder, name, 0) == 0)
 		log_info("lun", "%s: removed, an operation was cut short", name);
 }
 
-void family_recover_temporaries(int folder, const atomic_bool *stopping)
+void family_remove_temporaries(int folder, struct family_temporaries *found,
+			       const atomic_bool *stopping)
+{
+	family_unlock(folder);
+	for (unsigned i = 0; i < found->count; i++) {
+		if (shorten(found->files[i].fd, stopping))
+			remove_name(folder, found->files[i].name);
+		files_close(&found->files[i].fd);
+	}
+	found->count = 0;
+}
+
+static void take_temporary(int folder, const char *name, struct family_temporaries *found)
+{
+	int fd = files_open_at(folder, name, O_RDONLY);
+	struct stat st;
+
+	/* Who makes it, or may want it back, holds it. */
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &st) != 0) {
+		files_close(&fd);
+	} else if (st.st_nlink > 1) {
+		remove_name(folder, name);
+		files_close(&fd);
+	} else {
+		(void)snprintf(found->files[found->count].name, FAMILY_TEMPORARY_BYTES, "%.31s",
+			       name);
+		found->files[found->count++].fd = fd;
+	}
+}
+
+void family_find_temporaries(int folder, struct family_temporaries *found)
 {
 	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -57,9 +82,9 @@ void family_recover_temporaries(int folder, const atomic_bool *stopping)
 		files_close(&fd);
 		return;
 	}
-	while (!family_is_stopping(stopping) && (entry = readdir(dir)) != NULL)
+	while (found->count < ARRAY_SIZE(found->files) && (entry = readdir(dir)) != NULL)
 		if (family_is_temporary(entry->d_name))
-			remove_temporary(folder, entry->d_name, stopping);
+			take_temporary(folder, entry->d_name, found);
 	(void)closedir(dir);
 }
 
@@ -101,7 +126,7 @@ bool family_recover_links(int folder, const struct family *family)
 		const struct family_image *image = &family->images[i];
 		const struct family_image *active = NULL;
 
-		if (image->is_linked && image->children == 0)
+		if (image->links > 1 && image->children == 0)
 			active = active_of(family, image);
 		if (!active || active->device != image->device || active->inode != image->inode)
 			continue;
@@ -206,6 +231,7 @@ static int recover(int folder, const struct family_why *why)
 int family_recover(const char *path, const atomic_bool *stopping, char *why, size_t why_bytes)
 {
 	const struct family_why say = {why, why_bytes};
+	struct family_temporaries found = {.count = 0};
 	struct family_place place;
 	int res = family_place_open(path, &place, why, why_bytes);
 
@@ -213,9 +239,10 @@ int family_recover(const char *path, const atomic_bool *stopping, char *why, siz
 		return res;
 	res = family_lock_until(place.folder, stopping, &say);
 	if (res == 0) {
-		family_recover_temporaries(place.folder, stopping);
+		family_find_temporaries(place.folder, &found);
 		if (!family_is_stopping(stopping))
 			res = recover(place.folder, &say);
+		family_remove_temporaries(place.folder, &found, stopping);
 	}
 	family_place_close(&place);
 	return res;

@@ -179,7 +179,7 @@ static int find_removed(const struct folder *folder, struct job_order *order, st
 	if (res != 0 || !gone || gone->children == 0)
 		return res;
 	if (gone->children > 1)
-		return family_may_change(folder->family, gone, why, LUN_WHY_MAX);
+		return family_may_remove(folder->family, gone, why, LUN_WHY_MAX);
 	out->layer = family_next_child(folder->family, gone, NULL);
 	out->base = says_raw(out->layer) ? NULL : gone->parent;
 	if (!is_in_chain(folder, out->layer))
@@ -315,7 +315,7 @@ static int unlink_image(const struct folder *folder, const struct family_image *
 		res = read_identity(fd, "", &now);
 	if (res == 0 && !is_same(&now, meant))
 		return refuse_other(image->name, why);
-	if (res == 0 && family_may_change(folder->family, image, why, LUN_WHY_MAX) != 0)
+	if (res == 0 && family_may_remove(folder->family, image, why, LUN_WHY_MAX) != 0)
 		return -EBUSY;
 	if (res == 0)
 		res = image_lock_qemu(fd, true);

@@ -97,6 +97,41 @@ Test(family_open, behind_links)
 	expect_offline("raw", "luns/2", "1 image is based on it: vm1.qcow2");
 }
 
+/* Images are based on it by its other name, where nobody looks who opens it by this one. */
+Test(family_open, hard_links_in_other_folders)
+{
+	const struct family_clone clone = {
+		.base = "pool/gold.raw", .base_format = "raw", .name = "pool/vm1.qcow2"};
+	char why[128];
+
+	shell("mkdir pool; truncate -s 1M gold.raw; ln gold.raw pool/gold.raw");
+	/* Of one that never was a base nothing is feared. */
+	expect_online("raw", "gold.raw", false);
+	cr_assert_eq(family_clone(&clone, why, sizeof(why)), 0, "%s", why);
+	expect_offline("raw", "pool/gold.raw", "1 image is based on it: vm1.qcow2");
+	expect_offline("raw", "gold.raw", "in other folders, where it has 1 name: remove that");
+	expect_mark("gold.raw", true);
+	expect_online("raw", "gold.raw", true);
+	/* A name may go, what it names stays. */
+	shell("ln gold.raw again.raw");
+	expect_offline("raw", "again.raw", "in other folders");
+	cr_expect_eq(family_remove("again.raw", why, sizeof(why)), 0, "%s", why);
+	shell("rm pool/vm1.qcow2 pool/gold.raw");
+	expect_online("raw", "gold.raw", false);
+	expect_mark("gold.raw", false);
+}
+
+/* What a cut rollback leaves is no name elsewhere. */
+Test(family_open, second_name_of_a_cut_rollback)
+{
+	shell("qemu-img create -q -f qcow2 vm1.qcow2 1M;"
+	      "ln vm1.qcow2 .ringsan-0123456789abcdef.tmp");
+	(void)!setxattr("vm1.qcow2", BASE, "1", 1, 0);
+	expect_online("qcow2", "vm1.qcow2", false);
+	expect_mark("vm1.qcow2", false);
+	shell("! ls .ringsan-* 2>/dev/null >&2");
+}
+
 /* What a cut leaves between the link and the rename would keep the disk from being written. */
 Test(family_open, snapshot_that_was_cut_short)
 {
