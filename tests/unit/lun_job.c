@@ -551,3 +551,43 @@ TEST_ON_ENGINES(job, waits_for_space)
 	cr_assert_eq(scene_wait(&s), 0);
 	scene_end(&s);
 }
+
+static void run_out_of_space(struct scene *s, enum job_kind kind)
+{
+	scene_make(s, LOOP_ENGINE_AIO, kind);
+	atomic_store(&s->pool.guarded, true);
+	scene_start(s, kind == JOB_REMOVE ? "vm@a.qcow2" : "", "");
+	wait_for_state(s, JOB_NO_SPACE);
+}
+
+Test(job, goes_on_when_there_is_space_again)
+{
+	struct scene s;
+
+	run_out_of_space(&s, JOB_STREAM);
+	atomic_store(&s.pool.guarded, false);
+	cr_assert_eq(scene_wait(&s), 0);
+	backing_is(&s, "vm.qcow2", "");
+	scene_end(&s);
+}
+
+/* It does not wait for space then: stopped with its record, canceled without. */
+Test(job, waits_for_space_no_longer_than_it_is_wanted)
+{
+	static const enum job_kind kinds[] = {JOB_STREAM, JOB_REMOVE};
+	struct scene s;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		run_out_of_space(&s, kinds[i]);
+		rig_call(s.rig.control, call_stop, &s);
+		cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
+		cr_assert_eq(scene_wait(&s), -EINTR);
+		shell("ls %s/job-* >/dev/null", s.rig.dir);
+		rig_call(s.rig.control, call_start, &s);
+		wait_for_state(&s, JOB_NO_SPACE);
+		rig_call(s.rig.control, call_cancel, &s);
+		cr_assert(s.answer);
+		cr_assert_eq(scene_wait(&s), -ECANCELED);
+		scene_end(&s);
+	}
+}
