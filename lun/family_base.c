@@ -90,7 +90,9 @@ int family_admit_writer(int fd, char *why, size_t why_bytes)
 	/* Where there are no such locks there are no operations either. */
 	if (res != -EBUSY)
 		res = look_around(folder, fd, &st, &found, &say);
-	family_remove_temporaries(folder, &found, NULL);
+	/* What takes long to be removed is left to others: a LUN waits. */
+	while (found.count > 0)
+		files_close(&found.files[--found.count].fd);
 	files_close(&folder);
 	return res;
 }
