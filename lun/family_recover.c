@@ -22,12 +22,14 @@
 /* Of what is freed at once. */
 #define SHORTEN_BYTES ((off_t)1 << 30)
 
-/* To free all of a large file at once takes long, and cannot be interrupted. False: it was. */
-static bool shorten(int of, const atomic_bool *stopping)
+/* To free all of a large file at once takes long, and cannot be interrupted. False: it was. That
+ * another file has taken its place may not be durable yet: until then this is an image. */
+static bool shorten(int folder, int of, const atomic_bool *stopping)
 {
 	int fd CLEANUP(files_close) = files_open_again(of, O_RDWR);
 	struct stat st;
-	bool is_whole = fd < 0 || fstat(fd, &st) != 0 || st.st_nlink != 1;
+	bool is_whole = fd < 0 || fstat(fd, &st) != 0 || st.st_nlink != 1 ||
+			st.st_size <= SHORTEN_BYTES || fsync(folder) != 0;
 
 	while (!is_whole && st.st_size > SHORTEN_BYTES && !family_is_stopping(stopping)) {
 		st.st_size -= SHORTEN_BYTES;
@@ -47,7 +49,7 @@ void family_remove_temporaries(int folder, struct family_temporaries *found,
 {
 	family_unlock(folder);
 	for (unsigned i = 0; i < found->count; i++) {
-		if (shorten(found->files[i].fd, stopping))
+		if (shorten(folder, found->files[i].fd, stopping))
 			remove_name(folder, found->files[i].name);
 		files_close(&found->files[i].fd);
 	}

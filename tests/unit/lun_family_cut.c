@@ -74,6 +74,42 @@ Test(family_cut, killed_anywhere)
 	}
 }
 
+/* -- Leftovers -- */
+
+static int run_recovery(void)
+{
+	char why[WHY_BYTES];
+
+	return family_recover(".", NULL, why, sizeof(why));
+}
+
+static unsigned first_of(const struct trace *trace, long call)
+{
+	unsigned at = 0;
+
+	while (at < trace->count && trace->calls[at] != call)
+		at++;
+	return at;
+}
+
+/* It may be what a rollback has replaced, and after a power cut be in its place again. */
+Test(family_cut, shortens_nothing_before_its_folder_is_durable)
+{
+	static const struct operation recovery = {.name = "recovery", .run = run_recovery};
+	struct trace trace;
+	int fd;
+
+	begin_trial();
+	fd = open(".ringsan-0123456789abcdef.tmp", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, INT64_C(5) << 29), 0);
+	close(fd);
+	cr_expect_not(run_until(&recovery, CALLS_MAX - 1, &trace));
+	cr_expect_lt(first_of(&trace, SYS_ftruncate), trace.count);
+	cr_expect_lt(first_of(&trace, SYS_fsync), first_of(&trace, SYS_ftruncate));
+	cr_expect_eq(end_trial(), 0);
+}
+
 /* -- Two at once -- */
 
 #define ROUNDS 8
