@@ -10,11 +10,22 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PIECE_BITS_MIN 12u
 /* 16 MiB of memory. */
 #define PIECES_MAX (UINT64_C(1) << 27)
 #define WORD_BITS 64u
+
+/* By words: a LUN waits for its image to be opened. */
+static void set_all(struct unpushed *unpushed)
+{
+	uint64_t whole = unpushed->pieces / WORD_BITS;
+
+	(void)memset(unpushed->words, 0xff, whole * sizeof(*unpushed->words));
+	unpushed->words[whole] = (UINT64_C(1) << unpushed->pieces % WORD_BITS) - 1;
+	unpushed->set = unpushed->pieces;
+}
 
 int unpushed_open(struct qcow2 *image)
 {
@@ -30,7 +41,7 @@ int unpushed_open(struct qcow2 *image)
 	unpushed->words = calloc(words + 1, sizeof(*unpushed->words));
 	if (!unpushed->words)
 		return -ENOMEM;
-	unpushed_add(image, 0, image->size_bytes);
+	set_all(unpushed);
 	return 0;
 }
 

@@ -285,6 +285,31 @@ TEST_ON_ENGINES(qcow2_push, takes_back_what_failed)
 	bench_end(bench);
 }
 
+/* Its pieces do not fill the last word of what is known of them. */
+TEST_ON_ENGINES(qcow2_push, knows_the_last_of_a_disk)
+{
+	struct pushing pushing;
+	struct bench *bench = &pushing.bench;
+
+	bench_make(bench, engine, MIB);
+	make_chain(bench, kinds[0], kinds[0]);
+	shell("cd %s; qemu-img resize -q s +12k; qemu-img resize -q a +12k; "
+	      "qemu-io -f qcow2 -c 'write -P 6 8196k 8k' a >/dev/null",
+	      bench->dir);
+	open_below(bench);
+	bench_open(bench, "a", true);
+	bench->images[1]->holds_frees = false;
+	cr_assert_eq(push(&pushing, 2, 1), -EROFS);
+	cr_assert_eq(pushing.push.left, 8 * MIB + (12 << 10));
+	bench->images[1]->holds_frees = true;
+	cr_assert_eq(push(&pushing, 2, 1), 0);
+	cr_assert_eq(pushing.push.left, 0);
+	cr_assert_eq(bench_stop(bench), 0);
+	cr_assert_eq(bench_stop(bench), 0);
+	shell("cd %s; qemu-img compare -q s a", bench->dir);
+	bench_end(bench);
+}
+
 TEST_ON_ENGINES(qcow2_push, refuses_what_does_not_go_together)
 {
 	struct pushing pushing;
