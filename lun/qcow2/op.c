@@ -164,6 +164,8 @@ LOOP_ONLY static bool copy_on_the_spot(struct qcow2_op *op)
 	if (op_copy(op->user->loop, op->image, op->kind, &op->rw, bytes) != 0)
 		return false;
 	op->res = (int)bytes;
+	/* Nothing is left of the vector, and nothing of one that this record had before. */
+	op->of.iov_count = 0;
 	loop_post(op->user->loop, &op->msg, on_copied);
 	return true;
 }

@@ -174,3 +174,22 @@ TEST_ON_ENGINES(qcow2_spot, leaves_compressed_clusters)
 	check(&bench, "a");
 	bench_end(&bench);
 }
+
+/* A transfer that ended with its file leaves a rest of its vector, which reads as zeroes. The next
+ * one that has its record, and is copied, leaves none: a whole L2 table was zeroes once. */
+TEST_ON_ENGINES(qcow2_spot, keeps_no_rest_of_a_transfer_before)
+{
+	struct bench bench;
+
+	open_in_memory(&bench, engine,
+		       "qemu-img create -q -f qcow2 -o cluster_size=4k a 8M; "
+		       "qemu-io -f qcow2 -c 'write -P 1 0 4k' -c 'write -P 2 4M 4k' "
+		       "-c 'write -z 2M 4k' a >/dev/null; truncate -s -2048 a");
+	bench_open(&bench, "a", false);
+	cr_assert_eq(bench_do(&bench, LUN_READ, 0, at(2 * MIB, BLOCK), found), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(bench_do(&bench, LUN_READ, 0, at(4 * MIB * i, BLOCK), found), 0);
+		cr_assert_eq(found[0], 1 + i);
+	}
+	bench_end(&bench);
+}
