@@ -35,6 +35,7 @@ int qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, str
 	enum loop_op_kind kind = op == LUN_READ ? LOOP_OP_READ : LOOP_OP_WRITE;
 	struct loop_rw rw = {.iov = iov, .iov_count = iov_count};
 	struct extent extent;
+	int res;
 
 	/* Before the first request of an image the cache does not know it. */
 	if (image->direct || image->stopping || !list_is_linked(&image->link))
@@ -45,5 +46,10 @@ int qcow2_copy(struct qcow2 *image, enum lun_op op, struct byte_range range, str
 	rw.offset_bytes = extent.host_offset;
 	if (op == LUN_WRITE)
 		unpushed_add(image, range.begin, range.end - range.begin);
-	return op_copy(image->loop, extent.image, kind, &rw, range.end - range.begin);
+	res = op_copy(image->loop, extent.image, kind, &rw, range.end - range.begin);
+	if (res == 0 && op == LUN_READ)
+		REACHED(copied_read);
+	else if (res == 0)
+		REACHED(copied_write);
+	return res;
 }

@@ -329,7 +329,7 @@ bool write_is_in_place(struct qcow2 *image, struct byte_range range, uint64_t *h
 		return false;
 	piece.subclusters = mapping_subclusters(image, range);
 	if (mapping_entry(image, range.begin, NULL, &piece.slice, &piece.entry) != 0 ||
-	    !piece.slice || !is_in_place(&piece))
+	    !piece.slice || (!is_in_place(&piece) && !PLANTED(copied_out_of_place)))
 		return false;
 	*host_offset = piece.entry.host_offset + (range.begin - offset_of(image, cluster));
 	return mapping_may_write(image, *host_offset, range.end - range.begin);

@@ -65,6 +65,7 @@ static const struct mutant {
 	 "extended-job"},
 	{"pull_overwrites", "qcow2", "a pull leaves alone what a guest writes", false, NULL},
 	{"push_below_is_zero", "qcow2", "a push leaves alone what shows from below", false, NULL},
+	{"copied_out_of_place", "qcow2", "what is copied on the spot has its place", false, NULL},
 	{"flush_joins_running", "qcow2", "a flush covers what ended before it began", false, NULL},
 	{"recover_misses_links", "qcow2", "recovery: what is linked meanwhile is in use", false,
 	 NULL},

@@ -61,20 +61,6 @@ uint64_t sim_cpu_ns(void)
 	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-ssize_t __wrap_preadv2(int fd UNUSED, const struct iovec *iov UNUSED, int count UNUSED,
-		       off_t offset UNUSED, int flags UNUSED)
-{
-	errno = EOPNOTSUPP;
-	return -1;
-}
-
-ssize_t __wrap_pwritev2(int fd UNUSED, const struct iovec *iov UNUSED, int count UNUSED,
-			off_t offset UNUSED, int flags UNUSED)
-{
-	errno = EOPNOTSUPP;
-	return -1;
-}
-
 /* -- Files -- */
 
 static bool find_file(const struct sim *sim, int fd, unsigned *file)
@@ -302,9 +288,9 @@ static bool submit(struct loop *loop, struct loop_op *op)
 
 /* -- End -- */
 
-static void scatter(const struct loop_op *op, const uint8_t *bytes, uint64_t length)
+static void scatter(const struct iovec *iov, const uint8_t *bytes, uint64_t length)
 {
-	for (const struct iovec *iov = op->iov; length; iov++) {
+	for (; length; iov++) {
 		uint64_t count = iov->iov_len < length ? iov->iov_len : length;
 
 		memcpy(iov->iov_base, bytes, count);
@@ -313,16 +299,22 @@ static void scatter(const struct loop_op *op, const uint8_t *bytes, uint64_t len
 	}
 }
 
-static int end_read(struct sim *sim, struct sim_flight *flight, unsigned file)
+static uint64_t read_now(struct sim *sim, unsigned file, const struct iovec *iov, uint64_t offset,
+			 uint64_t length)
 {
 	static uint8_t room[1 << 20];
 	uint64_t got;
 
-	assert(flight->length <= sizeof(room));
-	got = disk_read(sim->disk, file, (uint64_t)loop_op_position(flight->op), room,
-			flight->length);
-	scatter(flight->op, room, got);
-	return (int)got;
+	assert(length <= sizeof(room));
+	got = disk_read(sim->disk, file, offset, room, length);
+	scatter(iov, room, got);
+	return got;
+}
+
+static int end_read(struct sim *sim, struct sim_flight *flight, unsigned file)
+{
+	return (int)read_now(sim, file, flight->op->iov, (uint64_t)loop_op_position(flight->op),
+			     flight->length);
 }
 
 /* The memory belongs to the disk until the write has ended: who changes it meanwhile writes both.
@@ -414,6 +406,65 @@ LOOP_ONLY static void end_flight(struct sim *sim, unsigned index)
 	sim_note(sim, (uint64_t)res);
 	if (loop_op_step(flight.op, res) == OP_NEXT_MORE)
 		loop_op_carry(flight.op);
+}
+
+/* -- Copies in memory -- */
+
+/* A call that ends before the power can go, unless the kernel says that it would wait. What it
+ * changed is as little durable as what went the long way. */
+static ssize_t copy_now(int fd, enum loop_op_kind kind, const struct iovec *iov, off_t offset,
+			bool nowait, uint64_t length)
+{
+	struct disk_change change;
+	unsigned file;
+	int error;
+
+	if (!entered || !find_file(entered, fd, &file))
+		return -EOPNOTSUPP;
+	error = take_fault(entered, kind, nowait);
+	if (error == SIM_SHORT)
+		length = shorten(entered, length);
+	else if (error)
+		return error;
+	if (nowait && random_one_in(&entered->random, 4))
+		return -EAGAIN;
+	sim_note(entered, kind);
+	sim_note(entered, (uint64_t)offset);
+	if (kind == LOOP_OP_READ)
+		return (ssize_t)read_now(entered, file, iov, (uint64_t)offset, length);
+	if (!disk_issue_write(entered->disk, file, (uint64_t)offset, iov, length, &change))
+		return -ENOSPC;
+	disk_end(entered->disk, &change, false);
+	return (ssize_t)length;
+}
+
+static uint64_t bytes_of(const struct iovec *iov, int count)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < count; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
+}
+
+static ssize_t answer(ssize_t res)
+{
+	if (res >= 0)
+		return res;
+	errno = (int)-res;
+	return -1;
+}
+
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+	return answer(
+		copy_now(fd, LOOP_OP_READ, iov, offset, flags & RWF_NOWAIT, bytes_of(iov, count)));
+}
+
+ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+	return answer(
+		copy_now(fd, LOOP_OP_WRITE, iov, offset, flags & RWF_NOWAIT, bytes_of(iov, count)));
 }
 
 /* -- Waiting -- */

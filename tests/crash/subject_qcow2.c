@@ -99,7 +99,7 @@ static int open_file(struct image *image, unsigned i, char *why, size_t why_size
 		.read_only = i > image->writes_below,
 		.holds_frees = i > 0 && image->writes_below,
 		.recovers = true,
-		.direct = true,
+		.direct = !opening.variant->cached,
 		.io_align_bytes = DISK_SECTOR_BYTES,
 		.backing = i + 1 < image->count ? image->chain[i + 1] : NULL,
 	};
@@ -247,12 +247,26 @@ LOOP_ONLY static void push_down(struct image *image, struct request *request)
 	qcow2_push(&request->push);
 }
 
+/* As image_qcow2.c does it. */
+LOOP_ONLY static bool copies(const struct image *image, struct lun_io *io)
+{
+	struct byte_range range = {io->offset_bytes, io->offset_bytes + io->length_bytes};
+
+	if ((io->op != LUN_READ && io->op != LUN_WRITE) || (io->flags & LUN_IO_DURABLE))
+		return false;
+	return qcow2_copy(image->chain[0], io->op, range, io->iov, io->iov_count) == 0;
+}
+
 static void submit(struct image *image, struct lun_io *io)
 {
 	struct request *request = find_free(image);
 	struct qcow2 *target = image->chain[0];
 
 	loop_role_assume();
+	if (copies(image, io)) {
+		image_io_done_later(io, 0);
+		return;
+	}
 	request->io = io;
 	request->image = image;
 	request->in_below = false;

@@ -25,6 +25,7 @@ struct variant {
 	unsigned images;      /* 2: over another one, which has some of everything. */
 	bool writes_below;    /* Jobs write that one. */
 	bool on_raw;          /* A raw file is below all. */
+	bool cached;          /* Through the page cache: some I/O is copied on the spot. */
 	uint64_t grown_bytes; /* How large its disk becomes. */
 	uint64_t first_at;    /* Its first L2 table lies here, and some data; 0: it has none. */
 	uint64_t autoclear;   /* Features of others. */
