@@ -27,7 +27,10 @@ void __wrap_log_error(const char *subsystem UNUSED, const char *format UNUSED, .
 }
 
 /* In a run of so many states each rare path has to be met a thousand times. */
-#define LONG_STATES 10000000u
+#define LONG_STATES 100000000u
+/* And some only where calls fail: with so many states comes one more workload with faults. */
+#define STATES_A_WORKLOAD 500000u
+#define WORKLOADS_MIN 6u
 
 /* -- Options -- */
 
@@ -152,7 +155,6 @@ int main(int argc, char *argv[])
 	struct campaign campaign = {.seed = 1,
 				    .states = 200000,
 				    .oracles = 100,
-				    .fault_workloads = 6,
 				    .steady_trials = 60,
 				    .mutant_states = 3000000};
 	const char *replay = NULL;
@@ -160,6 +162,9 @@ int main(int argc, char *argv[])
 
 	campaign.jobs = processors();
 	parse(argc, argv, &campaign, &replay);
+	if (!campaign.fault_workloads)
+		campaign.fault_workloads =
+			WORKLOADS_MIN + (unsigned)(campaign.states / STATES_A_WORKLOAD);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (setvbuf(stdout, NULL, _IOLBF, 0))
 		return 2;
