@@ -106,16 +106,25 @@ def choose_want():
     return dice.choice([want for want in WANTS if met[want] == least])
 
 
+def wait_for_a_job():
+    """For a while: jobs come and go."""
+    deadline = time.monotonic() + 1
+    while not ask("jobs")["jobs"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def kill(pid):
     """Operate until it has come to what is wanted, and a moment longer. The jobs that were shown last."""
     want, over, moment = choose_want(), threading.Event(), threading.Event()
     wanted_of, busy, either = dice.sample(disks, 3)
     time.sleep(dice.uniform(0, 0.1))
     threads = [threading.Thread(target=operate, args=arguments) for arguments in (
-        (wanted_of, False, [want], moment.set, over), (busy, True, [], int, over),
-        (either, dice.random() < 0.5, [], int, over))]
-    for thread in threads:
-        thread.start()
+        (busy, True, [], int, over), (either, dice.random() < 0.5, [], int, over),
+        (wanted_of, False, [want], moment.set, over))]
+    threads[0].start()
+    threads[1].start()
+    wait_for_a_job()
+    threads[2].start()
     moment.wait(PATIENCE_S)
     jobs = ask("jobs")["jobs"]
     # It has come to that, or is about to, and takes about so long.
@@ -303,7 +312,7 @@ def judge_mix():
     """A run that met little has shown little. Short ones are no more than a glance."""
     floors = {"kills with a job": KILLS // 2}
     if IS_LONG:
-        floors = {"kills with a job": KILLS * 9 // 10, "jobs resumed": KILLS // 2, "looks at snapshots": KILLS}
+        floors = {"kills with a job": KILLS * 8 // 10, "jobs resumed": KILLS // 2, "looks at snapshots": KILLS}
         floors.update((want, KILLS // 100) for want in WANTS)
     for what, floor in floors.items():
         if figures[what] + met[what] < floor:
