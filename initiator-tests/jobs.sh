@@ -12,17 +12,27 @@ RANDOM=$seed
 program=$programs/images/load
 disks=(0 1 2)
 
-# Each disk: a raw base, a snapshot with its first half, one with its second, and the active file.
+# Each disk: a raw base, a snapshot with its first half, one with its second, and the active file. Of the last disk the
+# first snapshot has all, and the other a little of it here and there: that is written down.
 "$program" golden "$dir/golden.raw" "$bytes" || exit 2
 make_chain() {
-	local options=extended_l2=on,cluster_size=128k name=vm$1
+	local options=extended_l2=on,cluster_size=128k name=vm$1 first=$((bytes / 2)) at pieces=()
+	if [ "$1" -eq 2 ]; then
+		first=$bytes
+		for ((at = 0; at < bytes; at += 1 << 20)); do
+			dd if="$dir/golden.raw" of="$dir/piece$at" bs=64K skip=$((at >> 16)) count=2 status=none
+			pieces+=(-c "write -q -s piece$at $at 128k")
+		done
+	else
+		tail -c $((bytes - first)) "$dir/golden.raw" >"$dir/second"
+		pieces=(-c "write -q -s second $first $((bytes - first))")
+	fi
 	cp "$dir/golden.raw" "$dir/base$1.raw" && cd "$dir" &&
 		qemu-img create -q -f qcow2 -b "base$1.raw" -F raw "$name@a.qcow2" &&
 		qemu-img create -q -f qcow2 -o $options -b "$name@a.qcow2" -F qcow2 "$name@b.qcow2" &&
 		qemu-img create -q -f qcow2 -o $options -b "$name@b.qcow2" -F qcow2 "$name.qcow2" &&
-		dd if=golden.raw of=second bs=$((bytes / 2)) skip=1 status=none &&
-		qemu-io -f qcow2 -c "write -q -s golden.raw 0 $((bytes / 2))" "$name@a.qcow2" &&
-		qemu-io -f qcow2 -c "write -q -s second $((bytes / 2)) $((bytes / 2))" "$name@b.qcow2"
+		qemu-io -f qcow2 -c "write -q -s golden.raw 0 $first" "$name@a.qcow2" &&
+		qemu-io -f qcow2 "${pieces[@]}" "$name@b.qcow2"
 }
 for n in "${disks[@]}"; do
 	(make_chain "$n") || exit 2
@@ -122,11 +132,16 @@ case_equal 'the image stands alone' '' "$(backing vm1.qcow2)"
 case_equal 'its snapshots are as they were' 'vm1@a.qcow2' "$(backing vm1@b.qcow2)"
 
 # Cut short, again and again, in the middle of a chain.
-case_match 'a slow one begins' '"state"' "$(ask image-remove image="$dir/vm2@a.qcow2" rate=$((bytes * 2)))"
+case_match 'a slow one begins' '"state"' "$(ask image-remove image="$dir/vm2@a.qcow2" rate=$((bytes / 16)))"
+for verb in list info; do
+	case_match "downwards: 'image $verb' says what is left of the snapshot" 'no snapshot any more: .*remove it' \
+		"$("$B/plain/ringsan" image "$verb" "$dir/vm2@a.qcow2")"
+done
 for ((i = 0; i < kills; i++)); do
 	one_kill || break
 done
 case_equal 'the daemon is killed' "$kills" "$i"
+ask job-rate image="$dir/vm2.qcow2" rate=0 >"$dir/rate"
 case_run 'the job is resumed, and ends' wait_for_jobs
 case_equal 'its snapshot has gone' 'base2.raw' "$(backing vm2@b.qcow2)$(ls "$dir/vm2@a.qcow2" 2>/dev/null)"
 case_equal 'no record is left, nor half of one' '' "$(ls "$dir"/a/state/job-* 2>/dev/null)"

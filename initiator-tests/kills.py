@@ -240,7 +240,7 @@ def look_at_catalogue():
     needed, is_cut = children(), cut_names()
     for name in [disk.active for disk in disks] + layers():
         image = listed.get(name, {})
-        if image.get("backing-filename", "") != backing(name) or "problem" in image:
+        if image.get("backing-filename", "") != backing(name) or ("problem" in image) > is_spoiled(name):
             accuse(f"{name} is listed as {image}, and based on {backing(name)}")
         if image.get("children") != needed[name] and not is_cut:
             accuse(f"{name} is listed as {image}, and has {needed[name]} children")

@@ -64,7 +64,11 @@ static int look_around(int folder, int fd, const struct stat *st, struct family_
 	if (image)
 		res = family_may_change(family, image, why->text, why->bytes);
 	if (image && res == 0)
+		res = family_merge_refuse(fd, image->name, why->text, why->bytes);
+	if (image && res == 0) {
 		(void)fremovexattr(fd, ATTRIBUTE);
+		family_merge_settle(folder, image->name);
+	}
 	family_free(family);
 	return res;
 }
@@ -80,7 +84,8 @@ int family_admit_writer(int fd, char *why, size_t why_bytes)
 	if (fstat(fd, &st) != 0)
 		return family_refuse(&say, -errno, "it cannot be looked at: %s",
 				     files_error(-errno));
-	if (!S_ISREG(st.st_mode) || (st.st_nlink == 1 && !family_may_be_base(fd)))
+	if (!S_ISREG(st.st_mode) ||
+	    (st.st_nlink == 1 && !family_may_be_base(fd) && !family_merge_may_be(fd)))
 		return 0;
 	folder = files_open_folder_of(fd);
 	if (folder < 0)

@@ -111,4 +111,25 @@ bool family_is_marked_base(int fd);
  */
 int MUST_CHECK family_admit_writer(int fd, char *why, size_t why_bytes);
 
+/* -- Snapshots that are none any more: user.ringsan.merge (family_merge.c) -- */
+
+#define FAMILY_MERGE_REMEDY \
+	"what was above it has gone into it in part; remove it, or commit what is above it"
+
+/*
+ * What is above a snapshot is about to be written into it, so that nobody may go back to it, or
+ * base anything on it. The mark is the name that it will have when it is whole again. *was_there:
+ * it was marked before. Durable. -ENOTSUP: it can have no attributes; -EIO.
+ */
+int MUST_CHECK family_merge_mark(int fd, const char *whole_as, bool *was_there);
+void family_merge_unmark(int folder, const char *name);
+/* The mark goes where the file has the name that it names. */
+void family_merge_settle(int folder, const char *name);
+/* Marked, and not whole. */
+bool family_merge_is_marked(int folder, const char *name);
+/* The file of `name` is open as `fd`: -EBUSY, and a sentence, where that is so. */
+int MUST_CHECK family_merge_refuse(int fd, const char *name, char *why, size_t why_bytes);
+/* `below` is to have the name of `above`: owner, mode and identity become its, durably. */
+int MUST_CHECK family_merge_take_over(int above, int below);
+
 #endif

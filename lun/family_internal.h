@@ -128,6 +128,11 @@ int MUST_CHECK family_become_base(int fd, const struct family_why *why);
 /* It has the mark of bases; what is no answer is taken for yes. */
 bool family_may_be_base(int fd);
 
+/* -- family_merge.c -- */
+
+/* It has the mark, whatever that says. */
+bool family_merge_may_be(int fd);
+
 /* -- family_recover.c -- */
 
 /* Leftovers that are to be removed: held, so that nobody else does. Of more the rest stays. */

@@ -151,7 +151,9 @@ int family_base_open(int folder, const char *name, const char *format, struct fa
 	out->fd = open_file(folder, name, &st, why);
 	if (out->fd < 0)
 		return out->fd;
-	res = look_at_base(folder, &st, out, why);
+	res = family_merge_refuse(out->fd, name, why->text, why->bytes);
+	if (res == 0)
+		res = look_at_base(folder, &st, out, why);
 	if (res != 0)
 		files_close(&out->fd);
 	return res;

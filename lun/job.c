@@ -17,10 +17,6 @@
 /* For a drain; and how soon it is tried again where hosts' I/O did not end in time. */
 #define SWITCH_MS 5000u
 #define SWITCH_AGAIN_MS 1000u
-/* At its end: how long it waits for what a crash leaked in its layer, and how often it looks. */
-#define RECOVERY_MS_MAX 60000u
-#define RECOVERY_LOOK_MS 50u
-
 static const char *const kind_names[JOB_KINDS] = {
 	[JOB_STREAM] = "stream",
 	[JOB_REMOVE] = "remove",
@@ -59,6 +55,7 @@ LOOP_ONLY static void end_job(struct job *job)
 	lun_unclaim(job->lun);
 	loop_timer_stop(job->control, &job->timer);
 	job->ended(job, job->res, job->arg);
+	job_pump_clear(job);
 	free(job);
 	if (stopped)
 		stopped(arg);
@@ -68,6 +65,8 @@ static int call_forget(struct loop_op *op)
 {
 	struct job *job = CONTAINER_OF(op, struct job, op);
 
+	if (!job->has_pushed)
+		job_files_unmark(&job->order, &job->files);
 	job_record_forget(job->state_dir, &job->order);
 	return 0;
 }
@@ -78,10 +77,13 @@ static void on_forgotten(struct loop_op *op, int res UNUSED)
 	end_job(CONTAINER_OF(op, struct job, op));
 }
 
+LOOP_ONLY static void save_rate(struct job *job);
+
 /* The record goes, unless it is to be resumed; none is being written then. */
 LOOP_ONLY static void conclude(struct job *job)
 {
 	job->is_concluding = true;
+	save_rate(job);
 	if (job->is_saving)
 		return;
 	if (job->res == -EINTR) {
@@ -93,8 +95,6 @@ LOOP_ONLY static void conclude(struct job *job)
 }
 
 /* -- The rate, and the record that tells it -- */
-
-LOOP_ONLY static void save_rate(struct job *job);
 
 static int call_save(struct loop_op *op)
 {
@@ -114,17 +114,17 @@ static void on_saved(struct loop_op *op, int res UNUSED)
 
 	loop_role_assume();
 	job->is_saving = false;
+	save_rate(job);
 	if (job->is_concluding)
 		conclude(job);
-	else
-		save_rate(job);
 }
 
 /* Once there is a record at all, and until it goes. */
 LOOP_ONLY static void save_rate(struct job *job)
 {
-	if (!job->is_found || job->is_concluding || job->is_saving ||
-	    job->saved.rate_bytes == job->rate_bytes)
+	bool goes = job->is_concluding && job->res != -EINTR;
+
+	if (!job->is_found || goes || job->is_saving || job->saved.rate_bytes == job->rate_bytes)
 		return;
 	job->is_saving = true;
 	job->saved.rate_bytes = job->rate_bytes;
@@ -166,6 +166,10 @@ static void on_switched(struct lun_switch *change, int res)
 	struct job *job = CONTAINER_OF(change, struct job, change);
 
 	loop_role_assume();
+	if (is_passing(job, res) && job->hold.stage == HOLD_HELD) {
+		job_hold_drop(job, job_push_later);
+		return;
+	}
 	if (is_passing(job, res)) {
 		loop_timer_start(job->control, &job->timer, SWITCH_AGAIN_MS, on_switch_again);
 		return;
@@ -201,11 +205,11 @@ LOOP_ONLY static void after_back(struct job *job, int res)
 	conclude(job);
 }
 
-LOOP_ONLY static void give_up(struct job *job, int res)
+LOOP_ONLY static void give_up(struct job *job)
 {
 	/* What was canceled is not resumed. */
-	job->res = job->stopped && !job->canceled ? -EINTR : res;
-	job->state = JOB_STOPPING;
+	if (job->stopped && !job->canceled)
+		job->res = -EINTR;
 	if (!job->is_open_below || job->stopped) {
 		conclude(job);
 		return;
@@ -218,13 +222,13 @@ LOOP_ONLY static void give_up(struct job *job, int res)
 
 void job_fail(struct job *job, int res)
 {
-	if (job->canceled)
-		res = -ECANCELED;
-	give_up(job, res);
+	job->res = job->canceled ? -ECANCELED : res;
+	job->state = JOB_STOPPING;
+	job_hold_drop(job, give_up);
 }
 
 /* True: it does not go on, and has been told so. */
-LOOP_ONLY static bool is_over(struct job *job)
+bool job_is_over(struct job *job)
 {
 	if (!job->canceled && !job->stopped)
 		return false;
@@ -257,12 +261,13 @@ LOOP_ONLY static void remove_files(struct job *job)
 	loop_call(job->control, &job->op, call_remove, on_removed);
 }
 
-/* -- The header -- */
+/* -- The header, or the names -- */
 
 static int change_header(struct lun_switch *change, char why[LUN_WHY_MAX])
 {
 	struct job *job = CONTAINER_OF(change, struct job, change);
-	int res = job_files_rebase(&job->order, &job->files, false, why);
+	int res = job_pushes(job) ? job_files_exchange(&job->order, &job->files, false, why)
+				  : job_files_rebase(&job->order, &job->files, false, why);
 
 	change->unsure = job->files.unsure;
 	if (res == 0)
@@ -274,56 +279,40 @@ static void undo_header(struct lun_switch *change)
 {
 	struct job *job = CONTAINER_OF(change, struct job, change);
 	char why[LUN_WHY_MAX];
+	int res = job_pushes(job) ? job_files_exchange(&job->order, &job->files, true, why)
+				  : job_files_rebase(&job->order, &job->files, true, why);
 
-	if (job_files_rebase(&job->order, &job->files, true, why) != 0)
-		log_error("job", "%s: the header of %s could not be changed back: %s",
-			  lun_name(job->lun), job->files.layer, why);
+	if (res != 0)
+		log_error("job", "%s: %s could not be changed back: %s", lun_name(job->lun),
+			  job->files.layer, why);
 	change->unsure = job->files.unsure;
 	job->lun->spec.writable_inode = job->is_open_below ? job->files.layer_inode : 0;
 }
 
 LOOP_ONLY static void after_header(struct job *job, int res)
 {
-	if (res != 0) {
+	const char *layer = job_pushes(job) ? job->files.pushed : job->files.layer;
+
+	if (res != 0)
 		(void)snprintf(job->why, sizeof(job->why), "%s", job->change.why);
+	if (res != 0 && job_pushes(job)) {
+		job_hold_drop(job, job_turn_up);
+		return;
+	}
+	if (res != 0) {
 		job_fail(job, res);
 		return;
 	}
 	log_info("job", "%s: %s: %s is based on %s now; I/O paused for %llu ms", lun_name(job->lun),
-		 job_kind_name(job->order.kind), job->files.layer,
+		 job_kind_name(job->order.kind), layer,
 		 job->files.base[0] != '\0' ? job->files.base : "nothing",
 		 (unsigned long long)(job->change.paused_ns / CLOCK_NS_PER_MS));
 	job->is_open_below = false;
-	remove_files(job);
+	job_hold_drop(job, remove_files);
 }
 
-static void on_recovery_look(struct loop_timer *timer)
+void job_finish(struct job *job)
 {
-	struct job *job = CONTAINER_OF(timer, struct job, timer);
-
-	loop_role_assume();
-	job->recovery_looks++;
-	job_pumped(job);
-}
-
-/* Whoever was killed in the middle of the job may have leaked clusters of its layer, and this may
- * be the last time for long that it is written. Nobody waits for the end of a job. */
-LOOP_ONLY static bool waits_for_recovery(struct job *job)
-{
-	struct lun_recovery recovery;
-
-	lun_recovery(job->lun, &recovery);
-	if (!job->is_open_below || !recovery.running ||
-	    job->recovery_looks >= RECOVERY_MS_MAX / RECOVERY_LOOK_MS)
-		return false;
-	loop_timer_start(job->control, &job->timer, RECOVERY_LOOK_MS, on_recovery_look);
-	return true;
-}
-
-void job_pumped(struct job *job)
-{
-	if (is_over(job) || waits_for_recovery(job))
-		return;
 	job->state = JOB_FINISHING;
 	job->change.change = change_header;
 	job->change.undo = undo_header;
@@ -350,11 +339,11 @@ LOOP_ONLY static void after_open(struct job *job, int res)
 {
 	if (res != 0) {
 		(void)snprintf(job->why, sizeof(job->why), "%s", job->change.why);
-		job_fail(job, res);
+		job_unmoved(job, res);
 		return;
 	}
 	job->is_open_below = true;
-	if (!is_over(job))
+	if (!job_is_over(job))
 		job_pump_start(job);
 }
 
@@ -374,11 +363,15 @@ static void on_found(struct loop_op *op, int res)
 	job->is_found = res == 0;
 	job->saved = job->order;
 	save_rate(job);
-	if (res == 0 && job->begun)
+	if (res == 0 && job->begun && !job->has_begun)
 		job->begun(job, job->arg);
+	job->has_begun = true;
+	if (res == 0 && job_pushes(job))
+		log_info("job", "%s: %s: what %s has goes down into %s", lun_name(job->lun),
+			 job_kind_name(job->order.kind), job->files.pushed, job->files.layer);
 	if (res != 0) {
 		job_fail(job, res);
-	} else if (is_over(job)) {
+	} else if (job_is_over(job)) {
 		return;
 	} else if (job->files.is_merged) {
 		remove_files(job);
@@ -389,13 +382,83 @@ static void on_found(struct loop_op *op, int res)
 	}
 }
 
+/* The mark comes behind the record: what nobody knows to go on with is not marked. */
+static int choose_way(struct job *job)
+{
+	int res = job_files_check(&job->order, &job->files, job->why);
+
+	if (res != 0)
+		log_warn("job", "%s: %s: nothing is written into %s: %s", lun_name(job->lun),
+			 job_kind_name(job->order.kind), job->files.layer, job->why);
+	if (res == 0)
+		res = job_files_mark(&job->order, &job->files, job->why);
+	else
+		res = -ENOTSUP;
+	if (res != -ENOTSUP)
+		return res;
+	job->why[0] = '\0';
+	return job_files_find(&job->order, false, &job->files, job->why);
+}
+
 /* What is refused leaves no record of its own, and that of before is forgotten. */
 static int call_find(struct loop_op *op)
 {
 	struct job *job = CONTAINER_OF(op, struct job, op);
-	int res = job_files_find(&job->order, &job->files, job->why);
+	int res;
 
-	return res == 0 ? job_record_save(job->state_dir, &job->order, job->why) : res;
+	if (!job->has_pushed)
+		job_files_unmark(&job->order, &job->files);
+	res = job_files_find(&job->order, !job->goes_up, &job->files, job->why);
+	if (res == 0 && !job->goes_up)
+		res = job_record_save(job->state_dir, &job->order, job->why);
+	if (res == 0 && job_pushes(job))
+		res = choose_way(job);
+	/* From now on it is that file, or none. */
+	job->order.is_resumed = job->order.is_resumed || res == 0;
+	return res;
+}
+
+/* -- Up instead of down -- */
+
+LOOP_ONLY static void find_again(struct job *job)
+{
+	job->is_found = false;
+	loop_op_init(&job->op);
+	loop_call(job->control, &job->op, call_find, on_found);
+}
+
+LOOP_ONLY static void after_down(struct job *job, int res)
+{
+	if (res != 0) {
+		(void)snprintf(job->why, sizeof(job->why), "%s", job->change.why);
+		job_fail(job, res);
+		return;
+	}
+	job->is_open_below = false;
+	if (!job_is_over(job))
+		find_again(job);
+}
+
+/* Whatever has gone down, what it is a copy of hides it. */
+void job_turn_up(struct job *job)
+{
+	if (job_is_over(job))
+		return;
+	log_info("job", "%s: %s: data go up, not down: %s", lun_name(job->lun),
+		 job_kind_name(job->order.kind), job->why);
+	job->goes_up = true;
+	job->why[0] = '\0';
+	job->state = JOB_STARTING;
+	job->rounds = 0;
+	job->at = 0;
+	if (!job->is_open_below) {
+		find_again(job);
+		return;
+	}
+	job->change.change = change_back;
+	job->change.undo = NULL;
+	job->after_switch = after_down;
+	start_switch(job);
 }
 
 int job_start(const struct job_spec *spec, struct job **out)
@@ -468,8 +531,12 @@ void job_look(const struct job *job, struct job_view *out)
 		.moved_bytes = job->moved_bytes,
 		.rate_bytes = job->rate_bytes,
 		.elapsed_ns = now_ns - job->began_ns,
+		.spoiled = job->has_pushed ? job->order.image : "",
 		.why = has_why ? job->why : "",
 	};
+	/* Rounds behind the first are short. */
+	if (job->rounds > 0)
+		out->done_bytes = done = total;
 	if (done > 0 && done < total)
 		out->left_ns =
 			(uint64_t)((double)out->elapsed_ns / (double)done * (double)(total - done));

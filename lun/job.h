@@ -6,15 +6,23 @@
  *   stream    a layer, the active file or one below it, gets all that shows in it from layers above
  *             `base`; then `base`, or nothing, is its backing file. The others stay as they are.
  *   remove    a snapshot on which one image is based: that is streamed down to what is below the
- *             snapshot, which is then removed.
+ *             snapshot, which is then removed. Or, where that moves less, what the image has of
+ *             its own goes down into the snapshot, which takes its place.
  *
- *     resolve -> open the layer for writing (switch) -> pull, with flush -> rebase (switch) ->
- * remove
+ *     up    resolve -> open the layer for writing (switch) -> pull, with flush -> rebase (switch)
+ *           -> remove
+ *     down  resolve, mark the snapshot -> open it for writing (switch) -> push, with flush, in
+ *           rounds while hosts write -> hold their writes, push the rest -> exchange names (switch)
+ *           -> remove
  *
  * Wherever it is cut short every file is valid and reads as before: until the rebase the chain is
  * what it was, and what was pulled is what showed there anyway. A record in the state directory has
  * what was asked for; resumed, the job passes by what is done. One that finds no space waits and
  * tries again; one that is canceled leaves its chain as it was, a little longer than needed.
+ * Down, too, the LUN and all images above the snapshot read as before at all times; but that is no
+ * snapshot any more from the first write on. It is marked before, and then nobody goes back to it:
+ * to be removed, in either direction, is what is left. What does not come to its end downwards goes
+ * up.
  *
  * Threads: the control loop's, but for job_record_each. Read next: job.c, job_files.h.
  */
@@ -58,6 +66,8 @@ struct job_order {
 		uint64_t inode;
 		uint64_t born_ns; /* An inode is used again. 0: not known here. */
 	} image_was, base_was;
+	/* REMOVE: what is written down, and gets the image's name at the end. 0: nothing is. */
+	struct job_identity pushed_was;
 };
 
 /* For those who show it. */
@@ -69,6 +79,7 @@ struct job_view {
 	uint64_t moved_bytes;                    /* What was copied. */
 	uint64_t rate_bytes;
 	uint64_t elapsed_ns, left_ns; /* left_ns: an estimate; 0: not known. */
+	const char *spoiled;          /* The snapshot that is none any more, whatever comes; "". */
 	const char *why;              /* NO_SPACE, STOPPING, ENDED: a sentence, or "". */
 };
 

@@ -2,7 +2,7 @@
  * The files of a job, see job_files.h. Which belong together is told by the catalogue (family.h),
  * anew each time; whoever changes files of a folder holds its lock.
  */
-#include "lun/job_files.h"
+#include "lun/job_files_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,21 +20,13 @@
 /* More files than a chain that can be opened has. */
 #define CHAIN_MAX 64u
 
-/* A folder, and what is in it. */
-struct folder {
-	struct family_place place;
-	struct family *family;
-	const struct family_image *active;
-};
-
-static void folder_close(struct folder *folder)
+void folder_close(struct folder *folder)
 {
 	family_free(folder->family);
 	family_place_close(&folder->place);
 }
 
-/* With `alone` nobody else changes its files before folder_close. */
-static int folder_open(const char *path, struct folder *out, bool alone, char *why)
+int folder_open(const char *path, struct folder *out, bool alone, char *why)
 {
 	int res;
 
@@ -87,11 +79,6 @@ static int find_named(const struct folder *folder, const char *name,
 				  folder->active->name);
 	return 0;
 }
-
-/* What a job works on: the layer and what is to be below it. */
-struct pair {
-	const struct family_image *layer, *base; /* NULL: none. */
-};
 
 /* No device: its number may be another one after a boot, and the folder is the same. */
 static int read_identity(int folder, const char *name, struct job_identity *out)
@@ -156,6 +143,24 @@ static int find_stream(const struct folder *folder, struct job_order *order, str
 	return res;
 }
 
+/* What was written down has got the name of what is to go. */
+static bool was_pushed(const struct job_identity *now, const struct job_order *order)
+{
+	return order->pushed_was.inode != 0 && is_same(now, &order->pushed_was);
+}
+
+/* The snapshot, or what has its name after the exchange. */
+static int check_removed(const struct folder *folder, const struct family_image *gone,
+			 struct job_order *order, char *why)
+{
+	struct job_identity now;
+
+	if (order->is_resumed && read_identity(folder->place.folder, gone->name, &now) == 0 &&
+	    now.inode == gone->inode && was_pushed(&now, order))
+		return 0;
+	return check_identity(folder, gone, order->is_resumed, &order->image_was, why);
+}
+
 /* A snapshot that has gone, or that nobody is based on any more, is as good as removed. */
 static int find_removed(const struct folder *folder, struct job_order *order, struct pair *out,
 			char *why)
@@ -175,7 +180,7 @@ static int find_removed(const struct folder *folder, struct job_order *order, st
 		return lun_refuse(why, -EINVAL, "%s is no snapshot of %s", order->image,
 				  folder->active->name);
 	if (gone)
-		res = check_identity(folder, gone, order->is_resumed, &order->image_was, why);
+		res = check_removed(folder, gone, order, why);
 	if (res != 0 || !gone || gone->children == 0)
 		return res;
 	if (gone->children > 1)
@@ -226,22 +231,58 @@ static void describe(const struct folder *folder, const struct pair *pair, struc
 	}
 }
 
-int job_files_find(struct job_order *order, struct job_files *out, char *why)
+/* The snapshot is the layer, and what was it is written into that. */
+static int turn_down(const struct folder *folder, struct job_order *order, struct pair *pair,
+		     char *why)
+{
+	int res = read_identity(folder->place.folder, pair->layer->name, &order->pushed_was);
+
+	if (res != 0)
+		return lun_refuse(why, res, "%s: %s", pair->layer->name, files_error(res));
+	pair->pushed = pair->layer;
+	pair->layer = pair->layer->parent;
+	return 0;
+}
+
+static void describe_pushed(const struct folder *folder, const struct family_image *pushed,
+			    struct job_files *out)
+{
+	(void)snprintf(out->pushed, sizeof(out->pushed), "%s", pushed->name);
+	out->pushed_inode = pushed->inode;
+	out->layer_bytes = pushed->size_bytes;
+	out->pushes_top = pushed == folder->active;
+	out->is_merged = false;
+}
+
+int job_files_find_in(const struct folder *folder, struct job_order *order, bool may_push,
+		      struct job_files *out, char *why)
+{
+	struct pair pair = {0};
+	int res = order->kind == JOB_REMOVE ? find_removed(folder, order, &pair, why)
+					    : find_stream(folder, order, &pair, why);
+
+	*out = (struct job_files){0};
+	if (res == 0 && pair.layer)
+		res = check_pair(folder, &pair, why);
+	if (res == 0 && pair.layer && may_push && order->kind == JOB_REMOVE &&
+	    job_files_goes_down(folder, &pair))
+		res = turn_down(folder, order, &pair, why);
+	if (res == 0 && pair.layer)
+		describe(folder, &pair, out);
+	if (res == 0 && pair.pushed)
+		describe_pushed(folder, pair.pushed, out);
+	out->is_merged = out->is_merged || !pair.layer;
+	return res;
+}
+
+int job_files_find(struct job_order *order, bool may_push, struct job_files *out, char *why)
 {
 	struct folder folder;
-	struct pair pair = {0};
 	int res = folder_open(order->path, &folder, false, why);
 
 	*out = (struct job_files){0};
-	if (res == 0 && order->kind == JOB_REMOVE)
-		res = find_removed(&folder, order, &pair, why);
-	else if (res == 0)
-		res = find_stream(&folder, order, &pair, why);
-	if (res == 0 && pair.layer)
-		res = check_pair(&folder, &pair, why);
-	if (res == 0 && pair.layer)
-		describe(&folder, &pair, out);
-	out->is_merged = out->is_merged || !pair.layer;
+	if (res == 0)
+		res = job_files_find_in(&folder, order, may_push, out, why);
 	folder_close(&folder);
 	return res;
 }
@@ -304,7 +345,7 @@ int job_files_rebase(const struct job_order *order, struct job_files *files, boo
 
 /* Nobody is based on it, and nobody has it open. */
 static int unlink_image(const struct folder *folder, const struct family_image *image,
-			const struct job_identity *meant, char *why)
+			const struct job_order *order, char *why)
 {
 	int fd CLEANUP(files_close) =
 		openat(folder->place.folder, image->name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -313,7 +354,7 @@ static int unlink_image(const struct folder *folder, const struct family_image *
 
 	if (res == 0)
 		res = read_identity(fd, "", &now);
-	if (res == 0 && !is_same(&now, meant))
+	if (res == 0 && !is_same(&now, &order->image_was) && !was_pushed(&now, order))
 		return refuse_other(image->name, why);
 	if (res == 0 && family_may_remove(folder->family, image, why, LUN_WHY_MAX) != 0)
 		return -EBUSY;
@@ -337,8 +378,10 @@ int job_files_remove(const struct job_order *order, char *why)
 	res = folder_open(order->path, &folder, true, why);
 	if (res == 0)
 		image = family_find(folder.family, order->image);
+	if (res == 0)
+		job_files_settle(&folder, order);
 	if (image)
-		res = unlink_image(&folder, image, &order->image_was, why);
+		res = unlink_image(&folder, image, order, why);
 	folder_close(&folder);
 	return res;
 }

@@ -24,8 +24,23 @@ struct job_io {
 	/* Of the loop that has the I/O while it is busy. */
 	int res;
 	struct lun_pull pull;
+	struct lun_push push;
+	void *buffer; /* Of a push. */
 	struct lun_io io;
 	struct loop_msg msg;
+};
+
+/* Of hosts' writes; see job_hold.c. */
+struct job_hold {
+	enum {
+		HOLD_NONE,
+		HOLD_TAKING,
+		HOLD_HELD,
+		HOLD_DROPPING,
+	} stage; /* The control loop's. */
+	struct lun_exclusive range;
+	struct loop_msg msg, drop, answer;
+	void (*then)(struct job *job);
 };
 
 struct job {
@@ -48,7 +63,13 @@ struct job {
 	int res;
 	uint64_t rate_bytes;
 	bool is_found; /* `files` are fixed. */
+	bool has_begun;
 	bool canceled;
+	bool goes_up;    /* Down it did not come to its end. */
+	bool has_pushed; /* Something may have gone down. */
+	struct job_hold hold;
+	uint64_t left_bytes, round_bytes; /* Still to be pushed; so much when the round began. */
+	unsigned rounds, in_vain;
 	bool is_open_below; /* The layer is below the top, and open for writing. */
 	unsigned recovery_looks;
 	void (*stopped)(void *arg);
@@ -78,14 +99,41 @@ struct job {
 /* -- job_pump.c -- */
 
 void job_pump_init(struct job *job);
-/* Move all, and make it durable; then job_pumped or job_fail. */
+void job_pump_clear(struct job *job);
+/* Move all, and make it durable; then job_pumped or job_unmoved. */
 LOOP_ONLY void job_pump_start(struct job *job);
 /* Something has changed: whether it goes on, how fast. */
 LOOP_ONLY void job_pump_wake(struct job *job);
 
+/* -- job_hold.c -- */
+
+/* Hosts' writes end and wait; then job_held, with false where one does not end in time: to be
+ * dropped in either case. */
+LOOP_ONLY void job_hold_take(struct job *job);
+/* They go on; then `then`, at once where none are held. */
+LOOP_ONLY void job_hold_drop(struct job *job, void (*then)(struct job *job));
+
 /* -- job.c -- */
 
-LOOP_ONLY void job_pumped(struct job *job);
+static inline bool job_pushes(const struct job *job)
+{
+	return job->files.pushed[0] != '\0';
+}
+
 LOOP_ONLY void job_fail(struct job *job, int res);
+/* True: it does not go on, and has been told so. */
+LOOP_ONLY bool job_is_over(struct job *job);
+/* All is where it is to be: the header, or the names. */
+LOOP_ONLY void job_finish(struct job *job);
+/* Up instead of down; `why` says why. No writes are held. */
+LOOP_ONLY void job_turn_up(struct job *job);
+
+/* -- job_rounds.c -- */
+
+LOOP_ONLY void job_pumped(struct job *job);
+LOOP_ONLY void job_unmoved(struct job *job, int res);
+LOOP_ONLY void job_held(struct job *job, bool is_held);
+/* Another round, in a while. */
+LOOP_ONLY void job_push_later(struct job *job);
 
 #endif

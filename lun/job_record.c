@@ -49,10 +49,12 @@ int job_record_save(const char *state_dir, const struct job_order *order, char *
 		return lun_refuse(why, -EINVAL, "a file's name has a line break");
 	(void)snprintf(text, sizeof(text),
 		       "kind %s\npath %s\nimage %s\nbase %s\nrate %" PRIu64 "\ninode %" PRIu64
-		       "\nborn %" PRIu64 "\nbase-inode %" PRIu64 "\nbase-born %" PRIu64 "\n",
+		       "\nborn %" PRIu64 "\nbase-inode %" PRIu64 "\nbase-born %" PRIu64
+		       "\npushed-inode %" PRIu64 "\npushed-born %" PRIu64 "\n",
 		       job_kind_name(order->kind), order->path, order->image, order->base,
 		       order->rate_bytes, order->image_was.inode, order->image_was.born_ns,
-		       order->base_was.inode, order->base_was.born_ns);
+		       order->base_was.inode, order->base_was.born_ns, order->pushed_was.inode,
+		       order->pushed_was.born_ns);
 	res = path_of(state_dir, order, path);
 	if (res == 0)
 		res = files_write_text(path, text);
@@ -99,6 +101,8 @@ static bool parse(char *text, struct job_order *out)
 		{"born", &out->image_was.born_ns},
 		{"base-inode", &out->base_was.inode},
 		{"base-born", &out->base_was.born_ns},
+		{"pushed-inode", &out->pushed_was.inode},
+		{"pushed-born", &out->pushed_was.born_ns},
 	};
 	char kind[16], number[24];
 

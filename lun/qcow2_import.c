@@ -194,3 +194,21 @@ int qcow2_import(const struct qcow2_import *import, char *why, size_t why_bytes)
 	(void)pthread_mutex_unlock(&one_at_a_time);
 	return res;
 }
+
+int qcow2_import_check(const struct qcow2_import *import, char *why, size_t why_bytes)
+{
+	struct qcow2_header header;
+	int res = qcow2_header_read(import->file, &header, why, why_bytes);
+
+	if (res != 0)
+		return res;
+	if (!can_be_written(&header) || (header.incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0) {
+		(void)snprintf(why, why_bytes,
+			       "its header says that it cannot be written as it is");
+		return -ENOTSUP;
+	}
+	(void)pthread_mutex_lock(&one_at_a_time);
+	res = check_alone(import, why, why_bytes);
+	(void)pthread_mutex_unlock(&one_at_a_time);
+	return res;
+}

@@ -22,6 +22,9 @@ struct qcow2_import {
 /* 0: it may be written. Negative errno and a sentence in `why`: -EUCLEAN where it is damaged, and
  * nothing was changed then; those of reading, and of repair where it is dirty. */
 int MUST_CHECK qcow2_import(const struct qcow2_import *import, char *why, size_t why_bytes);
+/* The same, whoever has met it, and nothing is changed: of one that is only read by now. -ENOTSUP:
+ * it cannot be written as it is. */
+int MUST_CHECK qcow2_import_check(const struct qcow2_import *import, char *why, size_t why_bytes);
 /* The process is about to end: what goes on, and what would begin, fails with -ECANCELED, soon. Any
  * thread, for good. */
 void qcow2_import_stop(void);

@@ -177,7 +177,11 @@ static LOOP_ONLY void answer_end(struct running_job *running, const struct job_v
 	if (res == 0) {
 		control_answer(running->request, jobs_json(running));
 	} else if (res == -ECANCELED) {
-		control_refuse(running->request, CONTROL_FAILED, "Nothing was changed.",
+		control_refuse(running->request, CONTROL_FAILED,
+			       view->spoiled[0] != '\0'
+				       ? "The image is what it was; the snapshot is none any more, "
+					 "and can only be removed."
+				       : "Nothing was changed.",
 			       "it was canceled");
 	} else if (res == -EINTR) {
 		control_refuse(running->request, CONTROL_FAILED,

@@ -196,6 +196,22 @@ int closed_open(struct image_order *order, const char *path, const char *told,
 	return closed_take(order, fd, told, access, out);
 }
 
+int closed_require_whole(struct image_order *order, const char *path)
+{
+	struct family_place place;
+	char why[IMAGE_WHY_BYTES] = "";
+	bool is_whole = true;
+
+	if (family_place_open(path, &place, why, sizeof(why)) == 0) {
+		is_whole = !family_merge_is_marked(place.folder, place.name);
+		family_place_close(&place);
+	}
+	return is_whole ? 0
+			: image_refuse(order, -EBUSY, "'ringsan image list' shows its family",
+				       "%s does not show any more what it did: %s", path,
+				       FAMILY_MERGE_REMEDY);
+}
+
 void closed_close(struct closed_file *file)
 {
 	files_close(&file->fd);

@@ -55,6 +55,8 @@ int MUST_CHECK closed_open(struct image_order *order, const char *path, const ch
 /* The same for a descriptor, which it takes over in any case; `path` is set. */
 int MUST_CHECK closed_take(struct image_order *order, int fd, const char *told,
 			   enum closed_access access, struct closed_file *out);
+/* -EBUSY: data of the image above have gone into it in part (lun/family_merge.c). */
+int MUST_CHECK closed_require_whole(struct image_order *order, const char *path);
 void closed_close(struct closed_file *file);
 /* The path of `name` in the folder of `path`. -ENAMETOOLONG. */
 int MUST_CHECK closed_path_beside(const char *path, const char *name, char out[FILES_PATH_MAX]);

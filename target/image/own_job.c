@@ -25,6 +25,7 @@ struct own_job {
 	int res;
 	uint64_t done_bytes, total_bytes, moved_bytes;
 	char why[IMAGE_WHY_BYTES];
+	bool has_spoiled;
 };
 
 static struct own_job *of_msg(struct loop_msg *msg)
@@ -42,6 +43,7 @@ static void look(struct own_job *run, const struct job *job)
 	run->done_bytes = view.done_bytes;
 	run->total_bytes = view.total_bytes;
 	run->moved_bytes = view.moved_bytes;
+	run->has_spoiled = view.spoiled[0] != '\0';
 	(void)snprintf(run->why, sizeof(run->why), "%s", view.why);
 }
 
@@ -114,7 +116,10 @@ static int answer(struct own_job *run)
 
 	if (run->res == -ECANCELED)
 		return image_refuse(run->order, -EINTR, NULL,
-				    "interrupted; the chain is what it was");
+				    run->has_spoiled
+					    ? "interrupted; the image is what it was, the snapshot "
+					      "below it is none any more: commit once more"
+					    : "interrupted; the chain is what it was");
 	if (run->res != 0)
 		return image_refuse(run->order, run->res, NULL, "%s: %s", path,
 				    run->why[0] != '\0' ? run->why : files_error(run->res));

@@ -20,6 +20,7 @@ static const struct column info_lines[] = {
 	{ "in use", "in-use", COLUMN_YES_NO },
 	{ "dirty", "dirty-flag", COLUMN_YES_NO },
 	{ "internal snapshots", "internal-snapshots", COLUMN_NUMBER },
+	{ "problem", "problem", COLUMN_TEXT },
 };
 
 static const struct column specific_lines[] = {

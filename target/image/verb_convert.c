@@ -35,9 +35,11 @@ static int take_options(struct conversion *c)
 
 static int open_source(struct conversion *c)
 {
-	int res = closed_chain_open(c->order, c->order->operands[0], c->order->values[IMAGE_FORMAT],
-				    CLOSED_READ, &c->source);
+	int res = closed_require_whole(c->order, c->order->operands[0]);
 
+	if (res == 0)
+		res = closed_chain_open(c->order, c->order->operands[0],
+					c->order->values[IMAGE_FORMAT], CLOSED_READ, &c->source);
 	if (res == 0)
 		c->spec.size_bytes = closed_layer_size(&c->source->layers[0]);
 	return res;

@@ -85,6 +85,8 @@ static int open_backing(struct creation *c, const char *name, struct closed_chai
 	if (closed_path_beside(c->path, name, path) != 0)
 		return image_refuse(c->order, -EINVAL, "go into its folder first",
 				    "the path is too long");
+	if (closed_require_whole(c->order, path) != 0)
+		return -EBUSY;
 	return closed_chain_open(c->order, path, c->order->values[IMAGE_BACKING_FORMAT],
 				 CLOSED_READ, out);
 }

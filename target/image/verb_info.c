@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "lun/family_change.h"
 #include "lun/image_lock.h"
 #include "target/image/closed.h"
 
@@ -38,6 +39,19 @@ static void describe_backing(json_t *to, const struct closed_layer *layer)
 		set(to, "full-backing-filename", image_text(full));
 }
 
+/* What a canceled removal leaves of a snapshot. */
+static void describe_problem(json_t *to, const struct closed_layer *layer)
+{
+	struct family_place place;
+	char why[IMAGE_WHY_BYTES] = "";
+
+	if (family_place_open(layer->file.path, &place, why, sizeof(why)) != 0)
+		return;
+	if (family_merge_is_marked(place.folder, place.name))
+		set(to, "problem", image_text("no snapshot any more: " FAMILY_MERGE_REMEDY));
+	family_place_close(&place);
+}
+
 static json_t *describe(const struct closed_layer *layer)
 {
 	const struct qcow2_header *h = &layer->plain.header;
@@ -55,6 +69,7 @@ static json_t *describe(const struct closed_layer *layer)
 	set(out, "cluster-size", json_integer((json_int_t)(1u << h->cluster_bits)));
 	set(out, "dirty-flag", json_boolean((h->incompatible & QCOW2_INCOMPATIBLE_DIRTY) != 0));
 	describe_backing(out, layer);
+	describe_problem(out, layer);
 	set(out, "format-specific", specific_of(h));
 	if (h->snapshot_count > 0)
 		set(out, "internal-snapshots", json_integer((json_int_t)h->snapshot_count));

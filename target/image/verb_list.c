@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "lun/family.h"
+#include "lun/family_change.h"
 #include "lun/files.h"
 #include "lun/image_lock.h"
 #include "target/image/verb.h"
@@ -112,6 +112,9 @@ static json_t *describe(const struct listing *list, const struct family_image *i
 		(void)json_object_set_new(out, "backing-filename", image_text(image->backing_name));
 	if (image->why[0] != '\0')
 		(void)json_object_set_new(out, "problem", image_text(image->why));
+	else if (family_merge_is_marked(list->folder, image->name))
+		(void)json_object_set_new(out, "problem",
+					  image_text("no snapshot any more: " FAMILY_MERGE_REMEDY));
 	describe_snapshot(out, image->name);
 	return out;
 }

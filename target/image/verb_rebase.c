@@ -81,7 +81,9 @@ static int open_below(struct image_order *order, const struct qcow2_rebase *reba
 	if (closed_path_beside(order->operands[0], rebase->backing_name, path) != 0)
 		return image_refuse(order, -EINVAL, "go into its folder first",
 				    "the path is too long");
-	res = closed_chain_open(order, path, rebase->backing_format, CLOSED_READ, out);
+	res = closed_require_whole(order, path);
+	if (res == 0)
+		res = closed_chain_open(order, path, rebase->backing_format, CLOSED_READ, out);
 	return res == 0 ? check_below(order, *out) : res;
 }
 

@@ -119,7 +119,7 @@ static int find_files(struct scene *s, enum job_kind kind, const char *image, co
 	s->order.kind = kind;
 	(void)snprintf(s->order.image, sizeof(s->order.image), "%s", image);
 	(void)snprintf(s->order.base, sizeof(s->order.base), "%s", base);
-	return job_files_find(&s->order, out, why);
+	return job_files_find(&s->order, false, out, why);
 }
 
 /* Nor what stands in the raw file that ends the chain. */
@@ -439,7 +439,7 @@ Test(job, streams_into_no_other_layer)
 		s.order.is_resumed = true;
 		cr_assert_eq(find_files(&s, JOB_STREAM, images[i], "", &files), 0);
 		shell("cd %s; cp %s new; mv new %s", s.rig.dir, file, file);
-		cr_expect_eq(job_files_find(&s.order, &files, why), -ESTALE);
+		cr_expect_eq(job_files_find(&s.order, false, &files, why), -ESTALE);
 		cr_expect(strstr(why, file), "%s", why);
 	}
 	rig_free(&s.rig);
@@ -542,9 +542,9 @@ TEST_ON_ENGINES(job, waits_for_space)
 {
 	struct scene s;
 
-	scene_make(&s, engine, JOB_REMOVE);
+	scene_make(&s, engine, JOB_STREAM);
 	atomic_store(&s.pool.guarded, true);
-	scene_start(&s, "vm@a.qcow2", "");
+	scene_start(&s, "vm@b.qcow2", "");
 	wait_for_state(&s, JOB_NO_SPACE);
 	cr_assert(strstr(s.view.why, "space"));
 	atomic_store(&s.pool.guarded, false);
@@ -552,11 +552,17 @@ TEST_ON_ENGINES(job, waits_for_space)
 	scene_end(&s);
 }
 
-static void run_out_of_space(struct scene *s, enum job_kind kind)
+/* A REMOVE goes up from vm@a, and from vm@b down, where vm@b has nothing. */
+static void run_out_of_space(struct scene *s, enum job_kind kind, const char *image)
 {
-	scene_make(s, LOOP_ENGINE_AIO, kind);
+	*s = (struct scene){.order = {.kind = kind}};
+	scene_begin(s, LOOP_ENGINE_AIO);
+	shell("cd %s; qemu-io -f qcow2 -c 'write -P 6 9M 6M' vm@b.qcow2 >/dev/null; "
+	      "qemu-img convert -O raw vm.qcow2 before",
+	      s->rig.dir);
+	open_lun(s);
 	atomic_store(&s->pool.guarded, true);
-	scene_start(s, kind == JOB_REMOVE ? "vm@a.qcow2" : "", "");
+	scene_start(s, image, "");
 	wait_for_state(s, JOB_NO_SPACE);
 }
 
@@ -564,7 +570,7 @@ Test(job, goes_on_when_there_is_space_again)
 {
 	struct scene s;
 
-	run_out_of_space(&s, JOB_STREAM);
+	run_out_of_space(&s, JOB_STREAM, "");
 	atomic_store(&s.pool.guarded, false);
 	cr_assert_eq(scene_wait(&s), 0);
 	backing_is(&s, "vm.qcow2", "");
@@ -574,11 +580,11 @@ Test(job, goes_on_when_there_is_space_again)
 /* It does not wait for space then: stopped with its record, canceled without. */
 Test(job, waits_for_space_no_longer_than_it_is_wanted)
 {
-	static const enum job_kind kinds[] = {JOB_STREAM, JOB_REMOVE};
+	static const char *const images[] = {"", "vm@a.qcow2", "vm@b.qcow2"};
 	struct scene s;
 
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		run_out_of_space(&s, kinds[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
+		run_out_of_space(&s, i == 0 ? JOB_STREAM : JOB_REMOVE, images[i]);
 		rig_call(s.rig.control, call_stop, &s);
 		cr_assert(wait_for(&s.stopped, PATIENCE_S * 1000));
 		cr_assert_eq(scene_wait(&s), -EINTR);

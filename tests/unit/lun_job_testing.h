@@ -33,6 +33,8 @@ struct scene {
 	char why[LUN_WHY_MAX];
 	bool answer;
 	uint8_t writes; /* Blocks that were written, from the second half on. */
+	atomic_bool stops_writing;
+	bool has_spoiled; /* The snapshot was none any more when the job ended. */
 };
 
 static void make_chain(const struct scene *s)
@@ -44,7 +46,8 @@ static void make_chain(const struct scene *s)
 	      "vm@b.qcow2; "
 	      "qemu-img create -q -f qcow2 -b vm@b.qcow2 -F qcow2 vm.qcow2; "
 	      "qemu-io -f qcow2 -c 'write -P 1 1M 3M' -c 'write -z 5M 1M' vm@a.qcow2 >/dev/null; "
-	      "qemu-io -f qcow2 -c 'write -P 2 2M 256k' -c 'discard 7M 1M' vm@b.qcow2 >/dev/null; "
+	      "qemu-io -f qcow2 -c 'write -P 2 1M 256k' -c 'write -P 2 2M 256k' -c 'discard 7M 1M' "
+	      "vm@b.qcow2 >/dev/null; "
 	      "qemu-io -f qcow2 -c 'write -P 3 3M 64k' vm.qcow2 >/dev/null; "
 	      "qemu-img convert -O raw vm.qcow2 before",
 	      s->rig.dir);
@@ -64,14 +67,20 @@ static void open_lun(struct scene *s)
 	rig_run(&s->rig);
 }
 
-static void scene_make(struct scene *s, enum loop_engine engine, enum job_kind kind)
+/* Files alone. */
+static void scene_begin(struct scene *s, enum loop_engine engine)
 {
-	*s = (struct scene){.order = {.kind = kind}};
 	rig_create(&s->rig, engine, "/tmp");
 	make_chain(s);
 	(void)snprintf(s->order.path, sizeof(s->order.path), "%s/vm.qcow2", s->rig.dir);
 	sem_init(&s->ended, 0, 0);
 	sem_init(&s->stopped, 0, 0);
+}
+
+static void scene_make(struct scene *s, enum loop_engine engine, enum job_kind kind)
+{
+	*s = (struct scene){.order = {.kind = kind}};
+	scene_begin(s, engine);
 	open_lun(s);
 }
 
@@ -118,6 +127,7 @@ static void on_ended(struct job *job, int res, void *arg)
 	struct scene *s = arg;
 
 	job_look(job, &s->view);
+	s->has_spoiled = s->view.spoiled[0] != '\0';
 	(void)snprintf(s->why, sizeof(s->why), "%s", s->view.why);
 	s->res = res;
 	s->job = NULL;
@@ -201,7 +211,7 @@ static void backing_is(const struct scene *s, const char *image, const char *bac
 }
 
 /* What a record of vm@a.qcow2's removal says. */
-static void note_victim(struct scene *s)
+static inline void note_victim(struct scene *s)
 {
 	struct statx born;
 	char path[128];
