@@ -110,7 +110,7 @@ int job_files_mark(const struct job_order *order, struct job_files *files, char 
 {
 	struct job_order again = *order;
 	struct folder folder;
-	struct job_files now;
+	struct job_files now = {0};
 	int fd CLEANUP(files_close) = -1;
 	bool was_there = true;
 	int res = folder_open(order->path, &folder, true, why);
