@@ -312,7 +312,8 @@ def judge_mix():
     """A run that met little has shown little. Short ones are no more than a glance."""
     floors = {"kills with a job": KILLS // 2}
     if IS_LONG:
-        floors = {"kills with a job": KILLS * 8 // 10, "jobs resumed": KILLS // 2, "looks at snapshots": KILLS}
+        floors = {"kills with a job": KILLS * 8 // 10, "jobs resumed": KILLS // 2, "looks at snapshots": KILLS,
+                  "jobs met going down": KILLS // 25}
         floors.update((want, KILLS // 100) for want in WANTS)
     for what, floor in floors.items():
         if figures[what] + met[what] < floor:

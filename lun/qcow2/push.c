@@ -38,6 +38,9 @@ static int refusal(const struct qcow2_push *push)
 		return -ESTALE;
 	if (to->raw || to->read_only || !to->holds_frees || to->failed)
 		return -EROFS;
+	/* What it frees from now on does not wait for those who read through both. */
+	if (to->stopping)
+		return -EBUSY;
 	if (!from->unpushed.words || push->end > to->size_bytes ||
 	    from->size_bytes % to->unit_bytes != 0 ||
 	    UINT64_C(1) << from->geometry.subcluster_bits < to->unit_bytes)
