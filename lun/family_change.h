@@ -127,6 +127,8 @@ void family_merge_unmark(int folder, const char *name);
 void family_merge_settle(int folder, const char *name);
 /* Marked, and not whole. */
 bool family_merge_is_marked(int folder, const char *name);
+/* The same of a path. */
+bool family_merge_is_spoiled(const char *path);
 /* The file of `name` is open as `fd`: -EBUSY, and a sentence, where that is so. */
 int MUST_CHECK family_merge_refuse(int fd, const char *name, char *why, size_t why_bytes);
 /* `below` is to have the name of `above`: owner, mode and identity become its, durably. */

@@ -41,8 +41,33 @@ bool family_merge_is_marked(int folder, const char *name)
 	return fd >= 0 && family_merge_may_be(fd) && !says(fd, name);
 }
 
+bool family_merge_is_spoiled(const char *path)
+{
+	struct family_place place;
+	char why[LUN_WHY_MAX];
+	bool is_marked = false;
+
+	if (family_place_open(path, &place, why, sizeof(why)) == 0) {
+		is_marked = family_merge_is_marked(place.folder, place.name);
+		family_place_close(&place);
+	}
+	return is_marked;
+}
+
+/* As it was before: the mark of another name stays. */
+static void put_back(int fd, const char *value, ssize_t length)
+{
+	if (length >= 0)
+		(void)fsetxattr(fd, ATTRIBUTE, value, (size_t)length, 0);
+	else
+		(void)fremovexattr(fd, ATTRIBUTE);
+}
+
 int family_merge_mark(int fd, const char *whole_as, bool *was_there)
 {
+	char before[FAMILY_NAME_BYTES];
+	ssize_t length = fgetxattr(fd, ATTRIBUTE, before, sizeof(before));
+
 	*was_there = says(fd, whole_as);
 	if (*was_there)
 		return 0;
@@ -50,7 +75,7 @@ int family_merge_mark(int fd, const char *whole_as, bool *was_there)
 		return -ENOTSUP;
 	if (fsync(fd) == 0)
 		return 0;
-	(void)fremovexattr(fd, ATTRIBUTE);
+	put_back(fd, before, length);
 	return -EIO;
 }
 

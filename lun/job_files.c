@@ -143,10 +143,13 @@ static int find_stream(const struct folder *folder, struct job_order *order, str
 	return res;
 }
 
-/* What was written down has got the name of what is to go. */
-static bool was_pushed(const struct job_identity *now, const struct job_order *order)
+/* What was written down has got the name of what is to go, by an exchange: it may have got it as a
+ * later snapshot, too. */
+static bool was_pushed(const struct folder *folder, const char *name,
+		       const struct job_identity *now, const struct job_order *order)
 {
-	return order->pushed_was.inode != 0 && is_same(now, &order->pushed_was);
+	return order->pushed_was.inode != 0 && is_same(now, &order->pushed_was) &&
+	       family_merge_is_marked(folder->place.folder, name);
 }
 
 /* The snapshot, or what has its name after the exchange. */
@@ -156,7 +159,7 @@ static int check_removed(const struct folder *folder, const struct family_image 
 	struct job_identity now;
 
 	if (order->is_resumed && read_identity(folder->place.folder, gone->name, &now) == 0 &&
-	    now.inode == gone->inode && was_pushed(&now, order))
+	    now.inode == gone->inode && was_pushed(folder, gone->name, &now, order))
 		return 0;
 	return check_identity(folder, gone, order->is_resumed, &order->image_was, why);
 }
@@ -354,7 +357,8 @@ static int unlink_image(const struct folder *folder, const struct family_image *
 
 	if (res == 0)
 		res = read_identity(fd, "", &now);
-	if (res == 0 && !is_same(&now, &order->image_was) && !was_pushed(&now, order))
+	if (res == 0 && !is_same(&now, &order->image_was) &&
+	    !was_pushed(folder, image->name, &now, order))
 		return refuse_other(image->name, why);
 	if (res == 0 && family_may_remove(folder->family, image, why, LUN_WHY_MAX) != 0)
 		return -EBUSY;

@@ -68,7 +68,7 @@ static int open_found(int folder, const char *name, uint64_t inode)
 static int open_closed(int folder, const char *name, uint64_t inode)
 {
 	int fd = open_found(folder, name, inode);
-	int res = fd < 0 ? fd : image_lock_qemu(fd, true);
+	int res = fd < 0 ? fd : image_lock_wait(image_lock_qemu, fd, true);
 
 	if (res == 0)
 		return fd;
@@ -113,6 +113,7 @@ int job_files_mark(const struct job_order *order, struct job_files *files, char 
 	struct job_files now = {0};
 	int fd CLEANUP(files_close) = -1;
 	bool was_there = true;
+	bool was_spoiled = true;
 	int res = folder_open(order->path, &folder, true, why);
 
 	/* Nobody has based anything on it meanwhile, nor does from now on. */
@@ -125,9 +126,11 @@ int job_files_mark(const struct job_order *order, struct job_files *files, char 
 	    (now.layer_inode != files->layer_inode || now.pushed_inode != files->pushed_inode))
 		res = lun_refuse(why, -ESTALE, "%s has changed meanwhile; try again", files->layer);
 	if (res == 0) {
+		/* By another job, when what is above it had another name. */
+		was_spoiled = family_merge_is_marked(folder.place.folder, files->layer);
 		fd = open_found(folder.place.folder, files->layer, files->layer_inode);
 		res = fd < 0 ? fd : family_merge_mark(fd, files->pushed, &was_there);
-		files->marked_here = res == 0 && !was_there;
+		files->marked_here = res == 0 && !was_there && !was_spoiled;
 		if (res != 0 && res != -ENOTSUP)
 			(void)lun_refuse(why, res, "%s cannot be marked: %s", files->layer,
 					 files_error(res));
@@ -169,7 +172,8 @@ static int exchange(int folder, struct job_files *files, bool back)
 		return below < 0 ? below : above;
 	if (!back)
 		res = family_merge_take_over(above, below);
-	if (!back && res == 0)
+	/* On the way back, too: opened under its new name it may have lost its mark. */
+	if (res == 0)
 		res = family_merge_mark(above, files->pushed, &was_there);
 	if (res == 0)
 		res = swap(folder, files);

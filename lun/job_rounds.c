@@ -21,13 +21,21 @@
 
 /* -- What a crash leaked -- */
 
+LOOP_ONLY static bool waits_for_recovery(struct job *job);
+
 static void on_recovery_look(struct loop_timer *timer)
 {
 	struct job *job = CONTAINER_OF(timer, struct job, timer);
 
 	loop_role_assume();
 	job->recovery_looks++;
-	job_pumped(job);
+	if (job_is_over(job) || waits_for_recovery(job))
+		return;
+	/* Hosts wrote meanwhile: how much is left is known after another round. */
+	if (job_pushes(job) && job->files.pushes_top)
+		job_pump_start(job);
+	else
+		job_pumped(job);
 }
 
 /* Whoever was killed in the middle of the job may have leaked clusters of its layer, and this may

@@ -76,6 +76,9 @@ static int take_place_on_top(const struct opening *opening, const struct chain_f
 {
 	if (file->is_written)
 		return family_admit_writer(file->fd, opening->why, opening->why_bytes);
+	if (family_merge_is_spoiled(opening->spec->path))
+		return refuse(opening, -EBUSY, "it does not show any more what it did: %s",
+			      FAMILY_MERGE_REMEDY);
 	if (file->st.st_nlink == 1 || !family_is_active_itself(opening->spec->path))
 		return 0;
 	return refuse(opening, -ENOENT,

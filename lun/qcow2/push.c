@@ -218,7 +218,8 @@ void qcow2_push(struct qcow2_push *push)
 	uint64_t end = push->offset + push->length;
 
 	push->moved = 0;
-	push->at = push->offset;
+	/* A flush alone begins behind the disk's end. */
+	push->at = push->offset < push->from->size_bytes ? push->offset : push->from->size_bytes;
 	end = end < push->from->size_bytes ? end : push->from->size_bytes;
 	push->end = end > push->at ? end : push->at;
 	next_run(push);

@@ -314,3 +314,106 @@ TEST_ON_ENGINES(job_down, is_resumed_after_a_cut)
 		scene_end(&s);
 	}
 }
+
+/* -- What a review found -- */
+
+/* Whose size is no multiple of what is pushed at once. */
+TEST_ON_ENGINES(job_down, moves_a_disk_of_any_size)
+{
+	struct scene s = {.order = {.kind = JOB_REMOVE}};
+	uint64_t inode;
+
+	scene_begin(&s, engine);
+	shell("cd %s; for i in vm@a vm@b vm; do qemu-img resize -q -f qcow2 $i.qcow2 +520k; done; "
+	      "qemu-img convert -O raw vm.qcow2 before",
+	      s.rig.dir);
+	open_lun(&s);
+	inode = inode_of(&s, "vm@a.qcow2");
+	cr_assert_eq(scene_run(&s, "vm@a.qcow2", ""), 0);
+	cr_expect_eq(inode_of(&s, "vm@b.qcow2"), inode);
+	scene_end(&s);
+}
+
+/* A job was canceled, what is above it has another name since, and the next one ends before it has
+ * written anything: what the first one wrote is still there. */
+Test(job_down, leaves_the_mark_of_another_job)
+{
+	struct scene s = {.order = {.kind = JOB_REMOVE}};
+	struct job_files files;
+	char why[LUN_WHY_MAX];
+
+	scene_begin(&s, LOOP_ENGINE_AIO);
+	shell("setfattr -n user.ringsan.merge -v vm.qcow2 %s/vm@a.qcow2", s.rig.dir);
+	(void)snprintf(s.order.image, sizeof(s.order.image), "vm@a.qcow2");
+	cr_assert_eq(job_files_find(&s.order, true, &files, why), 0);
+	cr_assert_eq(job_files_mark(&s.order, &files, why), 0);
+	cr_expect(!files.marked_here);
+	job_files_unmark(&s.order, &files);
+	cr_expect(has_mark(&s, "vm@a.qcow2"));
+	rig_free(&s.rig);
+}
+
+/* It was opened under its new name before that was taken back. */
+Test(job_down, is_marked_again_when_taken_back)
+{
+	struct scene s = {.order = {.kind = JOB_REMOVE}};
+	char why[LUN_WHY_MAX], path[128];
+	struct job_files files;
+	int fd;
+
+	make_large(&s, LOOP_ENGINE_AIO);
+	(void)snprintf(s.order.image, sizeof(s.order.image), "vm@b.qcow2");
+	cr_assert_eq(job_files_find(&s.order, true, &files, why), 0);
+	cr_assert_str_eq(files.pushed, "vm.qcow2");
+	cr_assert_eq(job_files_mark(&s.order, &files, why), 0);
+	cr_assert_eq(job_files_exchange(&s.order, &files, false, why), 0, "%s", why);
+	(void)snprintf(path, sizeof(path), "%s/vm.qcow2", s.rig.dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert_eq(family_admit_writer(fd, why, sizeof(why)), 0, "%s", why);
+	close(fd);
+	cr_assert_eq(job_files_exchange(&s.order, &files, true, why), 0, "%s", why);
+	cr_expect(has_mark(&s, "vm@b.qcow2"));
+	cr_expect(!has_mark(&s, "vm.qcow2"));
+	rig_free(&s.rig);
+}
+
+/* A record of before is left; the same was done without the daemon, upwards, and then the image
+ * itself became a snapshot of that name. */
+Test(job_down, removes_no_later_snapshot)
+{
+	struct scene s = {.order = {.kind = JOB_REMOVE}};
+	struct job_files files;
+	char why[LUN_WHY_MAX] = "";
+
+	make_large(&s, LOOP_ENGINE_AIO);
+	(void)snprintf(s.order.image, sizeof(s.order.image), "vm@b.qcow2");
+	cr_assert_eq(job_files_find(&s.order, true, &files, why), 0);
+	cr_assert_str_eq(files.pushed, "vm.qcow2");
+	shell("cd %s; qemu-img rebase -f qcow2 -b vm@a.qcow2 -F qcow2 vm.qcow2; rm vm@b.qcow2; "
+	      "mv vm.qcow2 vm@b.qcow2; "
+	      "qemu-img create -q -f qcow2 -b vm@b.qcow2 -F qcow2 vm.qcow2",
+	      s.rig.dir);
+	s.order.is_resumed = true;
+	cr_expect_eq(job_files_find(&s.order, true, &files, why), -ESTALE, "it would be removed");
+	rig_free(&s.rig);
+}
+
+/* Nobody is shown it as a disk either. */
+Test(job_down, is_not_served)
+{
+	struct scene s = {.order = {.kind = JOB_REMOVE}};
+	struct lun_spec spec;
+	char path[128];
+
+	scene_begin(&s, LOOP_ENGINE_AIO);
+	shell("setfattr -n user.ringsan.merge -v vm@b.qcow2 %s/vm@a.qcow2", s.rig.dir);
+	spec = test_spec(&s.rig, "qcow2");
+	(void)snprintf(path, sizeof(path), "%s/vm@a.qcow2", s.rig.dir);
+	spec.path = path;
+	spec.size_bytes = 0;
+	spec.read_only = true;
+	cr_assert_eq(lun_open(&spec, &s.rig.group, &s.lun), 0);
+	cr_expect(!lun_state(s.lun)->online);
+	lun_close(s.lun);
+	rig_free(&s.rig);
+}
