@@ -1,8 +1,9 @@
 /*
- * Jobs that are meddled with: while one moves the data of a chain up, hosts read and write, and the
- * control loop asks for another rate, looks, cancels it, or stops it, at any moment of its life;
- * what was ended early is begun again, as resumed or anew, until it is done. Every block is checked
- * by who reads it: it is what the chain's lowest file has, or what was written since.
+ * Jobs that are meddled with: while one moves the data of a chain up, or down, hosts read and
+ * write, and the control loop asks for another rate, looks, cancels it, or stops it, at any moment
+ * of its life; what was ended early is begun again, as resumed or anew, until it is done. Every
+ * block is checked by who reads it: it is what the chain's lowest file has, or what was written
+ * since.
  *
  * usage: lun_job [seed]. Exit 0 and a line for each engine, or an assertion.
  */
@@ -26,6 +27,7 @@
 #define PIECE 65536u
 #define PIECES 32u /* Of each loop's hosts. */
 #define SIZE_BYTES ((uint64_t)LOOPS * PIECES * PIECE)
+#define LARGE_BYTES (64 << 20)
 #define PATH_BYTES 96u
 #define ENDED_EARLY 12u /* Jobs, at most. */
 
@@ -59,6 +61,7 @@ struct stage {
 	uint64_t random;
 	struct loop_timer timer;
 	bool has_waited; /* It is stopped, and `timer` begins the next. */
+	bool goes_down;
 	unsigned jobs, done, canceled, stopped;
 };
 
@@ -189,14 +192,16 @@ static void on_stopped(void *arg)
 static void on_meddle(struct loop_timer *timer)
 {
 	struct stage *stage = CONTAINER_OF(timer, struct stage, timer);
-	/* In the end they are let be. */
-	uint32_t what = stage->jobs < ENDED_EARLY ? next_random(&stage->random) % 16 : 2;
+	/* In the end they are let be; and where those that go down are meant, the others. */
+	bool is_let = stage->jobs >= ENDED_EARLY || (stage->goes_down && stage->done == 0);
+	uint32_t what = is_let ? 2 : next_random(&stage->random) % 16;
 	struct job_view view;
 
 	loop_role_assume();
 	loop_timer_start(stage->control, timer, 1, on_meddle);
 	job_look(stage->job, &view);
-	assert(view.done_bytes <= SIZE_BYTES && view.moved_bytes <= 2 * SIZE_BYTES);
+	assert(view.done_bytes <= SIZE_BYTES);
+	assert(view.moved_bytes <= 2 * SIZE_BYTES || stage->goes_down);
 	if (what == 0 && stage->jobs % 2 == 0) {
 		(void)job_cancel(stage->job);
 	} else if (what == 0 && !stage->has_waited) {
@@ -207,15 +212,18 @@ static void on_meddle(struct loop_timer *timer)
 	}
 }
 
-/* First the layer in the middle, then the active file. */
+/* First the layer in the middle, then the active file: it gets what is below, or goes there. */
 static void choose(struct stage *stage)
 {
 	struct job_order *order = &stage->order;
+	bool goes_down = stage->done == 1 && stage->goes_down;
 
 	if (order->is_resumed)
 		return;
+	order->kind = goes_down ? JOB_REMOVE : JOB_STREAM;
 	order->rate_bytes = UINT64_C(16) << 20;
-	(void)snprintf(order->image, sizeof(order->image), "%s", stage->done == 0 ? "middle" : "");
+	(void)snprintf(order->image, sizeof(order->image), "%s",
+		       stage->done == 0 || goes_down ? "middle" : "");
 }
 
 static void begin(struct stage *stage)
@@ -272,6 +280,9 @@ static void write_overlay(const struct stage *stage, const char *name, const cha
 		res = qcow2_descriptor_make(fresh.fd, &file);
 	if (res == 0)
 		res = qcow2_layout_write(&layout, &file.writable);
+	/* So large that what is above it is less, whatever hosts write. */
+	if (res == 0 && stage->goes_down && strcmp(format, "raw") == 0)
+		res = -posix_fallocate(fresh.fd, 0, LARGE_BYTES);
 	if (res == 0)
 		res = new_file_commit(&fresh, path);
 	assert(res == 0);
@@ -403,13 +414,14 @@ static void start_all(struct stage *stage, uint64_t seed)
 	loop_post(stage->control, &stage->msg, on_start);
 }
 
-static bool run(enum loop_engine engine, uint64_t seed)
+static bool run(enum loop_engine engine, bool goes_down, uint64_t seed)
 {
-	static struct stage stages[3];
-	struct stage *stage = &stages[engine];
+	static struct stage stages[3][2];
+	struct stage *stage = &stages[engine][goes_down];
 
 	if (!make_loops(stage, engine))
 		return false;
+	stage->goes_down = goes_down;
 	sem_init(&stage->ended, 0, 0);
 	for (unsigned i = 0; i < LOOPS; i++) {
 		stage->slots[i].stage = stage;
@@ -440,7 +452,7 @@ int main(int argc, char **argv)
 	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : clock_now_ns();
 
 	printf("seed %llu\n", (unsigned long long)seed);
-	if (!run(LOOP_ENGINE_URING, seed))
+	if (!run(LOOP_ENGINE_URING, false, seed) || !run(LOOP_ENGINE_URING, true, seed))
 		printf("uring: refused here\n");
-	return run(LOOP_ENGINE_AIO, seed) ? 0 : 1;
+	return run(LOOP_ENGINE_AIO, false, seed) && run(LOOP_ENGINE_AIO, true, seed) ? 0 : 1;
 }
