@@ -229,10 +229,11 @@ class Disk:
 
 
 def children():
-    """How many each file has."""
+    """How many each file has. What has been written down, and is about to be removed, names itself."""
     found = collections.Counter()
     for name in [disk.active for disk in disks] + layers():
-        found[backing(name)] += 1
+        if backing(name) != name:
+            found[backing(name)] += 1
     return found
 
 

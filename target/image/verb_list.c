@@ -110,11 +110,12 @@ static json_t *describe(const struct listing *list, const struct family_image *i
 
 	if (image->backing_name[0] != '\0')
 		(void)json_object_set_new(out, "backing-filename", image_text(image->backing_name));
-	if (image->why[0] != '\0')
-		(void)json_object_set_new(out, "problem", image_text(image->why));
-	else if (family_merge_is_marked(list->folder, image->name))
+	/* What is about to be removed may name itself: that says less. */
+	if (family_merge_is_marked(list->folder, image->name))
 		(void)json_object_set_new(out, "problem",
 					  image_text("no snapshot any more: " FAMILY_MERGE_REMEDY));
+	else if (image->why[0] != '\0')
+		(void)json_object_set_new(out, "problem", image_text(image->why));
 	describe_snapshot(out, image->name);
 	return out;
 }
