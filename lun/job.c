@@ -361,7 +361,9 @@ static void on_found(struct loop_op *op, int res)
 
 	loop_role_assume();
 	job->is_found = res == 0;
-	job->saved = job->order;
+	/* Found again for the way up, the order is the same, and a helper thread may be reading. */
+	if (!job->has_begun)
+		job->saved = job->order;
 	save_rate(job);
 	if (res == 0 && job->begun && !job->has_begun)
 		job->begun(job, job->arg);
