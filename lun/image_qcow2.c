@@ -429,10 +429,10 @@ static void qcow2_io_submit(struct image *image, struct lun_io *io)
 {
 	loop_role_assume();
 	io->image = image;
-	if (io->loop != image->owner->loop) {
-		loop_post(image->owner->loop, &io->image_msg, on_arrived);
-	} else {
+	if (io->loop == image->owner->loop) {
 		arrive(image, io);
+	} else {
+		loop_post(image->owner->loop, &io->image_msg, on_arrived);
 	}
 }
 
