@@ -76,6 +76,15 @@ static const char *const kinds[] = {
 	"cluster_size=2M",
 };
 
+/* All is closed, and both images show the same. */
+static void end_alike(struct bench *bench)
+{
+	cr_assert_eq(bench_stop(bench), 0);
+	cr_assert_eq(bench_stop(bench), 0);
+	shell("cd %s; qemu-img compare -q s a", bench->dir);
+	bench_end(bench);
+}
+
 /* The image above is only read, and then gone. */
 TEST_ON_ENGINES(qcow2_push, leaves_the_same_below)
 {
@@ -253,10 +262,7 @@ TEST_ON_ENGINES(qcow2_push, follows_who_writes_on_the_spot)
 	cr_assert_eq(copying.res, 0);
 	cr_assert_eq(push(&pushing, 2, 1), 0);
 	cr_assert_eq(pushing.push.moved, 4096);
-	cr_assert_eq(bench_stop(bench), 0);
-	cr_assert_eq(bench_stop(bench), 0);
-	shell("cd %s; qemu-img compare -q s a", bench->dir);
-	bench_end(bench);
+	end_alike(bench);
 }
 
 /* One that failed has pushed nothing. */
@@ -279,10 +285,7 @@ TEST_ON_ENGINES(qcow2_push, takes_back_what_failed)
 	cr_assert_eq(bench_do(bench, LUN_WRITE, 0, at(7 * MIB, SECTOR), buffer), 0);
 	cr_assert_eq(push(&pushing, 2, 1), 0);
 	cr_assert_eq(pushing.push.moved, 4096);
-	cr_assert_eq(bench_stop(bench), 0);
-	cr_assert_eq(bench_stop(bench), 0);
-	shell("cd %s; qemu-img compare -q s a", bench->dir);
-	bench_end(bench);
+	end_alike(bench);
 }
 
 /* Its pieces do not fill the last word of what is known of them. */
@@ -304,10 +307,7 @@ TEST_ON_ENGINES(qcow2_push, knows_the_last_of_a_disk)
 	bench->images[1]->holds_frees = true;
 	cr_assert_eq(push(&pushing, 2, 1), 0);
 	cr_assert_eq(pushing.push.left, 0);
-	cr_assert_eq(bench_stop(bench), 0);
-	cr_assert_eq(bench_stop(bench), 0);
-	shell("cd %s; qemu-img compare -q s a", bench->dir);
-	bench_end(bench);
+	end_alike(bench);
 }
 
 TEST_ON_ENGINES(qcow2_push, refuses_what_does_not_go_together)
